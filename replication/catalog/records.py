@@ -1,0 +1,48 @@
+"""What all records of the catalog share: frozen, no unknown keys, errors that name file and field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from replication.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+class Record(BaseModel):
+    """A frozen record read from a YAML file; an unknown key or a wrong type is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, read with the safe loader."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
+    return content
+
+
+def parse(record: type[R], content: dict[str, Any], path: Path) -> R:
+    """``content`` as ``record``; the error names the file and every wrong field."""
+    try:
+        return record.model_validate(content)
+    except ValidationError as error:
+        lines = [
+            f"{path}: {'.'.join(str(part) for part in problem['loc']) or '(whole file)'}: {problem['msg']}"
+            + (f" (found {problem['input']!r})" if problem["type"] != "missing" else "")
+            for problem in error.errors()
+        ]
+        raise ConfigError("\n".join(lines)) from None
