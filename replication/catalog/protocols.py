@@ -91,10 +91,10 @@ class Protocol(Record):
     benchmark: Benchmark | None = None
     data: Data
     area_ranges: AreaRanges = AreaRanges()
-    backbones: dict[str, str] = {}
+    backbones: dict[str, str] = Field(default_factory=dict)
     batch: int = Field(ge=1)
     iterations: dict[str, Annotated[int, Field(ge=1)]] | None = None
-    overrides: dict[str, dict[str, Any]] = {}
+    overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: int = Field(default=1, ge=1)
     tables: tuple[str, ...] = Field(min_length=1)
     run_backbones: tuple[str, ...] | None = None

@@ -35,13 +35,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def _place(content: Any, location: tuple[int | str, ...]) -> str:
+    """A field's place in words: a list entry that has an ``id`` is named by it, e.g. ``tables[giou-T5].unit``."""
+    words = ""
+    for part in location:
+        if isinstance(part, int) and isinstance(content, list) and part < len(content):
+            content = content[part]
+            words += f"[{content.get('id', part) if isinstance(content, dict) else part}]"
+        else:
+            content = content.get(part, content) if isinstance(content, dict) else content
+            words += f".{part}"
+    return words.lstrip(".") or "(whole file)"
+
+
 def parse(record: type[R], content: dict[str, Any], path: Path) -> R:
     """``content`` as ``record``; the error names the file and every wrong field."""
     try:
         return record.model_validate(content)
     except ValidationError as error:
         lines = [
-            f"{path}: {'.'.join(str(part) for part in problem['loc']) or '(whole file)'}: {problem['msg']}"
+            f"{path}: {_place(content, problem['loc'])}: {problem['msg']}"
             + (f" (found {problem['input']!r})" if problem["type"] != "missing" else "")
             for problem in error.errors()
         ]

@@ -1,0 +1,155 @@
+"""What ``python -m replication catalog`` prints: everything the catalog holds and whether it can run yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tabulate import tabulate
+
+from replication.catalog.load import Catalog
+from replication.catalog.papers import Claim, Column, Paper, Row, Table
+from replication.catalog.protocols import Protocol
+from replication.catalog.variants import Variant
+
+SCHEMA = "catalog/1"
+
+
+def catalog_json(catalog: Catalog) -> dict[str, Any]:
+    """The whole catalog as JSON-able values; rows, columns, claims and variants carry their ``state``."""
+    return {
+        "schema": SCHEMA,
+        "papers": [_paper(catalog, paper) for paper in catalog.papers.values()],
+        "variants": [_variant(catalog, name) for name in _variant_names(catalog)],
+        "protocols": [protocol.model_dump(mode="json") for protocol in catalog.protocols.values()],
+    }
+
+
+def catalog_table(catalog: Catalog) -> str:
+    """The same for people: a block a table with its rows and published numbers, then variants, claims, and so on."""
+    blocks = [_summary(catalog)]
+    for paper in catalog.papers.values():
+        blocks.append(f"{paper.id}: {paper.title} ({paper.venue}, arXiv {paper.arxiv})")
+        blocks += [_table_block(catalog, table) for table in paper.tables]
+        blocks += [_claims_block(catalog, paper), _deviations_block(paper)]
+    blocks += [_variants_block(catalog), _protocols_block(catalog)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _paper(catalog: Catalog, paper: Paper) -> dict[str, Any]:
+    content = paper.model_dump(mode="json")
+    content["tables"] = [_table(catalog, table) for table in paper.tables]
+    content["claims"] = [
+        claim.model_dump(mode="json") | {"state": catalog.claim_state(claim)} for claim in paper.claims
+    ]
+    return content
+
+
+def _table(catalog: Catalog, table: Table) -> dict[str, Any]:
+    content = table.model_dump(mode="json")
+    content["columns"] = [column.model_dump(mode="json") | {"state": column.state} for column in table.columns]
+    content["rows"] = [row.model_dump(mode="json") | {"state": catalog.row_state(row)} for row in table.rows]
+    return content
+
+
+def _variant_names(catalog: Catalog) -> list[str]:
+    named = (row.variant for table in catalog.tables.values() for row in table.rows if row.variant is not None)
+    return list(dict.fromkeys([*named, *catalog.variants]))
+
+
+def _variant(catalog: Catalog, name: str) -> dict[str, Any]:
+    rows = [f"{table.id}/{row.id}" for table in catalog.tables.values() for row in table.rows if row.variant == name]
+    built: Variant | None = catalog.variants.get(name)
+    facts: dict[str, Any] = {"path": None, "meta_architecture": None, "iterations": None, "masks": None}
+    if built is not None:
+        facts = built.model_dump(mode="json", exclude={"name", "path", "backbone"})
+        facts["path"] = f"{built.path.parent.name}/{built.path.name}"
+    state = "planned" if built is None else built.state
+    return {"name": name, "state": state, "backbone": _backbone(catalog, name), "rows": rows, **facts}
+
+
+def _backbone(catalog: Catalog, name: str) -> str:
+    if name in catalog.variants:
+        return catalog.variants[name].backbone
+    rows = (row for table in catalog.tables.values() for row in table.rows if row.variant == name)
+    return next(rows).backbone
+
+
+def _summary(catalog: Catalog) -> str:
+    rows = [catalog.row_state(row) for table in catalog.tables.values() for row in table.rows]
+    claims = [catalog.claim_state(claim) for paper in catalog.papers.values() for claim in paper.claims]
+    states = ", ".join(f"{rows.count(state)} {state}" for state in ("built", "planned", "cited"))
+    return (
+        f"{len(catalog.papers)} papers, {len(catalog.tables)} tables, {len(rows)} rows ({states}), "
+        f"{len(catalog.variants)} variants built, {len(claims)} claims ({claims.count('built')} can be judged)"
+    )
+
+
+def _table_block(catalog: Catalog, table: Table) -> str:
+    heads = ["row", "state", "backbone", "variant", "baseline", *map(_head, table.columns)]
+    lines = [_row_line(catalog, table, row) for row in table.rows]
+    facts = f"{table.id}: {table.caption}\n{table.dataset}, {table.split}; {table.unit}; benchmark {table.benchmark}"
+    note = f"\nNote: {table.note}" if table.note else ""
+    return f"{facts}{note}\n{tabulate(lines, heads, disable_numparse=True)}"
+
+
+def _head(column: Column) -> str:
+    return column.head + (" (planned)" if column.state == "planned" else "")
+
+
+def _row_line(catalog: Catalog, table: Table, row: Row) -> list[str]:
+    numbers = [shown(row.published[column.id], column) for column in table.columns]
+    return [row.label, catalog.row_state(row), row.backbone, row.variant or "", row.baseline or "", *numbers]
+
+
+def shown(value: float | None, column: Column, sign: bool = False) -> str:
+    """A number with the decimals that the papers print: 3 for fractions, 1 for percent, 0 for ms; '' for none."""
+    decimals = {"fraction": 3, "percent": 1, "ms": 0}[column.unit]
+    return "" if value is None else f"{value:{'+' if sign else ''}.{decimals}f}"
+
+
+def _claims_block(catalog: Catalog, paper: Paper) -> str:
+    lines = [_claim_line(catalog, claim) for claim in paper.claims]
+    heads = ["claim", "state", "row", "over", "column", "gain", "primary", "as printed"]
+    return f"Claims of {paper.id}\n{tabulate(lines, heads, disable_numparse=True)}"
+
+
+def _claim_line(catalog: Catalog, claim: Claim) -> list[str]:
+    table = catalog.tables[claim.table]
+    column = table.column(claim.column)
+    gain = shown(claim.gain, column, sign=True)
+    names = [table.row(claim.row).label, table.row(claim.baseline).label, column.head]
+    return [claim.id, catalog.claim_state(claim), *names, gain, "*" if claim.primary else "", claim.stated or ""]
+
+
+def _deviations_block(paper: Paper) -> str:
+    lines = [[one.id, one.paper_says, one.code_does, one.we_do, one.reason] for one in paper.deviations]
+    heads = ["deviation", "paper says", "code does", "we do", "reason"]
+    widths = [None, 28, 28, 28, 28]
+    body = tabulate(lines, heads, tablefmt="simple_grid", maxcolwidths=widths, disable_numparse=True)
+    return f"Deviations from {paper.id}\n{body}"
+
+
+def _variants_block(catalog: Catalog) -> str:
+    facts = [_variant(catalog, name) for name in _variant_names(catalog)]
+    keys = ["name", "state", "backbone", "meta_architecture", "iterations", "masks"]
+    lines = [[one[key] for key in keys] + [len(one["rows"])] for one in facts]
+    return f"Variants\n{tabulate(lines, [*keys, 'rows'], missingval='')}"
+
+
+def _protocols_block(catalog: Catalog) -> str:
+    lines = [_protocol_line(protocol) for protocol in catalog.protocols.values()]
+    heads = ["name", "title", "benchmark", "data", "batch", "seeds", "tables"]
+    return f"Protocols\n{tabulate(lines, heads, missingval='')}"
+
+
+def _protocol_line(protocol: Protocol) -> list[Any]:
+    tables = ", ".join(protocol.tables)
+    return [
+        protocol.name,
+        protocol.title,
+        protocol.benchmark,
+        protocol.data.kind,
+        protocol.batch,
+        protocol.seeds,
+        tables,
+    ]

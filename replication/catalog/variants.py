@@ -1,0 +1,122 @@
+"""Variants: one Detectron2 YAML leaf each in ``configs/variants``, read here without Detectron2 and torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from replication.catalog.papers import State
+from replication.catalog.records import Record, parse, read_yaml
+from replication.errors import ConfigError
+
+BASE_KEY = "_BASE_"
+
+DEFAULTS: dict[str, Any] = {
+    "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+    "MODEL.MASK_ON": False,
+    "MODEL.RESNETS.DEPTH": 50,
+    "MODEL.RESNETS.NUM_GROUPS": 1,
+    "MODEL.RESNETS.WIDTH_PER_GROUP": 64,
+    "SOLVER.MAX_ITER": 40000,
+}
+"""Values that Detectron2 0.6 (config/defaults.py) takes for a key that no file sets."""
+
+
+class Variant(Record):
+    """One trainable detector at the papers' scale: ``iterations`` is its full SOLVER.MAX_ITER, ``masks`` MASK_ON."""
+
+    name: str
+    path: Path
+    backbone: str
+    meta_architecture: str
+    iterations: int
+    masks: bool
+
+    @property
+    def state(self) -> State:
+        """A variant that has a file is built; a row may name one that has none yet, which is then planned."""
+        return "built"
+
+
+def read_variants(folder: Path) -> dict[str, Variant]:
+    """All variants of a folder, by name; files named ``_*`` or ``Base*`` are bases that others start from."""
+    paths = sorted(path for path in folder.glob("*.yaml") if not path.name.startswith(("_", "Base")))
+    return {path.stem: read_variant(path) for path in paths}
+
+
+def read_variant(path: Path) -> Variant:
+    """The variant of one leaf and its chain of ``_BASE_`` files; ConfigError names the file and the key."""
+    config = resolve(path)
+    values = {key: _value(config, key, default, path) for key, default in DEFAULTS.items()}
+    return parse(
+        Variant,
+        {
+            "name": path.stem,
+            "path": path,
+            "backbone": backbone_label(
+                values["MODEL.RESNETS.DEPTH"],
+                values["MODEL.RESNETS.NUM_GROUPS"],
+                values["MODEL.RESNETS.WIDTH_PER_GROUP"],
+            ),
+            "meta_architecture": values["MODEL.META_ARCHITECTURE"],
+            "iterations": values["SOLVER.MAX_ITER"],
+            "masks": values["MODEL.MASK_ON"],
+        },
+        path,
+    )
+
+
+def backbone_label(depth: int, groups: int, width: int) -> str:
+    """``R-50`` for a ResNet, ``X-101-64x4d`` for a ResNeXt of 64 groups, each 4 channels wide."""
+    return f"R-{depth}" if groups == 1 else f"X-{depth}-{groups}x{width}d"
+
+
+def resolve(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The mapping of a YAML file merged over its ``_BASE_`` (one or a list; relative to the file), as Detectron2 does.
+
+    ``below`` are the files that led here. Raises ConfigError for a missing base, a cycle, or a section that one of
+    the files gives a plain value.
+    """
+    if path.resolve() in (file.resolve() for file in below):
+        chain = " -> ".join(file.name for file in (*below, path))
+        raise ConfigError(f"{below[0]}: {BASE_KEY}: the files start from each other in a circle: {chain}")
+    content = read_yaml(path)
+    merged: dict[str, Any] = {}
+    for base in _bases(content.pop(BASE_KEY, []), path):
+        if not base.is_file():
+            raise ConfigError(f"{path}: {BASE_KEY}: {base} does not exist; give a path relative to this file")
+        _merge(resolve(base, (*below, path)), merged, base, "")
+    _merge(content, merged, path, "")
+    return merged
+
+
+def _bases(value: Any, path: Path) -> Iterable[Path]:
+    names = value if isinstance(value, list) else [value]
+    for name in names:
+        if not isinstance(name, str) or "://" in name:
+            raise ConfigError(f"{path}: {BASE_KEY}: expected the path of a local file, found {name!r}")
+        yield path.parent / Path(name).expanduser()
+
+
+def _merge(upper: dict[str, Any], into: dict[str, Any], path: Path, prefix: str) -> None:
+    for key, value in upper.items():
+        if isinstance(value, dict) and key in into:
+            if not isinstance(into[key], dict):
+                raise ConfigError(f"{path}: {prefix}{key}: is a section here, but a plain value in {BASE_KEY}")
+            _merge(value, into[key], path, f"{prefix}{key}.")
+        else:
+            into[key] = value
+
+
+def _value(config: dict[str, Any], key: str, default: Any, path: Path) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, dict):
+            raise ConfigError(f"{path}: {key}: expected a section of keys above it, found {node!r}")
+        if part not in node:
+            return default
+        node = node[part]
+    if type(node) is not type(default):
+        raise ConfigError(f"{path}: {key}: expected {type(default).__name__}, found {node!r}")
+    return node
