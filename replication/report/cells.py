@@ -1,0 +1,113 @@
+"""A table as numbers: published beside measured, and the difference to the baseline on both sides."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from replication.catalog import Catalog, Column, Paper, Protocol, Row, Table
+from replication.report.results import FinishedRun, finished_runs
+
+Status = Literal["measured", "not run", "planned", "cited"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row in one column, in the column's unit.
+
+    ``measured`` is the mean over the runs, ``sd`` their sample standard deviation (None below two runs). The gains are
+    differences to the row's baseline, None for the baseline itself.
+    """
+
+    published: float | None
+    published_gain: float | None
+    measured: float | None
+    sd: float | None
+    measured_gain: float | None
+    status: Status
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: its cells by column id, and the runs that measured it."""
+
+    row: Row
+    status: Status
+    cells: dict[str, Cell]
+    runs: tuple[FinishedRun, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One table of one paper under one protocol."""
+
+    paper: Paper
+    table: Table
+    protocol: Protocol
+    lines: tuple[Line, ...]
+
+    @property
+    def runs(self) -> list[FinishedRun]:
+        """The runs behind the table, each once."""
+        return list({run.folder: run for line in self.lines for run in line.runs}.values())
+
+
+def compare(catalog: Catalog, table_id: str, protocol: Protocol, results: Path) -> Comparison:
+    """Read the runs that the table's rows name. Raises ConfigError (unknown table) or ResultError (runs to refuse)."""
+    table = catalog.table(table_id)
+    paper = next(paper for paper in catalog.papers.values() if table in paper.tables)
+    variants = [row.variant for row in table.rows if row.variant is not None]
+    runs = finished_runs(protocol, results, variants)
+    lines = tuple(_line(catalog, table, row, runs) for row in table.rows)
+    return Comparison(paper, table, protocol, lines)
+
+
+def _line(catalog: Catalog, table: Table, row: Row, runs: dict[str, list[FinishedRun]]) -> Line:
+    own = tuple(runs.get(row.variant or "", ()))
+    state = catalog.row_state(row)
+    status: Status = "measured" if own else "not run" if state == "built" else state
+    baseline = table.row(row.baseline) if row.baseline is not None and row.baseline != row.id else None
+    base_runs = tuple(runs.get(baseline.variant or "", ())) if baseline is not None else ()
+    cells = {column.id: _cell(column, row, baseline, status, own, base_runs) for column in table.columns}
+    return Line(row, status, cells, own)
+
+
+def _cell(
+    column: Column,
+    row: Row,
+    baseline: Row | None,
+    status: Status,
+    runs: tuple[FinishedRun, ...],
+    base_runs: tuple[FinishedRun, ...],
+) -> Cell:
+    published = row.published[column.id]
+    reference = baseline.published[column.id] if baseline is not None else None
+    values = _values(column, runs)
+    measured, base = _mean(values), _mean(_values(column, base_runs))
+    if status == "measured" and column.state == "planned":
+        status = "planned"
+    return Cell(
+        published=published,
+        # Published numbers have few decimals; rounding removes the binary dust of the subtraction.
+        published_gain=None if published is None or reference is None else round(published - reference, 10),
+        measured=measured,
+        sd=statistics.stdev(values) if len(values) > 1 else None,
+        measured_gain=None if measured is None or base is None else measured - base,
+        status=status,
+    )
+
+
+def _values(column: Column, runs: tuple[FinishedRun, ...]) -> list[float]:
+    """One number a run, in the column's unit; empty when the column cannot be measured or one run lacks it."""
+    if column.state == "planned":
+        return []
+    scale = 100 if column.unit == "fraction" else 1
+    values = [run.metrics[column.metric] for run in runs]
+    present = [value / scale for value in values if value is not None]
+    return present if len(present) == len(values) else []
+
+
+def _mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None

@@ -1,0 +1,129 @@
+"""What a reader must know before the numbers: what was published, what was measured, what may be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from replication.catalog import Catalog, Protocol
+from replication.catalog.protocols import CocoData, EmbeddedData
+from replication.report.cells import Comparison
+
+NOT_COMPARABLE = (
+    "Absolute measured values are NOT comparable with the published ones: data, scale and schedule differ. "
+    "Only the sign and the relative size of the gains are."
+)
+OTHER_SPLIT = (
+    "Published on {split}, whose annotations are withheld; measured on {measured}: absolute values differ by the split."
+)
+IN_PARENTHESES = "In parentheses: difference to the baseline row, on the same side."
+
+
+@dataclass(frozen=True)
+class Head:
+    """``facts`` are name and text; ``warning`` says what must not be compared, empty when all may."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    warning: str
+
+
+def head(catalog: Catalog, comparison: Comparison) -> Head:
+    """The head of one table."""
+    table, paper, protocol = comparison.table, comparison.paper, comparison.protocol
+    published = ", ".join(
+        part
+        for part in (f"{table.dataset} {table.split}", table.backbone, table.schedule, f"unit {table.unit}")
+        if part
+    )
+    facts = [
+        ("Paper", f"{paper.title} ({paper.venue}, arXiv {paper.arxiv})"),
+        ("Published", published),
+        ("Criterion", table.criterion),
+        ("Measured", f"protocol {protocol.name}: {protocol.title}"),
+        ("Data", data_text(protocol)),
+        ("Scale", scale_text(catalog, comparison)),
+        ("Backbones", backbone_text(comparison)),
+        ("Settings", settings_text(catalog, comparison)),
+        ("Protocol note", protocol.note.strip()),
+        ("Table note", table.note.strip()),
+        ("Reading", IN_PARENTHESES),
+    ]
+    kept = tuple((name, " ".join(text.split())) for name, text in facts if text)
+    return Head(f"{table.id}: {table.caption}", kept, _warning(comparison))
+
+
+def _warning(comparison: Comparison) -> str:
+    if not comparison.protocol.published_scale:
+        return NOT_COMPARABLE
+    if comparison.table.test_server:
+        return OTHER_SPLIT.format(split=comparison.table.split, measured=split_text(comparison.protocol))
+    return ""
+
+
+def split_text(protocol: Protocol) -> str:
+    """The validation split by its file or list name."""
+    data = protocol.data
+    if isinstance(data, EmbeddedData):
+        return "the embedded validation images"
+    if isinstance(data, CocoData):
+        return data.val.annotations.rpartition("/")[2].removesuffix(".json")
+    return " + ".join(f"{part.folder} {part.split}".removeprefix(". ") for part in data.val)
+
+
+def data_text(protocol: Protocol) -> str:
+    """The training and validation data in words."""
+    data = protocol.data
+    if isinstance(data, EmbeddedData):
+        height, width = data.size
+        return (
+            f"embedded scenes of handwritten digits on photographs, {data.train} training and {data.val} validation "
+            f"images of {height} to {width} pixels, seed {data.seed}"
+        )
+    if isinstance(data, CocoData):
+        train = data.train.annotations.rpartition("/")[2].removesuffix(".json")
+    else:
+        train = " + ".join(f"{part.folder} {part.split}".removeprefix(". ") for part in data.train)
+    return f"trained on {train}, evaluated on {split_text(protocol)}"
+
+
+def scale_text(catalog: Catalog, comparison: Comparison) -> str:
+    """Iterations and batch of the runs, beside the iterations of the papers' scale."""
+    scales: dict[str, None] = {}
+    for run in comparison.runs:
+        facts = run.provenance
+        own = catalog.variants[run.variant].iterations if run.variant in catalog.variants else None
+        text = f"{_thousands(facts.get('iterations'))} iterations at batch {_thousands(facts.get('batch'))}"
+        if own is not None and own != facts.get("iterations"):
+            text += f" (papers' scale: {_thousands(own)})"
+        scales[text] = None
+    return "; ".join(scales) or f"batch {comparison.protocol.batch}; no run finished yet"
+
+
+def _thousands(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else "an unrecorded number of"
+
+
+def backbone_text(comparison: Comparison) -> str:
+    """Which backbone stands for which of the paper's, for those in the table."""
+    used = dict.fromkeys(line.row.backbone for line in comparison.lines if not line.row.cited)
+    stand_ins = comparison.protocol.backbones
+    return "; ".join(f"{stand_ins[name]} stands for {name}" for name in used if name in stand_ins)
+
+
+def settings_text(catalog: Catalog, comparison: Comparison) -> str:
+    """Every config key that the protocol sets over the variants' own files, for the table's architectures."""
+    architectures = {
+        catalog.variants[line.row.variant].meta_architecture
+        for line in comparison.lines
+        if line.row.variant in catalog.variants
+    }
+    groups = [group for group in comparison.protocol.overrides if group == "all" or group in architectures]
+    settings = [
+        f"{key}={_plain(value)}" for group in groups for key, value in comparison.protocol.overrides[group].items()
+    ]
+    return ", ".join(settings)
+
+
+def _plain(value: Any) -> str:
+    return f"({','.join(map(_plain, value))})" if isinstance(value, list | tuple) else str(value)

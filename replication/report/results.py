@@ -1,0 +1,121 @@
+"""The finished runs of a protocol, read from their folders, and the refusal to mix what does not belong together."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replication.catalog import Protocol
+from replication.errors import ResultError
+from replication.evaluation import METRICS
+from replication.files import read_json
+
+METRICS_SCHEMA = "metrics/1"
+PROVENANCE_SCHEMA = "provenance/1"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One run with its numbers: ``metrics`` is box AP on 0-100, None where there was nothing to find."""
+
+    variant: str
+    seed: int
+    folder: Path
+    metrics: dict[str, float | None]
+    area_ranges: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def metrics_file(self) -> Path:
+        """Where the numbers were read."""
+        return self.folder / "metrics.json"
+
+    @property
+    def provenance_file(self) -> Path:
+        """Where what made them was read."""
+        return self.folder / "provenance.json"
+
+
+def finished_runs(protocol: Protocol, results: Path, variants: Iterable[str]) -> dict[str, list[FinishedRun]]:
+    """The runs of ``variants`` that have a ``metrics.json``, by variant, ordered by seed.
+
+    Raises ResultError naming both files when runs are of different protocols, data, or area ranges, or the seeds of
+    one variant of different configurations.
+    """
+    runs = {variant: _seeds(protocol, results, variant) for variant in dict.fromkeys(variants)}
+    every = [run for group in runs.values() for run in group]
+    _same(every, "data_hash", "were trained or evaluated on different data")
+    for group in runs.values():
+        _same(group, "config_hash", "are two seeds of one variant with different configurations")
+    for run in every:
+        if run.area_ranges != every[0].area_ranges:
+            raise _mixed(every[0].metrics_file, run.metrics_file, "use different area_ranges")
+    return {variant: group for variant, group in runs.items() if group}
+
+
+def curve(run: FinishedRun) -> list[dict[str, float]]:
+    """The lines of a run's ``curves.jsonl``; empty when it has none (a folder with results only)."""
+    path = run.folder / "curves.jsonl"
+    if not path.exists():
+        return []
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: not readable as JSON lines ({error}); train the run again") from error
+    if not all(isinstance(line, dict) and "iteration" in line for line in lines):
+        raise ResultError(f"{path}: a line has no 'iteration'; train the run again")
+    return lines
+
+
+def _seeds(protocol: Protocol, results: Path, variant: str) -> list[FinishedRun]:
+    folder = results / protocol.name / "runs" / variant
+    seeds = sorted(
+        (int(match[1]), path) for path in folder.glob("seed*") if (match := re.fullmatch(r"seed(\d+)", path.name))
+    )
+    return [_run(protocol, variant, seed, path) for seed, path in seeds if (path / "metrics.json").exists()]
+
+
+def _run(protocol: Protocol, variant: str, seed: int, folder: Path) -> FinishedRun:
+    path = folder / "metrics.json"
+    document = read_json(path, METRICS_SCHEMA)
+    expected = {"protocol": protocol.name, "variant": variant, "seed": seed}
+    for key, value in expected.items():
+        if document.get(key) != value:
+            raise ResultError(
+                f"{path}: {key} is {document.get(key)!r}, the folder says {value!r}; "
+                "results of different runs must not be mixed: move it to its own folder or evaluate again"
+            )
+    provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
+    for key in ("config_hash", "data_hash"):
+        if not isinstance(provenance.get(key), str):
+            raise ResultError(f"{folder / 'provenance.json'}: {key} is missing; train the run again")
+    return FinishedRun(variant, seed, folder, _metrics(document, path), document.get("area_ranges", {}), provenance)
+
+
+def _metrics(document: dict[str, Any], path: Path) -> dict[str, float | None]:
+    metrics = document.get("metrics")
+    if not isinstance(metrics, dict):
+        raise ResultError(f"{path}: metrics is missing; evaluate the run again")
+    for key in METRICS:
+        value = metrics.get(key, math.nan)
+        if value is not None and not (type(value) in (int, float) and 0 <= value <= 100):
+            raise ResultError(f"{path}: metrics.{key} is {value!r}, expected 0 to 100 or null; evaluate the run again")
+    return {key: metrics[key] for key in METRICS}
+
+
+def _same(runs: list[FinishedRun], key: str, what: str) -> None:
+    for run in runs:
+        if run.provenance[key] != runs[0].provenance[key]:
+            raise _mixed(runs[0].provenance_file, run.provenance_file, f"{what} ({key} differs)")
+
+
+def _mixed(one: Path, other: Path, what: str) -> ResultError:
+    return ResultError(
+        f"{one} and {other} {what}; they cannot stand in one table: "
+        "move the outdated run away and run it again, or keep the two in different results folders"
+    )
