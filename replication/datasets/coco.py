@@ -33,7 +33,7 @@ def read_coco(name: str, annotations: Path, images: Path, require_images: bool =
     problems.stop()
     if require_images:
         _check_files(records, images, annotations)
-    return Split(name, list(records.values()), tuple(classes.values()), tuple(classes))
+    return Split(name, list(records.values()), tuple(classes.values()), tuple(classes), images)
 
 
 def _load(path: Path) -> dict[str, list[dict[str, Any]]]:

@@ -27,13 +27,13 @@ from tqdm import tqdm
 from replication.catalog.protocols import EmbeddedData
 from replication.datasets.embedded_scene import Mask, Scene, draw_scene
 from replication.datasets.embedded_sources import CLASSES, load_sources
+from replication.datasets.records import SPLITS, SplitName
 from replication.datasets.roots import data_root
 from replication.errors import DataError, ReplicationError
 from replication.files import read_json, sha256_file, sha256_json, write_json
 
 GENERATOR = 1  # raise when a scene of a given seed changes: finished folders of older generators are made anew
 SCHEMA = "embedded/1"
-SPLITS = ("train", "val")
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +74,12 @@ def area_ranges(annotations: Sequence[dict[str, Any]]) -> tuple[float, float]:
     return float(small), float(medium)
 
 
-def scene_random(seed: int, split: str, index: int) -> np.random.RandomState:
+def scene_random(seed: int, split: SplitName, index: int) -> np.random.RandomState:
     """The random stream of one image: NumPy's legacy generator, whose stream is frozen for all versions."""
     return np.random.RandomState([seed % 2**32, seed // 2**32 % 2**32, SPLITS.index(split), index])
 
 
-def scenes(data: EmbeddedData) -> Iterable[tuple[str, int, Scene]]:
+def scenes(data: EmbeddedData) -> Iterable[tuple[SplitName, int, Scene]]:
     """All scenes of a set as (split, image id, scene); ids count from 1 through both splits."""
     sources = load_sources()
     low, high = data.size
@@ -135,7 +135,7 @@ def _write(folder: Path, data: EmbeddedData) -> None:
         "voc/JPEGImages",
     ):
         (folder / name).mkdir(parents=True)
-    documents: dict[str, dict[str, Any]] = {split: _empty_coco() for split in SPLITS}
+    documents: dict[SplitName, dict[str, Any]] = {split: _empty_coco() for split in SPLITS}
     total = data.train + data.val
     for split, image_id, scene in tqdm(scenes(data), desc="embedded data", total=total, unit="image", leave=False):
         name = f"{image_id:06d}"

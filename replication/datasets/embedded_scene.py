@@ -101,7 +101,8 @@ def _background(random: Random, sources: Sources, height: int, width: int) -> Pi
         pixels = pixels[:, ::-1]
     gain = random.randint(55, 116) + random.randint(-10, 11, size=3)  # per cent
     shift = random.randint(-25, 26)
-    return np.clip((pixels - 128) * gain // 100 + 128 + shift, 0, 255).astype(np.uint8)
+    toned: Pixels = np.clip((pixels - 128) * gain // 100 + 128 + shift, 0, 255).astype(np.uint8)
+    return toned
 
 
 def _glyph(random: Random, ink: Pixels, side: int) -> Pixels:
@@ -115,7 +116,8 @@ def _glyph(random: Random, ink: Pixels, side: int) -> Pixels:
     size = (max(2, round(width * scale)), max(2, round(large.height * scale)))
     alpha = np.asarray(large.resize(size, Image.Resampling.LANCZOS)).astype(np.int64)
     # Thin strokes fade when they become narrower than a pixel: bring the darkest ink back to full.
-    return np.minimum(alpha * 255 // max(1, int(alpha.max())), 255).astype(np.uint8)
+    full: Pixels = np.clip(alpha * 255 // max(1, int(alpha.max())), 0, 255).astype(np.uint8)
+    return full
 
 
 def _add_digit(random: Random, canvas: _Canvas, sources: Sources, side: int) -> None:

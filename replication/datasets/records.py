@@ -7,10 +7,12 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from replication.errors import DataError
 
+SplitName = Literal["train", "val"]
+SPLITS: tuple[SplitName, ...] = ("train", "val")
 SHOWN = 5  # problems that an error message quotes
 BORDER = 1.0  # pixels a box may reach over its image without being clipped: rounding, or 0-based boxes in VOC files
 
@@ -26,13 +28,15 @@ class Split:
     A record has ``file_name`` (absolute or relative to the working folder), ``height``, ``width``, ``image_id`` (int)
     and ``annotations``, each with ``bbox`` (XYXY, absolute pixels), ``bbox_mode`` 0, ``category_id`` (index into
     ``classes``), ``iscrowd``, ``id``, ``area`` and, where the data have them, ``segmentation``, ``difficult`` and
-    ``ignore``. ``category_ids`` maps that index to the id in ground truth and detections.
+    ``ignore``. ``category_ids`` maps that index to the id in ground truth and detections. Image names in ground truth
+    are relative to ``root``.
     """
 
     name: str
     records: list[dict[str, Any]]
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
+    root: Path
 
 
 @dataclass

@@ -1,17 +1,22 @@
-"""A protocol's data as splits, whatever they are made of."""
+"""A protocol's data as splits, whatever they are made of; as COCO ground truth; as a hash; as Detectron2 data sets."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from replication.catalog.protocols import CocoData, CocoSplit, EmbeddedData, Protocol
+from replication.catalog.protocols import CocoData, EmbeddedData, Protocol, VocData, VocSplit
 from replication.datasets.coco import read_coco
 from replication.datasets.embedded import make_embedded
-from replication.datasets.records import Split
+from replication.datasets.records import SPLITS, Split, SplitName
 from replication.datasets.roots import data_root
-
-SplitName = Literal["train", "val"]
+from replication.datasets.voc import annotation_files, image_list, read_voc, voc_classes
+from replication.errors import DataError
+from replication.files import sha256_file
 
 
 def located(path: str) -> Path:
@@ -19,13 +24,106 @@ def located(path: str) -> Path:
     return data_root() / Path(path).expanduser()
 
 
-def load_split(protocol: Protocol, split: SplitName) -> Split:
-    """Read and check a protocol's split; the embedded set is made when it is missing. Raises DataError."""
+def load_split(protocol: Protocol, split: SplitName, require_images: bool = True) -> Split:
+    """Read and check a protocol's split; the embedded set is made when it is missing.
+
+    Training leaves VOC's difficult objects out, validation marks them ``ignore``. Raises DataError, with the command
+    that fetches the data where the protocol names a download.
+    """
     data = protocol.data
+    if isinstance(data, VocData):
+        root, parts = located(data.root), _parts(data, split)
+        for part in parts:
+            _must_exist(image_list(root, part), data.download)
+        classes = data.classes or voc_classes(root, data.train)
+        return read_voc(split, root, parts, classes, difficult=split == "val")
+    annotations, images = coco_paths(data, split)
+    download = (data.download,) if isinstance(data, CocoData) and data.download else ()
+    _must_exist(annotations, download)
+    if require_images:
+        _must_exist(images, download)
+    return read_coco(split, annotations, images, require_images)
+
+
+def coco_paths(data: EmbeddedData | CocoData, split: SplitName) -> tuple[Path, Path]:
+    """Annotation file and image folder of a split in COCO form; makes the embedded set when it is missing."""
     if isinstance(data, EmbeddedData):
         folder = make_embedded(data) / "coco"
-        return read_coco(split, folder / "annotations" / f"instances_{split}.json", folder / split)
-    if isinstance(data, CocoData):
-        part: CocoSplit = getattr(data, split)
-        return read_coco(split, located(part.annotations), located(part.images))
-    raise NotImplementedError
+        return folder / "annotations" / f"instances_{split}.json", folder / split
+    part = data.train if split == "train" else data.val
+    return located(part.annotations), located(part.images)
+
+
+def ground_truth(split: Split) -> dict[str, Any]:
+    """A split as a COCO document: XYWH boxes, the data set's own category ids, names relative to ``split.root``."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for record in split.records:
+        name = os.path.relpath(record["file_name"], split.root)
+        images.append({"id": record["image_id"], "file_name": name} | {k: record[k] for k in ("height", "width")})
+        for found in record["annotations"]:
+            x1, y1, x2, y2 = found["bbox"]
+            kept = {
+                key: found[key]
+                for key in ("id", "iscrowd", "area", "segmentation", "difficult", "ignore")
+                if key in found
+            }
+            category = split.category_ids[found["category_id"]]
+            place = {"image_id": record["image_id"], "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            annotations.append(kept | place)
+    pairs = zip(split.category_ids, split.classes, strict=True)
+    categories = [{"id": number, "name": name} for number, name in pairs]
+    return {"info": {"description": split.name}, "images": images, "annotations": annotations, "categories": categories}
+
+
+def data_hash(protocol: Protocol) -> str:
+    """Hex SHA-256 of all annotations and image lists of both splits; the same wherever the data lie."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for name, content in _annotation_digests(protocol.data, split):
+            digest.update(f"{split} {name} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def register(protocol: Protocol, splits: Sequence[SplitName] = ("train", "val")) -> dict[SplitName, Split]:
+    """Enter ``<protocol>_<split>`` in Detectron2's catalogs, in place of an earlier entry; returns what was read."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    loaded = {split: load_split(protocol, split) for split in splits}
+    for split, content in loaded.items():
+        name = f"{protocol.name}_{split}"
+        for catalog in (DatasetCatalog, MetadataCatalog):
+            if name in catalog:
+                catalog.remove(name)
+        DatasetCatalog.register(name, lambda content=content: content.records)
+        MetadataCatalog.get(name).set(
+            thing_classes=list(content.classes),
+            thing_dataset_id_to_contiguous_id={number: index for index, number in enumerate(content.category_ids)},
+        )
+    return loaded
+
+
+def _parts(data: VocData, split: str) -> tuple[VocSplit, ...]:
+    return data.train if split == "train" else data.val
+
+
+def _must_exist(path: Path, downloads: Sequence[str]) -> None:
+    if path.exists():
+        return
+    fetch = " and ".join(f"`python -m replication data {name}`" for name in downloads)
+    advice = f"fetch it with {fetch}" if fetch else "check the path in the protocol's 'data'"
+    raise DataError(f"{path}: no such file or folder; {advice}, or set DETECTRON2_DATASETS to the folder it lies under")
+
+
+def _annotation_digests(data: EmbeddedData | CocoData | VocData, split: SplitName) -> Iterator[tuple[str, str]]:
+    if not isinstance(data, VocData):
+        annotations = coco_paths(data, split)[0]
+        _must_exist(annotations, (data.download,) if isinstance(data, CocoData) and data.download else ())
+        yield "annotations", sha256_file(annotations)
+        return
+    root = located(data.root)
+    yield "classes", json.dumps(data.classes)
+    for part in _parts(data, split):
+        _must_exist(image_list(root, part), data.download)
+        for path in annotation_files(root, part):
+            yield f"{part.folder} {part.split} {path.stem}", sha256_file(path)

@@ -1,0 +1,123 @@
+"""The manifest and the ground truth of a protocol's data: what later steps read instead of the data themselves."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replication.catalog.protocols import AreaRanges, Protocol
+from replication.datasets.records import SPLITS, Split, SplitName
+from replication.datasets.roots import data_root
+from replication.datasets.splits import data_hash, ground_truth, load_split
+from replication.errors import DataError
+from replication.files import read_json, write_text
+
+SCHEMA = "data/1"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What ``prepare`` found: the content of ``data.json``."""
+
+    manifest: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Prepared:
+        """From a ``data.json``; raises ResultError when it is missing or broken."""
+        return cls(read_json(path, SCHEMA))
+
+
+def prepare(protocol: Protocol, results: Path) -> Path:
+    """Read and check both splits, then write ``ground_truth.json`` and ``data.json`` under ``results/<protocol>``.
+
+    Makes the embedded set when it is missing. Files whose content would not change are left alone, so that what was
+    made from them stays newer. Returns the path of ``data.json``. Raises DataError.
+    """
+    splits = {split: load_split(protocol, split) for split in SPLITS}
+    _check_pair(splits["train"], splits["val"])
+    folder = results / protocol.name
+    _write_changed(folder / "ground_truth.json", json.dumps(ground_truth(splits["val"]), allow_nan=False) + "\n")
+    document = {"schema": SCHEMA, **manifest(protocol, splits)}
+    _write_changed(folder / "data.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
+    return folder / "data.json"
+
+
+def manifest(protocol: Protocol, splits: dict[SplitName, Split]) -> dict[str, Any]:
+    """The content of ``data.json``. Folders are relative to the data root where they lie under it."""
+    return {
+        "name": protocol.name,
+        "kind": protocol.data.kind,
+        "classes": list(splits["train"].classes),
+        "category_ids": list(splits["train"].category_ids),
+        "data_hash": data_hash(protocol),
+        "splits": {name: counts(split) for name, split in splits.items()},
+        "area_ranges": protocol.area_ranges.model_dump(mode="json"),
+        "area_fractions": area_fractions(splits["val"], protocol.area_ranges),
+    }
+
+
+def counts(split: Split) -> dict[str, Any]:
+    """Images, objects and what is special about them. ``objects`` are neither crowds nor ignored."""
+    annotations = list(_annotations(split))
+    objects = [found for found in annotations if not found["iscrowd"] and not found.get("ignore")]
+    per_class = Counter(found["category_id"] for found in objects)
+    return {
+        "folder": _portable(split.root),
+        "images": len(split.records),
+        "images_without_objects": sum(not record["annotations"] for record in split.records),
+        "objects": len(objects),
+        "crowds": sum(found["iscrowd"] for found in annotations),
+        "ignored": sum(bool(found.get("ignore")) for found in annotations),
+        "masks": sum("segmentation" in found for found in objects),
+        "objects_per_class": {name: per_class[index] for index, name in enumerate(split.classes)},
+    }
+
+
+def area_fractions(split: Split, ranges: AreaRanges) -> dict[str, float]:
+    """Share of the split's objects whose area lies in each range."""
+    areas = [found["area"] for found in _annotations(split) if not found["iscrowd"] and not found.get("ignore")]
+    named = {"small": ranges.small, "medium": ranges.medium, "large": ranges.large}
+    return {name: round(sum(low <= a <= high for a in areas) / len(areas), 4) for name, (low, high) in named.items()}
+
+
+def _check_pair(train: Split, val: Split) -> None:
+    """Both splits have objects and name the same categories; a shared image is worth a warning."""
+    for split in (train, val):
+        if not any(not found["iscrowd"] and not found.get("ignore") for found in _annotations(split)):
+            raise DataError(f"{split.root}: no image of the {split.name} split has an object; annotate at least one")
+    if (train.classes, train.category_ids) != (val.classes, val.category_ids):
+        pairs = [set(zip(split.category_ids, split.classes, strict=True)) for split in (train, val)]
+        different = ", ".join(f"{number} {name!r}" for number, name in sorted(pairs[0] ^ pairs[1])[:5])
+        raise DataError(
+            f"data.train and data.val name different categories (id and name of {different}); "
+            "give both annotation files the same 'categories'"
+        )
+    common = {record["file_name"] for record in train.records} & {record["file_name"] for record in val.records}
+    if common:
+        logger.warning("%d images are in train and in val, first %s: results will flatter", len(common), min(common))
+
+
+def _annotations(split: Split) -> Iterator[dict[str, Any]]:
+    return (found for record in split.records for found in record["annotations"])
+
+
+def _portable(folder: Path) -> str:
+    """Relative to the data root where the folder lies under it, else absolute."""
+    absolute, root = folder.absolute(), data_root().absolute()
+    return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)
+
+
+def _write_changed(path: Path, text: str) -> None:
+    try:
+        if path.read_text() == text:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass  # missing or broken: written anew
+    write_text(path, text)
