@@ -1,6 +1,15 @@
 """What the papers invented, as Detectron2 components. Importing this package enters them in the registries."""
 
+from replication.detectors.box_head import BoxPredictor, ReplicationROIHeads
 from replication.detectors.config import add_replication_config
 from replication.detectors.efficientnet_lite import EfficientNetLite, use_backbone
+from replication.detectors.retinanet import ReplicationRetinaNet
 
-__all__ = ["EfficientNetLite", "add_replication_config", "use_backbone"]
+__all__ = [
+    "BoxPredictor",
+    "EfficientNetLite",
+    "ReplicationROIHeads",
+    "ReplicationRetinaNet",
+    "add_replication_config",
+    "use_backbone",
+]

@@ -1,0 +1,74 @@
+"""Box head of Faster and Mask R-CNN with the box regression loss as a switch: smooth L1, IoU or GIoU.
+
+MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE chooses, BBOX_REG_LOSS_WEIGHT multiplies (10 for IoU and GIoU). Only the final
+box refinement changes; the RPN keeps its own loss (GIoU, section 5.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import ROI_HEADS_REGISTRY, StandardROIHeads
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers
+from detectron2.utils.events import get_event_storage
+from torch import Tensor
+
+from replication.detectors.losses import giou_loss, iou, iou_loss
+from replication.errors import ConfigError
+
+_DECODED_LOSSES = {"iou": iou_loss, "giou": giou_loss}
+
+
+def log_mean_iou(pred_boxes: Tensor, gt_boxes: Tensor) -> None:
+    """Put the mean IoU of matched (N, 4) XYXY boxes into the event storage as ``iou``; nothing when N is 0."""
+    if len(pred_boxes):
+        get_event_storage().put_scalar("iou", iou(pred_boxes.detach(), gt_boxes).mean().item())
+
+
+class BoxPredictor(FastRCNNOutputLayers):  # type: ignore[misc]
+    """Detectron2's class scores and class-specific box deltas, with IoU and GIoU losses on the decoded boxes.
+
+    With ``smooth_l1`` it is Detectron2's predictor bit for bit. Every loss is summed over the foreground RoIs and
+    divided by the number of all sampled RoIs, as the GIoU authors' code and Detectron2 both do.
+    """
+
+    @configurable  # type: ignore[untyped-decorator]
+    def __init__(self, input_shape: Any, *, box_reg_loss_type: str = "smooth_l1", **kwargs: Any) -> None:
+        """See FastRCNNOutputLayers; ``box_reg_loss_type`` is smooth_l1, iou or giou. Raises ConfigError otherwise."""
+        known = ("smooth_l1", *_DECODED_LOSSES)
+        if box_reg_loss_type not in known:
+            raise ConfigError(
+                f"MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE: {box_reg_loss_type!r} is unknown; "
+                f"choose from {', '.join(known)}"
+            )
+        super().__init__(input_shape, box_reg_loss_type=box_reg_loss_type, **kwargs)
+
+    def box_reg_loss(self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor) -> Tensor:
+        """Scalar loss of R sampled RoIs: boxes (R, 4) XYXY, deltas (R, 4 K) or (R, 4), classes (R,) with K = none."""
+        foreground = ((gt_classes >= 0) & (gt_classes < self.num_classes)).nonzero().squeeze(1)
+        deltas = pred_deltas.view(-1, pred_deltas.shape[1] // 4, 4)
+        classes = gt_classes[foreground] if deltas.shape[1] > 1 else torch.zeros_like(foreground)
+        deltas = deltas[foreground, classes]
+        pred_boxes = self.box2box_transform.apply_deltas(deltas, proposal_boxes[foreground])
+        matched = gt_boxes[foreground]
+        log_mean_iou(pred_boxes, matched)
+        if self.box_reg_loss_type == "smooth_l1":
+            loss: Tensor = super().box_reg_loss(proposal_boxes, gt_boxes, pred_deltas, gt_classes)
+            return loss
+        total = _DECODED_LOSSES[self.box_reg_loss_type](pred_boxes, matched, reduction="sum")
+        return total / max(gt_classes.numel(), 1)
+
+
+@ROI_HEADS_REGISTRY.register()
+class ReplicationROIHeads(StandardROIHeads):  # type: ignore[misc]
+    """StandardROIHeads with ``BoxPredictor``; from one seed it starts with the same weights as Detectron2's."""
+
+    @classmethod
+    def _init_box_head(cls, cfg: Any, input_shape: Any) -> dict[str, Any]:
+        parts: dict[str, Any] = super()._init_box_head(cfg, input_shape)
+        with torch.random.fork_rng(devices=[]):  # so that what is built next draws what it does in Detectron2
+            predictor = BoxPredictor(cfg, parts["box_head"].output_shape)
+        predictor.load_state_dict(parts["box_predictor"].state_dict())
+        return {**parts, "box_predictor": predictor}
