@@ -32,3 +32,15 @@ class ReplicationRetinaNet(RetinaNet):  # type: ignore[misc]
             pred_boxes = self.box2box_transform.apply_deltas(deltas, Boxes.cat(anchors).tensor[anchor])
             log_mean_iou(pred_boxes, torch.stack(gt_boxes)[image, anchor])
         return losses
+
+    def get_extra_state(self) -> Tensor:
+        """Detectron2's moving average of the number of positives, so that a resumed run divides by what it would have.
+
+        Detectron2 itself starts the average anew at each resume.
+        """
+        return torch.tensor(getattr(self, "loss_normalizer", torch.nan), dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take up the moving average of a checkpoint; one from before the first step holds none."""
+        if not state.isnan():
+            self.loss_normalizer = state.item()

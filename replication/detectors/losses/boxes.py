@@ -23,6 +23,11 @@ import torch
 from torch import Tensor
 
 
+def _area(sides: Tensor) -> Tensor:
+    # Not Tensor.prod: its backward looks at the values, which makes a GPU wait.
+    return sides[:, 0] * sides[:, 1]
+
+
 def areas(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Areas (N,) of intersection, union and smallest enclosing box of each pair, in square pixels."""
     if pred.dtype == torch.float16 or pred.dtype == torch.bfloat16:
@@ -33,9 +38,9 @@ def areas(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     swap = p2 < p1
     p1, p2 = torch.where(swap, p2, p1), torch.where(swap, p1, p2)
     t1, t2 = target[:, :2], target[:, 2:]
-    intersection = (torch.minimum(p2, t2) - torch.maximum(p1, t1)).clamp(min=0).prod(dim=1)
-    union = (p2 - p1).prod(dim=1) + (t2 - t1).prod(dim=1) - intersection
-    enclosing = (torch.maximum(p2, t2) - torch.minimum(p1, t1)).prod(dim=1)
+    intersection = _area((torch.minimum(p2, t2) - torch.maximum(p1, t1)).clamp(min=0))
+    union = _area(p2 - p1) + _area(t2 - t1) - intersection
+    enclosing = _area(torch.maximum(p2, t2) - torch.minimum(p1, t1))
     return intersection, union, enclosing
 
 
