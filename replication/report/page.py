@@ -1,0 +1,218 @@
+"""One self-contained HTML page: overview, tables, training curves, sample detections, deviations, provenance."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from replication.catalog import Catalog, Column, Paper, Protocol, select
+from replication.files import write_text
+from replication.report.cells import Cell, Comparison, Line, compare
+from replication.report.curves import adaptive, draw_curves, write_curves
+from replication.report.head import NOT_COMPARABLE, Head, data_text, head
+from replication.report.results import FinishedRun
+from replication.report.samples import MIN_SCORE, Photo, samples
+from replication.report.tables import DECIMALS, latex, markdown, number, tidy_csv
+
+TEMPLATES = Path(__file__).parent / "templates"
+_MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one table."""
+
+    comparison: Comparison
+    head: Head
+    curves: Markup | None
+    downloads: dict[str, str]
+
+    @property
+    def backbones(self) -> bool:
+        """Whether the rows differ in backbone."""
+        return len({line.row.backbone for line in self.comparison.lines}) > 1
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A claimed gain beside ours, absolute and relative to the baseline in percent."""
+
+    section: Section
+    row: str
+    baseline: str
+    column: Column
+    published: float
+    published_relative: float
+    measured: float
+    measured_relative: float
+    runs: int
+
+
+def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> Path:
+    """Write ``results/<protocol>/report.html`` and ``figures/<table>_curves.svg``; the same bytes for the same results.
+
+    Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
+    """
+    comparisons = [compare(catalog, table_id, protocol, results) for table_id in table_ids]
+    html = render_page(catalog, protocol, results, comparisons)
+    for comparison in comparisons:
+        write_curves(comparison, results)
+    path = results / protocol.name / "report.html"
+    write_text(path, html)
+    return path
+
+
+def render_page(catalog: Catalog, protocol: Protocol, results: Path, comparisons: Sequence[Comparison]) -> str:
+    """The page as text."""
+    sections = [_section(catalog, comparison) for comparison in comparisons]
+    runs = {run.folder: run for comparison in comparisons for run in comparison.runs}
+    gains = [gain for section in sections for gain in _gains(section)]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "signed": signed, "status": cell_status, "duration": duration}
+    return environment.get_template("page.html.jinja").render(
+        protocol=protocol,
+        warning="" if protocol.published_scale else NOT_COMPARABLE,
+        overview=_overview(catalog, protocol, comparisons, list(runs.values())),
+        gains=gains,
+        reach=max(
+            (abs(value) for gain in gains for value in (gain.published_relative, gain.measured_relative)), default=1
+        ),
+        papers=_by_paper(catalog, sections),
+        photos=_photos(comparisons, results),
+        min_score=MIN_SCORE,
+        runs=list(runs.values()),
+        style=Markup((TEMPLATES / "page.css").read_text()),
+    )
+
+
+def _section(catalog: Catalog, comparison: Comparison) -> Section:
+    text = head(catalog, comparison)
+    svg = draw_curves(comparison)
+    forms = {"csv": tidy_csv(comparison), "md": markdown(comparison, text), "tex": latex(comparison, text)}
+    downloads = {form: _data_uri(content, _MIME[form]) for form, content in forms.items()}
+    if svg is not None:
+        downloads["svg"] = _data_uri(svg, "image/svg+xml")
+    return Section(comparison, text, Markup(adaptive(svg)) if svg is not None else None, downloads)
+
+
+def _data_uri(content: str, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(content.encode()).decode()}"
+
+
+def _by_paper(catalog: Catalog, sections: Sequence[Section]) -> list[tuple[Paper, list[Section]]]:
+    groups = [
+        (paper, [section for section in sections if section.comparison.paper == paper])
+        for paper in catalog.papers.values()
+    ]
+    return [(paper, group) for paper, group in groups if group]
+
+
+def _gains(section: Section) -> list[Gain]:
+    """The rows that the paper claims a gain for, in the column it is judged by first, where both rows were measured."""
+    comparison = section.comparison
+    gains = []
+    for line in comparison.lines:
+        name = comparison.paper.primary_column(comparison.table.id, line.row.id)
+        if name is None or line.row.baseline is None:
+            continue
+        base = next(other for other in comparison.lines if other.row.id == line.row.baseline)
+        gains += _gain(section, comparison.table.column(name), line, base)
+    return gains
+
+
+def _gain(section: Section, column: Column, line: Line, base: Line) -> list[Gain]:
+    """At most one: none where a side lacks a number."""
+    cell, reference = line.cells[column.id], base.cells[column.id]
+    if cell.published_gain is None or cell.measured_gain is None or not reference.published or not reference.measured:
+        return []
+    return [
+        Gain(
+            section=section,
+            row=line.row.label,
+            baseline=base.row.label,
+            column=column,
+            published=cell.published_gain,
+            published_relative=100 * cell.published_gain / reference.published,
+            measured=cell.measured_gain,
+            measured_relative=100 * cell.measured_gain / reference.measured,
+            runs=min(len(line.runs), len(base.runs)),
+        )
+    ]
+
+
+def _overview(
+    catalog: Catalog, protocol: Protocol, comparisons: Sequence[Comparison], runs: Sequence[FinishedRun]
+) -> list[tuple[str, str]]:
+    """Name and text of the facts at the top."""
+    planned = {(run.variant, run.seed) for run in select(catalog, protocol, [one.table.id for one in comparisons])}
+    done = planned & {(run.variant, run.seed) for run in runs}
+    seconds = sum(float(run.provenance.get("seconds") or 0) for run in runs)
+    facts = [
+        ("Runs finished", f"{len(done)} of {len(planned)}" + _extra(len(runs) - len(done))),
+        ("Seeds a variant", _span([sum(one.variant == run.variant for one in runs) for run in runs])),
+        ("Training time, all runs", duration(seconds)),
+        ("Device", "; ".join(dict.fromkeys(map(device, runs)))),
+        ("Data", data_text(protocol)),
+        ("Stand-ins", "; ".join(f"{ours} for {theirs}" for theirs, ours in protocol.backbones.items())),
+        (
+            "Last run",
+            max((str(run.provenance.get("finished") or "") for run in runs), default="").replace("T", " ")[:16],
+        ),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _extra(count: int) -> str:
+    return f", and {count} more" if count > 0 else ""
+
+
+def _span(counts: Sequence[int]) -> str:
+    if not counts:
+        return ""
+    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
+def device(run: FinishedRun) -> str:
+    """The GPU's name, or the processor with the threads that one training used."""
+    facts: dict[str, Any] = run.provenance.get("device") or {}
+    if facts.get("type") == "cuda":
+        count = facts.get("count", 1)
+        return f"{f'{count} x ' if count > 1 else ''}{facts.get('name', 'GPU')}"
+    threads = run.provenance.get("threads", 1)
+    return f"{run.provenance.get('cpu', 'CPU')}, {threads} thread{'' if threads == 1 else 's'} a training"
+
+
+def _photos(comparisons: Sequence[Comparison], results: Path) -> list[Photo]:
+    """Of the first table that has them."""
+    return next((photos for one in comparisons if (photos := samples(one, results))), [])
+
+
+def signed(value: float, column: Column) -> str:
+    """A gain with a true minus sign; what rounds to zero is +0."""
+    decimals = DECIMALS[column.unit]
+    return f"{round(value, decimals) + 0.0:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def cell_status(cell: Cell) -> str:
+    """What stands where there is no measured number."""
+    return "\N{EN DASH}" if cell.status == "measured" else cell.status
+
+
+def duration(seconds: float | None) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    if not seconds:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

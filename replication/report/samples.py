@@ -1,0 +1,113 @@
+"""Detections drawn on validation images beside the ground truth, where the images are at hand."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from replication.datasets.roots import data_root
+from replication.files import read_json
+from replication.report.cells import Comparison, Line
+
+IMAGES = 4
+VARIANTS = 3
+MIN_SCORE = 0.5
+_SIDE = 420  # pixels of the longer side in the page
+_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Box:
+    """XYWH in pixels of the original image; ``score`` is None for ground truth."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One image as a data URI with its true boxes, and the boxes each row's detector found."""
+
+    key: str
+    uri: str
+    width: int
+    height: int
+    truth: tuple[Box, ...]
+    found: tuple[tuple[str, tuple[Box, ...]], ...]
+
+
+def samples(comparison: Comparison, results: Path) -> list[Photo]:
+    """The first images that have objects, with detections of the first rows that were measured, lowest seed.
+
+    Empty when the manifest, the ground truth, the detections or the images are not there: a folder of numbers alone
+    can be rendered as well.
+    """
+    folder = results / comparison.protocol.name
+    lines = [line for line in comparison.lines if line.runs and (line.runs[0].folder / "detections.json").exists()]
+    if not lines or not all((folder / name).exists() for name in ("data.json", "ground_truth.json")):
+        return []
+    images = data_root() / read_json(folder / "data.json", "data/1")["splits"]["val"]["folder"]
+    truth = json.loads((folder / "ground_truth.json").read_text())
+    return _photos(_distinct(lines)[:VARIANTS], truth, images)
+
+
+def _distinct(lines: Sequence[Line]) -> list[Line]:
+    return list({line.runs[0].variant: line for line in reversed(lines)}.values())[::-1]
+
+
+def _photos(lines: Sequence[Line], truth: dict[str, Any], images: Path) -> list[Photo]:
+    names = {category["id"]: str(category["name"]) for category in truth["categories"]}
+    objects: dict[int, list[Box]] = defaultdict(list)
+    for annotation in truth["annotations"]:
+        if not annotation.get("iscrowd"):
+            objects[annotation["image_id"]].append(_box(annotation, names))
+    shown = sorted((image for image in truth["images"] if image["id"] in objects), key=lambda image: image["id"])
+    shown = [image for image in shown if (images / image["file_name"]).is_file()][:IMAGES]
+    wanted = {image["id"] for image in shown}
+    found = [(line.row.label, _detections(line, wanted, names)) for line in lines if wanted]
+    return [
+        Photo(
+            key=f"photo-{number}",
+            uri=data_uri(images / image["file_name"]),
+            width=image["width"],
+            height=image["height"],
+            truth=tuple(objects[image["id"]]),
+            found=tuple((label, tuple(boxes[image["id"]])) for label, boxes in found),
+        )
+        for number, image in enumerate(shown)
+    ]
+
+
+def _detections(line: Line, wanted: set[int], names: dict[int, str]) -> dict[int, list[Box]]:
+    boxes: dict[int, list[Box]] = defaultdict(list)
+    for detection in json.loads((line.runs[0].folder / "detections.json").read_text()):
+        if detection["image_id"] in wanted and detection["score"] >= MIN_SCORE:
+            boxes[detection["image_id"]].append(_box(detection, names))
+    return boxes
+
+
+def _box(record: dict[str, Any], names: dict[int, str]) -> Box:
+    x, y, width, height = (round(float(value), 1) for value in record["bbox"])
+    return Box(x, y, width, height, names[record["category_id"]], record.get("score"))
+
+
+def data_uri(path: Path) -> str:
+    """An image file as a small JPEG data URI."""
+    with Image.open(path) as image:
+        small = ImageOps.exif_transpose(image).convert("RGB")
+        small.thumbnail((_SIDE, _SIDE))
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
