@@ -69,6 +69,13 @@ WEIGHTS: dict[str, WeightsFile] = {
     ),
 }
 
+# The papers' backbones, as rows and protocols label them, and the weights their training starts from.
+BACKBONES = {
+    "R-50": "detectron2://ImageNetPretrained/MSRA/R-50.pkl",
+    "R-101": "detectron2://ImageNetPretrained/MSRA/R-101.pkl",
+    "X-101-64x4d": "catalog://ImageNetPretrained/FAIR/X-101-64x4d",
+}
+
 
 def weights_path(name: str) -> Path:
     """The verified file of the weights ``name``, a key of WEIGHTS or the path of a file of your own.
@@ -105,8 +112,8 @@ def verify(path: Path, weights: WeightsFile) -> None:
     found = sha256_file(path)
     if expected is None:
         raise WeightsError(
-            f"{path}: nobody publishes the SHA-256 of this file, so it is not opened (a pickle can run code). "
-            f"Found {found}. If you trust where it comes from, record that with: "
+            f"{path}: SHA-256 is {found}, and no published one is known to compare with, so the file is not opened: "
+            "a pickle can run code; if you trust where it comes from, record it with: "
             f"cd '{path.absolute().parent}' && sha256sum {path.name} >> {RECORD}"
         )
     if found != expected:

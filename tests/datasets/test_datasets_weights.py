@@ -90,7 +90,7 @@ def test_no_network_names_address_and_place(folder: Path) -> None:
 
 def test_pickle_without_recorded_hash_is_refused_and_not_opened(folder: Path) -> None:
     path = put(folder, R50, pickle.dumps(Bomb(folder / "exploded")))
-    with pytest.raises(WeightsError, match=r"not opened.*sha256sum R-50\.pkl >> weights\.sha256"):
+    with pytest.raises(WeightsError, match=r"not opened: .*sha256sum R-50\.pkl >> weights\.sha256"):
         weights_path(R50)
     assert not (folder / "exploded").exists()
     assert find(WEIGHTS[R50]) == path
@@ -126,7 +126,7 @@ def test_download_lands_in_the_weights_folder(folder: Path, monkeypatch: pytest.
         return target
 
     monkeypatch.setattr(module, "fetch", served)
-    with pytest.raises(WeightsError, match="record that with"):
+    with pytest.raises(WeightsError, match="record it with"):
         weights_path(X101)
     path = folder / "ImageNetPretrained/FBResNeXt/X-101-64x4d.pkl"
     url = b"https://dl.fbaipublicfiles.com/detectron/ImageNetPretrained/FBResNeXt/X-101-64x4d.pkl"
@@ -136,7 +136,7 @@ def test_download_lands_in_the_weights_folder(folder: Path, monkeypatch: pytest.
 def test_own_file_needs_a_record_too(tmp_path: Path) -> None:
     own = tmp_path / "mine.pth"
     own.write_bytes(b"mine")
-    with pytest.raises(WeightsError, match="record that with"):
+    with pytest.raises(WeightsError, match="record it with"):
         weights_path(str(own))
     (tmp_path / RECORD).write_text(f"{sha256(b'mine').hexdigest()}  mine.pth\n")
     assert weights_path(str(own)) == own
