@@ -1,0 +1,251 @@
+"""Every variant's config: it loads, builds at full size, says what the papers say, and takes a training step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetMapper
+from detectron2.data.datasets import load_coco_json
+from detectron2.layers import FrozenBatchNorm2d
+from detectron2.modeling import build_model
+from detectron2.modeling.backbone.resnet import BottleneckBlock
+from detectron2.solver import build_lr_scheduler, build_optimizer
+from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.utils.events import EventStorage
+from torch import Tensor, nn
+
+from replication.catalog.variants import read_variant
+from replication.detectors import BoxPredictor, ReplicationRetinaNet, add_replication_config, use_backbone
+
+FOLDER = Path(__file__).parents[2] / "configs" / "variants"
+LEAVES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.name.startswith("Base"))
+BASES = sorted(path for path in FOLDER.glob("Base*.yaml"))
+
+GIOU = [
+    f"{arch}_{loss}"
+    for arch in ("faster_rcnn_R50", "mask_rcnn_R50", "faster_rcnn_R50_voc")
+    for loss in ("smooth_l1", "iou", "giou")
+]
+BASELINES = ["retinanet_R50", "retinanet_R101", "retinanet_X101"]
+BASELINES += ["faster_rcnn_R50", "faster_rcnn_R101", "faster_rcnn_R101_2x", "faster_rcnn_X101"]
+
+# The same networks in torchvision, which counts their convolutions independently.
+TORCHVISION = {"R-50": "resnet50", "R-101": "resnet101", "X-101-64x4d": "resnext101_64x4d"}
+
+
+def load(path: Path) -> CfgNode:
+    cfg = get_cfg()
+    add_replication_config(cfg)
+    cfg.merge_from_file(str(path), allow_unsafe=False)
+    return cfg
+
+
+def variant(name: str) -> CfgNode:
+    cfg = load(FOLDER / f"{name}.yaml")
+    cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+def test_the_issue_s_variants_are_here() -> None:
+    assert set(GIOU + BASELINES) <= set(LEAVES)
+
+
+@pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
+def test_every_number_has_its_source(path: Path) -> None:
+    """A line of a base that sets a number carries a comment, or the line above it does."""
+    lines = path.read_text().splitlines()
+    for above, line in zip(["", *lines], lines, strict=False):
+        value = line.split("#")[0].partition(":")[2]
+        if any(letter.isdigit() for letter in value) and not any(
+            key in line for key in ("VERSION:", "FEATURES:", "NAME:", "_BASE_:", "DEPTH:", "LOSS_TYPE:")
+        ):
+            single = "MAX_SIZE" in line or "MIN_SIZE" in line  # the first of the group says it
+            assert "#" in line or above.strip().startswith("#") or single, f"{path.name}: {line}"
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_every_leaf_builds_at_full_size(name: str) -> None:
+    """On the meta device: every layer with its real shape, no memory."""
+    cfg = variant(name)
+    assert cfg.MODEL.WEIGHTS.startswith(("detectron2://ImageNetPretrained/", "catalog://ImageNetPretrained/"))
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model = build_model(cfg)
+    stages = model.backbone.bottom_up
+    frozen = {n.split(".")[0] for n, p in stages.named_parameters() if not p.requires_grad}
+    assert frozen == {"stem", "res2"}
+    assert any(isinstance(m, FrozenBatchNorm2d) for m in stages.modules())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    first = stages.res3[0]
+    strided = first.conv1 if cfg.MODEL.RESNETS.STRIDE_IN_1X1 else first.conv2
+    assert strided.stride == (2, 2)
+    with torch.device("meta"):
+        classifier = getattr(torchvision.models, TORCHVISION[read_variant(FOLDER / f"{name}.yaml").backbone])()
+    convolutions = sum(m.weight.numel() for m in classifier.modules() if isinstance(m, nn.Conv2d))
+    assert sum(p.numel() for p in stages.parameters()) == convolutions
+
+
+@pytest.mark.parametrize("name", GIOU)
+def test_giou_variants_differ_in_the_loss_only(name: str) -> None:
+    loss = next(loss for loss in ("smooth_l1", "giou", "iou") if name.endswith(loss))
+    cfg, plain = variant(name), variant(name.removesuffix(loss) + "smooth_l1")
+    head = cfg.MODEL.ROI_BOX_HEAD
+    kind, weight = head.BBOX_REG_LOSS_TYPE, head.BBOX_REG_LOSS_WEIGHT
+    assert kind == loss
+    assert weight == (1.0 if loss == "smooth_l1" else 10.0)
+    head.BBOX_REG_LOSS_TYPE, head.BBOX_REG_LOSS_WEIGHT = "smooth_l1", 1.0
+    assert cfg == plain
+    assert cfg.MODEL.RPN.BBOX_REG_LOSS_TYPE == "smooth_l1"
+    assert cfg.MODEL.RPN.BBOX_REG_LOSS_WEIGHT == 1.0
+    assert cfg.MODEL.MASK_ON is name.startswith("mask")
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        ("faster_rcnn_R50_giou", {0: 0.02 / 3, 500: 0.02, 59_999: 0.02, 60_000: 0.002, 80_000: 0.0002}),
+        ("faster_rcnn_R50_voc_iou", {0: 0.02 / 3, 500: 0.02, 13_332: 0.02, 13_333: 0.002, 17_778: 0.0002}),
+        ("retinanet_X101", {0: 0.01 / 3, 500: 0.01, 59_999: 0.01, 60_000: 0.001, 80_000: 0.0001}),
+        ("faster_rcnn_R101_2x", {0: 0.02 / 3, 117_279: 0.02, 117_280: 0.002, 161_260: 0.0002}),
+        ("faster_rcnn_R50", {0: 0.02 / 3, 58_639: 0.02, 58_640: 0.002, 80_630: 0.0002, 87_959: 0.0002}),
+    ],
+)
+def test_learning_rate_schedule(name: str, rates: dict[int, float]) -> None:
+    cfg = variant(name)
+    layer = nn.Conv2d(1, 1, 1)
+    optimizer = build_optimizer(cfg, layer)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    for iteration, rate in rates.items():
+        factor = scheduler._multiplier(iteration / cfg.SOLVER.MAX_ITER)
+        assert cfg.SOLVER.BASE_LR * factor == pytest.approx(rate, rel=1e-6), iteration
+    groups = {parameter.dim(): group for group in optimizer.param_groups for parameter in group["params"]}
+    weight, bias = groups[4], groups[1]
+    assert (weight["initial_lr"], weight["weight_decay"]) == (cfg.SOLVER.BASE_LR, 1e-4)
+    detectron = (
+        "101_2x" not in name and name != "faster_rcnn_R50"
+    )  # Detectron treats biases apart, mmdetection does not
+    expected = (2 * cfg.SOLVER.BASE_LR, 0.0) if detectron else (cfg.SOLVER.BASE_LR, 1e-4)
+    assert (bias["initial_lr"], bias["weight_decay"]) == expected
+
+
+def small(name: str) -> CfgNode:
+    cfg = variant(name)
+    use_backbone(cfg, "efficientnet_lite0")
+    cfg.MODEL.FPN.OUT_CHANNELS = 16
+    cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 32
+    cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = 16
+    cfg.MODEL.RETINANET.NUM_CONVS = 1
+    if "rcnn" in name:  # anchors as small against the picture as at full size, or none of the large ones is inside
+        cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[5], [10], [20], [40], [80]]
+    cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN = 100
+    cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = 32
+    return cfg
+
+
+def drawn_batch() -> list[dict[str, Any]]:
+    """Two bright rectangles on noise, with masks; and an image without objects."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 100, (3, 128, 160), generator=generator, dtype=torch.uint8)
+    boxes = torch.tensor([[16.0, 16.0, 80.0, 96.0], [70.0, 40.0, 150.0, 120.0]])
+    masks = torch.zeros(2, 128, 160, dtype=torch.bool)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
+        mask[y1:y2, x1:x2] = True
+        image[:, y1:y2, x1:x2] += 100
+    objects, nothing = Instances((128, 160)), Instances((128, 160))
+    for instances, count in ((objects, 2), (nothing, 0)):
+        instances.gt_boxes = Boxes(boxes[:count])
+        instances.gt_classes = torch.arange(2)[:count]
+        instances.gt_masks = BitMasks(masks[:count])
+    return [{"image": image, "instances": item, "height": 128, "width": 160} for item in (objects, nothing)]
+
+
+def take_step(model: nn.Module, batch: list[dict[str, Any]]) -> tuple[dict[str, Tensor], float]:
+    with EventStorage() as storage:
+        losses = model.train()(batch)
+        sum(losses.values()).backward()
+        return losses, storage.latest()["iou"][0]
+
+
+def check_step(model: nn.Module, losses: dict[str, Tensor], mean_iou: float) -> None:
+    for key, value in losses.items():
+        assert value.isfinite(), key
+        assert value > 0, key
+    assert 0 < mean_iou <= 1
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.any(), name
+
+
+def expected_losses(name: str) -> set[str]:
+    expected = {"loss_cls", "loss_box_reg"}
+    if "rcnn" in name:
+        expected |= {"loss_rpn_cls", "loss_rpn_loc"}
+    return expected | ({"loss_mask"} if name.startswith("mask") else set())
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn_R50_giou", "mask_rcnn_R50_iou", "retinanet_R50", "faster_rcnn_R50"])
+def test_training_and_inference_step_with_the_stand_in(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(small(name))
+    if "rcnn" in name:  # or the added ground truth, the only foreground of an untrained RPN, is already regressed
+        nn.init.normal_(model.roi_heads.box_predictor.bbox_pred.weight, std=1.0)
+    losses, mean_iou = take_step(model, drawn_batch())
+    assert losses.keys() == expected_losses(name)
+    check_step(model, losses, mean_iou)
+    if "rcnn" in name:
+        assert isinstance(model.roi_heads.box_predictor, BoxPredictor)
+    else:
+        assert isinstance(model, ReplicationRetinaNet)
+    with torch.no_grad():
+        results = model.eval()([{"image": drawn_batch()[0]["image"], "height": 64, "width": 80}])
+    detections = results[0]["instances"]
+    assert detections.image_size == (64, 80)
+    assert detections.has("pred_boxes")
+    assert detections.has("pred_masks") == name.startswith("mask")
+
+
+def photographs(shared: Path, cfg: CfgNode) -> list[dict[str, Any]]:
+    """Two COCO photographs through the variant's own augmentation."""
+    root = shared / "data" / "coco_mini"
+    records = load_coco_json(
+        str(root / "annotations" / "instances_train2017_ccby.json"), str(root / "train2017"), "coco_mini_ccby"
+    )
+    chosen = [record for record in records if 4 <= len(record["annotations"]) <= 20][:2]
+    mapper = DatasetMapper(cfg, is_train=True)
+    batch = [mapper(record) for record in chosen]
+    if cfg.MODEL.ROI_HEADS.NUM_CLASSES == 20:  # the VOC variants: any 20 classes do for one step
+        for item in batch:
+            item["instances"].gt_classes %= 20
+    return batch
+
+
+def damp_residuals(model: nn.Module) -> None:
+    """Trained ResNets keep activations in scale; random ones under frozen BatchNorm double them at each block."""
+    for module in model.modules():
+        if isinstance(module, BottleneckBlock):
+            nn.init.constant_(module.conv3.norm.weight, 0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEAVES)
+def test_one_full_size_training_step(name: str, shared: Path) -> None:
+    """One GPU's share of the papers' batch, two photographs at 800 x 1333, through the whole network."""
+    cfg = variant(name)
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    damp_residuals(model)
+    batch = photographs(shared, cfg)
+    assert all(min(item["image"].shape[1:]) == 800 or max(item["image"].shape[1:]) == 1333 for item in batch)
+    optimizer = build_optimizer(cfg, model)
+    losses, mean_iou = take_step(model, batch)
+    assert losses.keys() == expected_losses(name)
+    check_step(model, losses, mean_iou)
+    optimizer.step()
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
