@@ -1,0 +1,167 @@
+"""Measured beside published: data -> train -> detect -> evaluate -> tables -> report.
+
+snakemake --cores all                                    the protocol `mini`
+snakemake --cores all --config protocol=paper            the papers' own
+snakemake --cores all --config tables=giou-T5 seeds=3    fewer tables, more runs a variant
+Every rule is one verb of `python -m replication`; what would run, and why: `python -m replication plan`.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from replication.errors import ReplicationError
+from replication.fingerprint import DETECTION, EVALUATION, RENDERING, fingerprint
+from replication.plan import DEFAULT_PROTOCOL, from_workflow
+
+min_version("9.25")
+
+try:
+    plan = from_workflow(config)
+except ReplicationError as error:
+    sys.exit(f"error: {error}")
+
+# The verbs run with the interpreter that runs the workflow, whatever `python` is elsewhere.
+os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+HERE = f"{plan.results}/{plan.protocol.name}"
+RUN = f"{HERE}/runs/{{variant}}/seed{{seed}}"
+WHERE = (
+    f"--protocol {config.get('protocol', DEFAULT_PROTOCOL)} --results {plan.results}"
+)
+
+
+wildcard_constraints:
+    variant="[A-Za-z0-9_]+",
+    seed="[0-9]+",
+
+
+localrules:
+    all,
+
+
+rule all:
+    input:
+        f"{HERE}/report.html",
+
+
+rule download:
+    output:
+        touch(f"{plan.results}/downloads/{{name}}.done"),
+    log:
+        f"{plan.results}/downloads/{{name}}.log",
+    retries: 2
+    shell:
+        "python -m replication data {wildcards.name} 2>&1 | tee {log}"
+
+
+rule prepare:
+    input:
+        expand(f"{plan.results}/downloads/{{name}}.done", name=plan.downloads),
+    output:
+        f"{HERE}/data.json",
+        f"{HERE}/ground_truth.json",
+    log:
+        f"{HERE}/logs/prepare.log",
+    params:
+        where=WHERE,
+        data=plan.data_fingerprint(),
+    shell:
+        "python -m replication prepare {params.where} 2>&1 | tee {log}"
+
+
+# Checkpoints lie undeclared beside the outputs: Snakemake deletes what a failed job declared, and a training must
+# resume from them. For the same reason the parameters, not the files, say when a training is out of date.
+rule train:
+    input:
+        f"{HERE}/data.json",
+    output:
+        f"{RUN}/model_final.pth",
+        f"{RUN}/curves.jsonl",
+        f"{RUN}/provenance.json",
+    log:
+        f"{HERE}/logs/train/{{variant}}-seed{{seed}}.log",
+    priority: lambda wildcards: plan.priority(wildcards.variant)
+    threads: plan.protocol.threads
+    resources:
+        expected_minutes=lambda wildcards: plan.minutes(wildcards.variant),
+    params:
+        where=WHERE,
+        fingerprint=lambda wildcards: plan.training_fingerprint(wildcards.variant),
+    message:
+        "train {wildcards.variant}, seed {wildcards.seed}: about {resources.expected_minutes} min"
+    shell:
+        "python -m replication train {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
+        " 2>&1 | tee -a {log}"
+
+
+rule detect:
+    input:
+        f"{RUN}/model_final.pth",
+        f"{RUN}/provenance.json",
+    output:
+        f"{RUN}/detections.json",
+    log:
+        f"{HERE}/logs/detect/{{variant}}-seed{{seed}}.log",
+    priority: lambda wildcards: 100 + plan.priority(wildcards.variant)
+    threads: plan.protocol.threads
+    params:
+        where=WHERE,
+        fingerprint=fingerprint(DETECTION),
+    shell:
+        "python -m replication detect {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
+        " 2>&1 | tee {log}"
+
+
+rule evaluate:
+    input:
+        f"{RUN}/detections.json",
+        f"{HERE}/ground_truth.json",
+    output:
+        f"{RUN}/metrics.json",
+    log:
+        f"{HERE}/logs/evaluate/{{variant}}-seed{{seed}}.log",
+    priority: 200
+    params:
+        where=WHERE,
+        fingerprint=fingerprint(EVALUATION),
+    shell:
+        "python -m replication evaluate {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
+        " 2>&1 | tee {log}"
+
+
+rule table:
+    input:
+        lambda wildcards: [
+            f"{run.folder(plan.results)}/{name}"
+            for run in plan.runs_of(wildcards.table)
+            for name in ("metrics.json", "provenance.json")
+        ],
+    output:
+        expand(f"{HERE}/tables/{{{{table}}}}.{{kind}}", kind=["md", "csv", "tex"]),
+    log:
+        f"{HERE}/logs/tables/{{table}}.log",
+    priority: 300
+    params:
+        where=WHERE,
+        fingerprint=fingerprint(RENDERING),
+    shell:
+        "python -m replication tables {params.where} --tables {wildcards.table} 2>&1 | tee {log}"
+
+
+rule report:
+    input:
+        expand(f"{HERE}/tables/{{table}}.md", table=plan.tables),
+        [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.runs],
+    output:
+        f"{HERE}/report.html",
+    log:
+        f"{HERE}/logs/report.log",
+    params:
+        where=WHERE,
+        tables=",".join(plan.tables),
+        fingerprint=fingerprint(RENDERING),
+    shell:
+        "python -m replication report {params.where} --tables {params.tables} 2>&1 | tee {log}"

@@ -1,0 +1,244 @@
+"""What would run, why, in which order, and how long it takes. No torch: the workflow and the ``plan`` verb use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from tabulate import tabulate
+
+from replication.catalog import CONFIGS, Catalog, CocoData, Protocol, Run, VocData, load_catalog, load_protocol, select
+from replication.catalog.records import Record, parse, read_yaml
+from replication.catalog.variants import resolve
+from replication.errors import ConfigError
+from replication.files import read_json, sha256_json
+from replication.fingerprint import TRAINING, fingerprint
+
+DEFAULT_PROTOCOL = "mini"
+# Settings of a protocol that choose or describe runs without changing what any of them computes.
+NOT_COMPUTED = {"title", "note", "seeds", "tables", "run_backbones", "workers", "device", "checkpoint_every"}
+
+
+class Cost(Record):
+    """Recorded seconds an iteration of one variant under one protocol, on ``processes`` GPUs or a core."""
+
+    s_per_iter: float = Field(gt=0)
+    processes: int = Field(default=1, ge=1)
+    device: str
+    source: str
+
+
+class Costs(Record):
+    """``configs/costs.yaml``: protocol -> variant -> cost."""
+
+    costs: dict[str, dict[str, Cost]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of the plan. ``seconds`` is what remains, None where nothing was ever recorded."""
+
+    run: Run
+    state: str
+    reason: str
+    iterations: int
+    seconds: float | None
+    gpu_hours: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a protocol and a choice of tables, in the order they are started in."""
+
+    protocol: Protocol
+    catalog: Catalog
+    results: Path
+    tables: tuple[str, ...]
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """State, reason and cost of every run."""
+        return [self._step(run) for run in self.runs]
+
+    def iterations(self, variant: str) -> int:
+        """Length of a variant's training under the protocol."""
+        record = self.catalog.variants[variant]
+        if self.protocol.iterations is None:
+            batch = int(resolve(record.path)["SOLVER"]["IMS_PER_BATCH"])
+            return round(record.iterations * batch / self.protocol.batch)
+        one_x = self.protocol.iterations.get(record.meta_architecture)
+        if one_x is None:
+            raise ConfigError(
+                f"protocol {self.protocol.name}: iterations: no entry for {record.meta_architecture} "
+                f"(variant {variant}); known: {', '.join(self.protocol.iterations)}"
+            )
+        return round(record.iterations * one_x / 90_000)
+
+    def cost(self, variant: str) -> Cost | None:
+        """Seconds an iteration: of a run of the same results folder if there is one, else as recorded in configs."""
+        for path in sorted((self.results / self.protocol.name / "runs" / variant).glob("seed*/provenance.json")):
+            made = read_json(path, "provenance/1")
+            return Cost(
+                s_per_iter=made["s_per_iter"], processes=made["processes"], device=made["device"]["name"], source=str(path)
+            )
+        return _recorded().costs.get(self.protocol.name, {}).get(variant)
+
+    def minutes(self, variant: str) -> int:
+        """Expected minutes of a whole training, at least 1; 0 where nothing was recorded."""
+        cost = self.cost(variant)
+        return max(1, round(cost.s_per_iter * self.iterations(variant) / 60)) if cost else 0
+
+    def priority(self, variant: str) -> int:
+        """Higher for what the first tables need."""
+        order = list(dict.fromkeys(run.variant for run in self.runs))
+        return len(order) - order.index(variant)
+
+    def runs_of(self, table: str) -> list[Run]:
+        """The planned runs that one table shows."""
+        shown = {row.variant for row in self.catalog.table(table).rows}
+        return [run for run in self.runs if run.variant in shown]
+
+    def training_fingerprint(self, variant: str) -> str:
+        """Changes when code, variant file or protocol change what a training computes; not for a comment."""
+        settings = self.protocol.model_dump(mode="json", exclude=NOT_COMPUTED)
+        return sha256_json([fingerprint(TRAINING), resolve(self.catalog.variants[variant].path), settings])[:12]
+
+    def data_fingerprint(self) -> str:
+        """Changes when the protocol's data or area ranges are others."""
+        return sha256_json(self.protocol.model_dump(mode="json", include={"data", "area_ranges"}))[:12]
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """Names of the data sets that the ``data`` verb can fetch for this protocol."""
+        data = self.protocol.data
+        if isinstance(data, CocoData):
+            return (data.download,) if data.download else ()
+        return data.download if isinstance(data, VocData) else ()
+
+    def _step(self, run: Run) -> Step:
+        folder, iterations = run.folder(self.results), self.iterations(run.variant)
+        state, reason, left = _state(folder, iterations)
+        cost = self.cost(run.variant)
+        seconds = cost.s_per_iter * left if cost else None
+        on_gpu = cost is not None and cost.device != "cpu"
+        hours = round(seconds * cost.processes / 3600, 1) if cost and seconds is not None and on_gpu else None
+        return Step(run, state, reason, iterations, None if seconds is None else round(seconds, 1), hours)
+
+    def as_json(self) -> dict[str, Any]:
+        """Machine-readable form, schema ``plan/1``."""
+        return {
+            "schema": "plan/1",
+            "protocol": self.protocol.name,
+            "tables": list(self.tables),
+            "runs": [
+                {
+                    "variant": step.run.variant,
+                    "seed": step.run.seed,
+                    "state": step.state,
+                    "reason": step.reason,
+                    "iterations": step.iterations,
+                    "seconds": step.seconds,
+                    "gpu_hours": step.gpu_hours,
+                }
+                for step in self.steps
+            ],
+            "seconds": sum(step.seconds or 0.0 for step in self.steps),
+            "gpu_hours": sum(step.gpu_hours or 0.0 for step in self.steps),
+            "unknown": sum(step.seconds is None for step in self.steps),
+        }
+
+    def as_table(self) -> str:
+        """For people."""
+        rows = [
+            [step.run.variant, step.run.seed, step.state, step.iterations, _duration(step.seconds), step.reason]
+            for step in self.steps
+        ]
+        head = ["variant", "seed", "state", "iterations", "time left", "why"]
+        totals = self.as_json()
+        cost = self.cost(self.runs[0].variant)
+        lines = [
+            f"protocol {self.protocol.name}: {self.protocol.title}",
+            f"tables {', '.join(self.tables)}",
+            "",
+            tabulate(rows, head),
+            "",
+            f"{len(rows)} runs; training left {_duration(totals['seconds'])} if they run one after the other"
+            + (f", {totals['gpu_hours']:.0f} GPU-hours" if totals["gpu_hours"] else "")
+            + (f"; time unknown for {totals['unknown']}" if totals["unknown"] else ""),
+        ]
+        if cost:
+            lines.append(f"seconds an iteration recorded on {cost.device} ({cost.source})")
+        return "\n".join(lines)
+
+
+def make_plan(
+    catalog: Catalog,
+    protocol: Protocol,
+    results: Path,
+    tables: Sequence[str] | None = None,
+    seeds: int | None = None,
+    backbones: Sequence[str] | None = None,
+) -> Plan:
+    """The plan of a protocol; what is None is the protocol's own."""
+    chosen = tuple(tables or protocol.tables)
+    return Plan(protocol, catalog, results, chosen, tuple(select(catalog, protocol, chosen, seeds, backbones)))
+
+
+def from_workflow(config: Mapping[str, Any]) -> Plan:
+    """The plan of ``snakemake --config protocol=mini tables=giou-T5,giou-T7 seeds=3 backbones=R-50 results=DIR``."""
+    known = {"protocol", "tables", "seeds", "backbones", "results"}
+    unknown = sorted(set(config) - known)
+    if unknown:
+        raise ConfigError(f"--config {unknown[0]}: unknown key; known: {', '.join(sorted(known))}")
+    seeds = config.get("seeds")
+    if seeds is not None and (not isinstance(seeds, int) or seeds < 1):
+        raise ConfigError(f"--config seeds: expected a number of runs a variant, at least 1; found {seeds!r}")
+    return make_plan(
+        load_catalog(),
+        load_protocol(str(config.get("protocol", DEFAULT_PROTOCOL))),
+        Path(config.get("results", "results")),
+        _list(config.get("tables")),
+        seeds,
+        _list(config.get("backbones")),
+    )
+
+
+def _list(value: Any) -> list[str] | None:
+    """Snakemake parses ``a,b`` as text and ``[a, b]`` as a list."""
+    if value is None:
+        return None
+    return [str(item).strip() for item in (value if isinstance(value, list) else str(value).split(","))]
+
+
+def _recorded() -> Costs:
+    path = CONFIGS / "costs.yaml"
+    return parse(Costs, read_yaml(path), path)
+
+
+def _state(folder: Path, iterations: int) -> tuple[str, str, int]:
+    """(state, reason, iterations left)."""
+    if (folder / "model_final.pth").exists():
+        made_by = read_json(folder / "provenance.json", "provenance/1")["fingerprint"]
+        if made_by != fingerprint(TRAINING):
+            return "outdated", f"code that changes training has changed ({made_by})", iterations
+        if (folder / "metrics.json").exists():
+            return "done", "", 0
+        return "trained", "detections or metrics are missing", 0
+    checkpoints = sorted(folder.glob("checkpoint_*.pth"))
+    if checkpoints:
+        done = int(checkpoints[-1].stem.rpartition("_")[2])
+        return "partial", f"interrupted; checkpoint at iteration {done}", max(0, iterations - done)
+    return "to do", "never run", iterations
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,0 +1,123 @@
+"""The resolved Detectron2 config of a run: the variant's file, then the protocol, then the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode, get_cfg
+
+from replication.catalog import Protocol, Variant
+from replication.catalog.variants import resolve
+from replication.datasets.weights import weights_path
+from replication.detectors import add_replication_config, use_backbone
+from replication.errors import ConfigError
+from replication.files import sha256_json
+
+PAPER_ITERATIONS = 90_000  # the 1x schedule of all three papers' baselines, at batch 16 (methods: D1, R-det)
+# Where a run lies and what it runs on is not part of what it computes.
+# Weights files are verified against pinned hashes, so their names suffice.
+NOT_HASHED = ("OUTPUT_DIR", "MODEL.DEVICE", "MODEL.EFFICIENTNET_LITE.WEIGHTS", "DATALOADER.NUM_WORKERS")
+
+
+def add_training_config(cfg: CfgNode) -> None:
+    """Keys of the training room: ``SOLVER.OPTIMIZER`` is ``sgd`` (the papers') or ``adamw``."""
+    cfg.SOLVER.OPTIMIZER = "sgd"
+
+
+def build_config(
+    variant: Variant, protocol: Protocol, seed: int, num_classes: int, output: Path, mask_format: str = "polygon"
+) -> CfgNode:
+    """The frozen config of one run.
+
+    Order: Detectron2's defaults, the variant's YAML, the linear rule for the protocol's batch, the protocol's
+    stand-in backbone, its schedule, its overrides (``all`` first, then the meta-architecture's), the data.
+    Raises ConfigError naming the file and key for an unknown key or a value of a wrong type.
+    """
+    cfg = get_cfg()
+    add_replication_config(cfg)
+    add_training_config(cfg)
+    try:
+        cfg.merge_from_other_cfg(CfgNode(resolve(variant.path)))
+    except (KeyError, ValueError, AssertionError) as error:
+        raise ConfigError(f"{variant.path}: {_reason(error)}") from error
+    scale_schedule(cfg, protocol.batch)
+    _use_backbone(cfg, variant, protocol)
+    if protocol.iterations is not None:
+        _set_iterations(cfg, variant, protocol)
+    for group in ("all", variant.meta_architecture):
+        for key, value in protocol.overrides.get(group, {}).items():
+            _override(cfg, key, value, f"protocol {protocol.name}: overrides.{group}.{key}")
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = num_classes
+    cfg.MODEL.RETINANET.NUM_CLASSES = num_classes
+    cfg.INPUT.MASK_FORMAT = mask_format
+    cfg.SEED = seed
+    cfg.OUTPUT_DIR = str(output)
+    cfg.DATALOADER.NUM_WORKERS = protocol.workers
+    cfg.freeze()
+    return cfg
+
+
+def scale_schedule(cfg: CfgNode, batch: int) -> None:
+    """Linear rule: with ``batch`` images instead of the variant's, the learning rate is multiplied by
+    batch / reference and all iteration counts by reference / batch, so the number of epochs stays.
+    """
+    reference = cfg.SOLVER.IMS_PER_BATCH
+    if batch == reference:
+        return
+    factor = batch / reference
+    cfg.SOLVER.BASE_LR *= factor
+    cfg.SOLVER.MAX_ITER = round(cfg.SOLVER.MAX_ITER / factor)
+    cfg.SOLVER.STEPS = tuple(round(step / factor) for step in cfg.SOLVER.STEPS)
+    cfg.SOLVER.WARMUP_ITERS = round(cfg.SOLVER.WARMUP_ITERS / factor)
+    cfg.SOLVER.IMS_PER_BATCH = batch
+
+
+def config_hash(cfg: CfgNode) -> str:
+    """Twelve hex digits of everything in the config that decides what a run computes."""
+    flat = dict(_flatten(cfg))
+    return sha256_json({key: value for key, value in flat.items() if key not in NOT_HASHED})[:12]
+
+
+def _use_backbone(cfg: CfgNode, variant: Variant, protocol: Protocol) -> None:
+    stand_in = protocol.backbones.get(variant.backbone)
+    if stand_in is not None:
+        use_backbone(cfg, stand_in, weights_path(stand_in))
+    elif protocol.backbones:
+        raise ConfigError(
+            f"protocol {protocol.name}: backbones: nothing stands for {variant.backbone} of variant {variant.name}"
+        )
+
+
+def _set_iterations(cfg: CfgNode, variant: Variant, protocol: Protocol) -> None:
+    assert protocol.iterations is not None
+    iterations = protocol.iterations.get(variant.meta_architecture)
+    if iterations is None:
+        raise ConfigError(
+            f"protocol {protocol.name}: iterations: no entry for {variant.meta_architecture} "
+            f"(variant {variant.name}); known: {', '.join(protocol.iterations)}"
+        )
+    total = round(variant.iterations * iterations / PAPER_ITERATIONS)
+    cfg.SOLVER.STEPS = tuple(round(step * total / cfg.SOLVER.MAX_ITER) for step in cfg.SOLVER.STEPS)
+    cfg.SOLVER.MAX_ITER = total
+
+
+def _override(cfg: CfgNode, key: str, value: Any, where: str) -> None:
+    try:
+        cfg.merge_from_list([key, value])
+    except (KeyError, ValueError, AssertionError) as error:
+        raise ConfigError(f"{where}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error.args[0]) if error.args else type(error).__name__
+
+
+def _flatten(cfg: CfgNode, prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            pairs += _flatten(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", value))
+    return pairs

@@ -1,0 +1,98 @@
+"""Training curves (``curves.jsonl``) and progress lines with the time that is left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from detectron2.engine import HookBase
+
+from replication.files import write_bytes
+
+PARTIAL = ".curves.jsonl"  # not curves.jsonl: a workflow deletes declared outputs before it starts a job again
+SKIPPED = ("data_time",)
+
+
+class Curves(HookBase):  # type: ignore[misc]
+    """Writes one JSON object every ``every`` iterations: means of all scalars since the last one, and the rate.
+
+    Keys: ``iteration`` (count of finished iterations), ``lr``, ``s_per_iter`` (seconds), every loss, ``iou``.
+    Lines of iterations that a resumed run does again are dropped before it starts.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.path, self.final, self.every = folder / PARTIAL, folder / "curves.jsonl", every
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def before_train(self) -> None:
+        """Keep the lines before the first iteration of this process."""
+        kept = [line for line in _lines(self.path) if json.loads(line)["iteration"] <= self.trainer.start_iter]
+        write_bytes(self.path, "".join(f"{line}\n" for line in kept).encode())
+        self.started = time.perf_counter()
+
+    def after_step(self) -> None:
+        """Add this iteration's scalars; at the end of a window write their means."""
+        for key, (value, iteration) in self.trainer.storage.latest().items():
+            if iteration == self.trainer.iter and key not in SKIPPED:
+                self.sums[key] = self.sums.get(key, 0.0) + float(value)
+        self.count += 1
+        done = self.trainer.iter + 1
+        if done % self.every and done != self.trainer.max_iter:
+            return
+        now = time.perf_counter()
+        line: dict[str, Any] = {"iteration": done}
+        line |= {key: round(total / self.count, 6) for key, total in sorted(self.sums.items())}
+        line["lr"] = self.trainer.optimizer.param_groups[0]["lr"]
+        line["s_per_iter"] = round((now - self.started) / self.count, 4)
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.sums, self.count, self.started = {}, 0, now
+
+    def finish(self) -> None:
+        """Publish the curve under its final name."""
+        write_bytes(self.final, self.path.read_bytes())
+
+
+class Progress(HookBase):  # type: ignore[misc]
+    """A line on stderr every ``seconds``: iterations, total loss, mean IoU, seconds an iteration, time left."""
+
+    def __init__(self, label: str, seconds: float = 15.0) -> None:
+        self.label, self.seconds = label, seconds
+        self.last = 0.0
+
+    def before_train(self) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    def after_step(self) -> None:
+        """Print when it is time."""
+        now = time.perf_counter()
+        done, total = self.trainer.iter + 1, self.trainer.max_iter
+        if now - self.last < self.seconds and done != total:
+            return
+        self.last = now
+        rate = (now - self.started) / (done - self.trainer.start_iter)
+        latest = self.trainer.storage.latest()
+        loss = latest["total_loss"][0]
+        iou = f" IoU {latest['iou'][0]:.2f}" if "iou" in latest else ""
+        left = time.strftime("%H:%M:%S", time.gmtime(rate * (total - done)))
+        say(f"{self.label}: {done}/{total} loss {loss:.3f}{iou} {rate:.2f} s/iter, {left} left")
+
+
+def say(line: str) -> None:
+    """One whole line on stderr, so that lines of jobs side by side do not mix."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(sys.stderr.fileno(), f"{line}\n".encode())
+
+
+def _lines(path: Path) -> list[str]:
+    """The whole lines of a file that may end in a broken one."""
+    if not path.exists():
+        return []
+    return [line[:-1] for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]

@@ -1,0 +1,81 @@
+"""Inference of a trained run on the validation split: ``detections.json`` in COCO's result format."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from pycocotools import mask as rle
+
+from replication.datasets import Split, load_split
+from replication.errors import ResultError
+from replication.files import read_json, write_text
+from replication.training.config import build_config
+from replication.training.curves import say
+from replication.training.data import test_loader
+from replication.training.devices import devices
+from replication.training.run import FINAL, Job, on_device, prepare_process
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def detect(job: Job) -> Path:
+    """Run ``model_final.pth`` on every validation image, one at a time; returns the path of ``detections.json``.
+
+    Boxes are XYWH in pixels of the original image, scores in (0, 1], category ids those of ``ground_truth.json``.
+    Raises ResultError when the run is not trained.
+    """
+    prepare_process(job.protocol)
+    final = job.folder / FINAL
+    if not final.exists():
+        raise ResultError(f"{final}: no such file; train the run first: `python -m replication train`")
+    read_json(job.folder / "provenance.json", "provenance/1")
+    split = load_split(job.protocol, "val")
+    cfg = build_config(job.variant, job.protocol, job.seed, len(split.classes), job.folder)
+    with devices(job.protocol.device) as taken:
+        found = _detect_all(job, on_device(cfg, taken[0]), split)
+    path = job.folder / "detections.json"
+    write_text(path, json.dumps(found, allow_nan=False, separators=(",", ":")) + "\n")
+    return path
+
+
+def _detect_all(job: Job, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
+    model = build_model(cfg).eval()
+    DetectionCheckpointer(model).load(str(job.folder / FINAL))
+    found: list[dict[str, Any]] = []
+    started = last = time.perf_counter()
+    with torch.no_grad():
+        for done, batch in enumerate(test_loader(cfg, split.records), 1):
+            instances = model(batch)[0]["instances"].to("cpu")
+            found += detections(instances, batch[0]["image_id"], split.category_ids)
+            now = time.perf_counter()
+            if now - last > SECONDS_BETWEEN_LINES or done == len(split.records):
+                last = now
+                left = (now - started) / done * (len(split.records) - done)
+                say(f"{job.label}: detected on {done}/{len(split.records)} images, {left:.0f} s left")
+    return found
+
+
+def detections(instances: Instances, image_id: int, category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
+    """COCO result records of one image's predictions (boxes XYXY -> XYWH, masks (N, H, W) -> RLE)."""
+    boxes = instances.pred_boxes.tensor.double().numpy()
+    boxes[:, 2:] -= boxes[:, :2]
+    records = [
+        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+        for box, score, label in zip(
+            boxes.tolist(), instances.scores.double().tolist(), instances.pred_classes.tolist(), strict=True
+        )
+    ]
+    if instances.has("pred_masks"):
+        masks = np.asfortranarray(instances.pred_masks.numpy().astype(np.uint8).transpose(1, 2, 0))
+        for record, encoded in zip(records, rle.encode(masks), strict=True):
+            record["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")}
+    return records

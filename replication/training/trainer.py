@@ -1,0 +1,108 @@
+"""The training loop: Detectron2's SimpleTrainer and hooks, with iterations that do not depend on the past.
+
+Everything random in an iteration is keyed by (seed, iteration), and batches by (seed, position), so a run that was
+killed and resumed computes what the uninterrupted run computes.
+"""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import HookBase, SimpleTrainer, hooks
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.modeling import build_model
+from detectron2.solver import build_lr_scheduler
+from detectron2.utils import comm
+
+from replication.datasets.weights import weights_path
+from replication.errors import TrainingError
+from replication.training.checkpoint import AtomicCheckpointer
+from replication.training.data import train_loader
+from replication.training.optimizer import build_optimizer
+
+
+class KeyedRandomness(HookBase):  # type: ignore[misc]
+    """Seeds torch before each iteration from (seed, iteration, rank): RoI and anchor sampling draw from it."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_step(self) -> None:
+        """Seed this iteration."""
+        key = np.random.SeedSequence([self.seed, self.trainer.iter, comm.get_rank()])
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
+
+
+class Checkpoints(HookBase):  # type: ignore[misc]
+    """A checkpoint every ``every`` iterations, the one before it removed; ``extra`` is stored with each."""
+
+    def __init__(self, checkpointer: AtomicCheckpointer, every: int, extra: dict[str, Any]) -> None:
+        self.checkpointer, self.every, self.extra = checkpointer, every, extra
+
+    def after_step(self) -> None:
+        """Save when due; not after the last iteration, whose result is the final model."""
+        done = self.trainer.iter + 1
+        if done % self.every or done == self.trainer.max_iter or not comm.is_main_process():
+            return
+        name = f"checkpoint_{done:07d}"
+        self.checkpointer.save(name, **self.extra)
+        for old in Path(self.checkpointer.save_dir).glob("checkpoint_*.pth"):
+            if old.stem != name:
+                old.unlink()
+
+
+class Trainer(SimpleTrainer):  # type: ignore[misc]
+    """One run's model, optimiser, schedule and data, resumed from the folder's last checkpoint if there is one.
+
+    ``extra`` is what the last checkpoint stored beside the model (empty for a fresh start).
+    """
+
+    def __init__(self, cfg: CfgNode, records: list[dict[str, Any]], config_hash: str) -> None:
+        torch.manual_seed(cfg.SEED)
+        model = build_model(cfg)
+        optimizer = build_optimizer(cfg, model)
+        # The loader depends on the iteration to start from, so it is made after the checkpoint is read.
+        super().__init__(create_ddp_model(model, broadcast_buffers=False), (), optimizer)
+        self.cfg, self.max_iter = cfg, cfg.SOLVER.MAX_ITER
+        self.register_hooks(
+            [
+                KeyedRandomness(cfg.SEED),
+                hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)),
+            ]
+        )
+        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.extra = self._resume_or_load(config_hash)
+        self._data_loader_iter = train_loader(cfg, records, self.start_iter)
+
+    def _resume_or_load(self, config_hash: str) -> dict[str, Any]:
+        self.start_iter = 0
+        if self.checkpointer.has_checkpoint():
+            extra = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
+            if extra.get("config_hash") != config_hash:
+                raise TrainingError(
+                    f"{self.cfg.OUTPUT_DIR}: the checkpoint there belongs to another config "
+                    f"({extra.get('config_hash')}, this run is {config_hash}); give --restart to discard it"
+                )
+            self.start_iter = self.iter + 1
+            return dict(extra)
+        if self.cfg.MODEL.WEIGHTS:
+            self.checkpointer.load(str(weights_path(self.cfg.MODEL.WEIGHTS)), checkpointables=[])
+        return {}
+
+    def run(self) -> None:
+        """Train to the last iteration. Raises TrainingError when the loss stops being finite."""
+        try:
+            self.train(self.start_iter, self.max_iter)
+        except FloatingPointError as error:
+            lr = self.optimizer.param_groups[0]["lr"]
+            raise TrainingError(
+                f"{self.cfg.OUTPUT_DIR}: {' '.join(str(error).split())}; learning rate {lr:.2g}, batch "
+                f"{self.cfg.SOLVER.IMS_PER_BATCH}. The last checkpoint is kept. Lower SOLVER.BASE_LR in the protocol's "
+                "overrides (the papers' rates are for 16 images; the linear rule divides them by 16 / batch) or "
+                "lengthen SOLVER.WARMUP_ITERS."
+            ) from error
