@@ -1,0 +1,54 @@
+# `make` or `make help` lists the targets. PYTHON names the Python that the environment is made with
+# (3.11 or 3.12); unset, the one already in .venv or the first suitable one on the PATH is taken.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test test-slow lint benchmarks bundle environment lock clean
+
+# In `make bundle`, PYTHON is the Python version of the machine that the bundle is for.
+CANDIDATES = $(if $(filter bundle,$(MAKECMDGOALS)),,$(PYTHON)$(if $(filter 3.%,$(PYTHON)), python$(PYTHON)))
+SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+CORES ?= all
+OUT ?= bundle
+WEIGHTS ?= lite0
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+reproduce: environment ## train, evaluate and render; ARGS goes to snakemake, e.g. ARGS="--config tables=giou-T5", CORES=all
+	$(IN_VENV) snakemake --cores $(CORES) $(ARGS)
+
+test: environment ## the test suite (minutes); ARGS goes to pytest, e.g. ARGS="tests/catalog -k claims"
+	$(IN_VENV) pytest $(ARGS)
+
+test-slow: environment ## the tests marked slow (longer; some need the network)
+	$(IN_VENV) pytest -m slow $(ARGS)
+
+lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+	$(IN_VENV) mypy --strict replication
+	$(IN_VENV) snakefmt --check Snakefile
+	$(IN_VENV) snakemake --lint
+
+benchmarks: environment ## time the hot parts (tests/benchmarks)
+	$(IN_VENV) pytest tests/benchmarks --benchmark-only $(ARGS)
+
+bundle: environment ## wheels for an air-gapped GPU machine: PYTHON=3.12 [HAVE=its `pip list --format=freeze`] [OUT=bundle] [WEIGHTS=all]
+	$(IN_VENV) python envs/bundle.py --python "$(PYTHON)" --out "$(OUT)" --weights "$(WEIGHTS)" $(if $(HAVE),--have "$(HAVE)")
+
+environment: ## make .venv or bring it up to date (the targets above do it themselves)
+	@for python in $(or $(strip $(CANDIDATES)),.venv/bin/python python3 python3.12 python3.11); do \
+	    if "$$python" -c '$(SUITABLE)' 2>/dev/null; then exec "$$python" envs/environment.py; fi; \
+	done; \
+	echo "Python 3.11 or 3.12 is needed and $(or $(PYTHON),python3) is not one:" \
+	    "install one, or name it: make test PYTHON=/path/to/python3.12" >&2; exit 1
+
+lock: environment ## write envs/requirements.txt and envs/uv.txt anew; ARGS=--upgrade takes the newest versions
+	$(IN_VENV) python envs/lock.py $(ARGS)
+
+clean: ## remove the environment, the bundle and all caches; results/ and datasets/ stay
+	rm -rf .venv "$(OUT)" build *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
