@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from replication.catalog import Catalog, Column, Paper, Protocol, Row, Table
+from replication.errors import ConfigError
 from replication.report.results import FinishedRun, finished_runs
 
 Status = Literal["measured", "not run", "planned", "cited"]
@@ -55,8 +56,16 @@ class Comparison:
 
 
 def compare(catalog: Catalog, table_id: str, protocol: Protocol, results: Path) -> Comparison:
-    """Read the runs that the table's rows name. Raises ConfigError (unknown table) or ResultError (runs to refuse)."""
+    """Read the runs that the table's rows name.
+
+    Raises ConfigError for an unknown table or one of another benchmark, ResultError for runs that must not be mixed.
+    """
     table = catalog.table(table_id)
+    if protocol.benchmark not in (None, table.benchmark):
+        raise ConfigError(
+            f"table {table_id} is of benchmark {table.benchmark}, protocol {protocol.name} measures "
+            f"{protocol.benchmark}; choose a table of that benchmark or another protocol"
+        )
     paper = next(paper for paper in catalog.papers.values() if table in paper.tables)
     variants = [row.variant for row in table.rows if row.variant is not None]
     runs = finished_runs(protocol, results, variants)

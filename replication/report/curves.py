@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from replication.files import write_text
 from replication.report.cells import Comparison
 from replication.report.results import curve
 
@@ -62,14 +61,9 @@ def draw_curves(comparison: Comparison) -> str | None:
     return buffer.getvalue()
 
 
-def write_curves(comparison: Comparison, results: Path) -> Path | None:
-    """Write ``results/<protocol>/figures/<table>_curves.svg``; None when no run has a curve."""
-    svg = draw_curves(comparison)
-    if svg is None:
-        return None
-    path = results / comparison.protocol.name / "figures" / f"{comparison.table.id}_curves.svg"
-    write_text(path, svg)
-    return path
+def curves_path(comparison: Comparison, results: Path) -> Path:
+    """``results/<protocol>/figures/<table>_curves.svg``."""
+    return results / comparison.protocol.name / "figures" / f"{comparison.table.id}_curves.svg"
 
 
 def adaptive(svg: str) -> str:

@@ -12,13 +12,14 @@ import jinja2
 from markupsafe import Markup
 
 from replication.catalog import Catalog, Column, Paper, Protocol, select
+from replication.errors import ConfigError
 from replication.files import write_text
-from replication.report.cells import Cell, Comparison, Line, compare
-from replication.report.curves import adaptive, draw_curves, write_curves
+from replication.report.cells import Comparison, Line, compare
+from replication.report.curves import adaptive, curves_path, draw_curves
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head
 from replication.report.results import FinishedRun
-from replication.report.samples import MIN_SCORE, Photo, samples
-from replication.report.tables import DECIMALS, latex, markdown, number, tidy_csv
+from replication.report.samples import FEW, MIN_SCORE, Photo, samples
+from replication.report.tables import DECIMALS, latex, markdown, number, tidy_csv, varies
 
 TEMPLATES = Path(__file__).parent / "templates"
 _MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex"}
@@ -30,13 +31,23 @@ class Section:
 
     comparison: Comparison
     head: Head
-    curves: Markup | None
+    svg: str | None
     downloads: dict[str, str]
+
+    @property
+    def curves(self) -> Markup | None:
+        """The training curves as an element of the page."""
+        return Markup(adaptive(self.svg)) if self.svg is not None else None
 
     @property
     def backbones(self) -> bool:
         """Whether the rows differ in backbone."""
-        return len({line.row.backbone for line in self.comparison.lines}) > 1
+        return varies(self.comparison, "backbone")
+
+    @property
+    def schedules(self) -> bool:
+        """Whether the rows differ in schedule."""
+        return varies(self.comparison, "schedule")
 
 
 @dataclass(frozen=True)
@@ -59,20 +70,22 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
 
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
-    comparisons = [compare(catalog, table_id, protocol, results) for table_id in table_ids]
-    html = render_page(catalog, protocol, results, comparisons)
-    for comparison in comparisons:
-        write_curves(comparison, results)
+    sections = [_section(catalog, compare(catalog, table_id, protocol, results)) for table_id in table_ids]
+    html = render_page(catalog, protocol, results, sections)
+    for section in sections:
+        if section.svg is not None:
+            write_text(curves_path(section.comparison, results), section.svg)
     path = results / protocol.name / "report.html"
     write_text(path, html)
     return path
 
 
-def render_page(catalog: Catalog, protocol: Protocol, results: Path, comparisons: Sequence[Comparison]) -> str:
+def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: Sequence[Section]) -> str:
     """The page as text."""
-    sections = [_section(catalog, comparison) for comparison in comparisons]
+    comparisons = [section.comparison for section in sections]
     runs = {run.folder: run for comparison in comparisons for run in comparison.runs}
     gains = [gain for section in sections for gain in _gains(section)]
+    photo_table, photos = _photos(comparisons, results)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -80,7 +93,7 @@ def render_page(catalog: Catalog, protocol: Protocol, results: Path, comparisons
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "signed": signed, "status": cell_status, "duration": duration}
+    environment.filters |= {"number": number, "signed": signed, "relative": relative, "duration": duration}
     return environment.get_template("page.html.jinja").render(
         protocol=protocol,
         warning="" if protocol.published_scale else NOT_COMPARABLE,
@@ -89,8 +102,10 @@ def render_page(catalog: Catalog, protocol: Protocol, results: Path, comparisons
         reach=max(
             (abs(value) for gain in gains for value in (gain.published_relative, gain.measured_relative)), default=1
         ),
-        papers=_by_paper(catalog, sections),
-        photos=_photos(comparisons, results),
+        papers=_by_paper(sections),
+        photos=photos,
+        photo_table=photo_table,
+        few=FEW,
         min_score=MIN_SCORE,
         runs=list(runs.values()),
         style=Markup((TEMPLATES / "page.css").read_text()),
@@ -104,19 +119,20 @@ def _section(catalog: Catalog, comparison: Comparison) -> Section:
     downloads = {form: _data_uri(content, _MIME[form]) for form, content in forms.items()}
     if svg is not None:
         downloads["svg"] = _data_uri(svg, "image/svg+xml")
-    return Section(comparison, text, Markup(adaptive(svg)) if svg is not None else None, downloads)
+    return Section(comparison, text, svg, downloads)
 
 
 def _data_uri(content: str, mime: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(content.encode()).decode()}"
 
 
-def _by_paper(catalog: Catalog, sections: Sequence[Section]) -> list[tuple[Paper, list[Section]]]:
-    groups = [
-        (paper, [section for section in sections if section.comparison.paper == paper])
-        for paper in catalog.papers.values()
+def _by_paper(sections: Sequence[Section]) -> list[tuple[Paper, list[Section]]]:
+    """Papers in the order in which their first table was asked for."""
+    papers = {section.comparison.paper.id: section.comparison.paper for section in sections}
+    return [
+        (paper, [section for section in sections if section.comparison.paper.id == name])
+        for name, paper in papers.items()
     ]
-    return [(paper, group) for paper, group in groups if group]
 
 
 def _gains(section: Section) -> list[Gain]:
@@ -156,7 +172,7 @@ def _overview(
     catalog: Catalog, protocol: Protocol, comparisons: Sequence[Comparison], runs: Sequence[FinishedRun]
 ) -> list[tuple[str, str]]:
     """Name and text of the facts at the top."""
-    planned = {(run.variant, run.seed) for run in select(catalog, protocol, [one.table.id for one in comparisons])}
+    planned = _planned(catalog, protocol, comparisons)
     done = planned & {(run.variant, run.seed) for run in runs}
     seconds = sum(float(run.provenance.get("seconds") or 0) for run in runs)
     facts = [
@@ -172,6 +188,15 @@ def _overview(
         ),
     ]
     return [(name, text) for name, text in facts if text]
+
+
+def _planned(catalog: Catalog, protocol: Protocol, comparisons: Sequence[Comparison]) -> set[tuple[str, int]]:
+    """Variant and seed of the runs that the tables need; empty when none of their rows can be run yet."""
+    try:
+        runs = select(catalog, protocol, [one.table.id for one in comparisons])
+    except ConfigError:
+        return set()
+    return {(run.variant, run.seed) for run in runs}
 
 
 def _extra(count: int) -> str:
@@ -194,9 +219,10 @@ def device(run: FinishedRun) -> str:
     return f"{run.provenance.get('cpu', 'CPU')}, {threads} thread{'' if threads == 1 else 's'} a training"
 
 
-def _photos(comparisons: Sequence[Comparison], results: Path) -> list[Photo]:
-    """Of the first table that has them."""
-    return next((photos for one in comparisons if (photos := samples(one, results))), [])
+def _photos(comparisons: Sequence[Comparison], results: Path) -> tuple[str, list[Photo]]:
+    """Of the first table that has them, and which that is."""
+    found = ((one.table.id, samples(one, results)) for one in comparisons)
+    return next(((table, photos) for table, photos in found if photos), ("", []))
 
 
 def signed(value: float, column: Column) -> str:
@@ -205,9 +231,9 @@ def signed(value: float, column: Column) -> str:
     return f"{round(value, decimals) + 0.0:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def cell_status(cell: Cell) -> str:
-    """What stands where there is no measured number."""
-    return "\N{EN DASH}" if cell.status == "measured" else cell.status
+def relative(percent: float) -> str:
+    """A relative gain with a true minus sign."""
+    return f"{round(percent, 1) + 0.0:+.1f} %".replace("-", "\N{MINUS SIGN}")
 
 
 def duration(seconds: float | None) -> str:

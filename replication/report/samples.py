@@ -20,6 +20,7 @@ from replication.report.cells import Comparison, Line
 IMAGES = 4
 VARIANTS = 3
 MIN_SCORE = 0.5
+FEW = 8  # objects; images with more come last and without labels, which would cover them
 _SIDE = 420  # pixels of the longer side in the page
 _QUALITY = 80
 
@@ -49,7 +50,7 @@ class Photo:
 
 
 def samples(comparison: Comparison, results: Path) -> list[Photo]:
-    """The first images that have objects, with detections of the first rows that were measured, lowest seed.
+    """The first images that have a few objects, with detections of the first rows that were measured, lowest seed.
 
     Empty when the manifest, the ground truth, the detections or the images are not there: a folder of numbers alone
     can be rendered as well.
@@ -73,7 +74,8 @@ def _photos(lines: Sequence[Line], truth: dict[str, Any], images: Path) -> list[
     for annotation in truth["annotations"]:
         if not annotation.get("iscrowd"):
             objects[annotation["image_id"]].append(_box(annotation, names))
-    shown = sorted((image for image in truth["images"] if image["id"] in objects), key=lambda image: image["id"])
+    shown = [image for image in truth["images"] if image["id"] in objects]
+    shown.sort(key=lambda image: (len(objects[image["id"]]) > FEW, image["id"]))
     shown = [image for image in shown if (images / image["file_name"]).is_file()][:IMAGES]
     wanted = {image["id"] for image in shown}
     found = [(line.row.label, _detections(line, wanted, names)) for line in lines if wanted]

@@ -18,8 +18,8 @@ DECIMALS = {"fraction": 3, "percent": 1, "ms": 0}
 """Decimals as the papers print them."""
 
 CSV_FIELDS = (
-    "table", "protocol", "absolute_comparable", "row", "label", "backbone", "variant", "baseline", "status", "column",
-    "metric", "criterion", "unit", "published", "published_gain", "measured", "sd", "runs", "measured_gain",
+    "table", "protocol", "absolute_comparable", "row", "label", "backbone", "schedule", "variant", "baseline", "status",
+    "column", "metric", "criterion", "unit", "published", "published_gain", "measured", "sd", "runs", "measured_gain",
 )  # fmt: skip
 
 
@@ -100,6 +100,7 @@ def _csv_record(comparison: Comparison, line: Line, column: Column) -> dict[str,
         "row": row.id,
         "label": row.label,
         "backbone": row.backbone,
+        "schedule": row.schedule,
         "variant": row.variant,
         "baseline": row.baseline,
         "status": cell.status,
@@ -117,19 +118,24 @@ def _csv_record(comparison: Comparison, line: Line, column: Column) -> dict[str,
 
 
 def grid(comparison: Comparison, columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of text: method, backbone where it varies, published and measured a column, runs, status."""
-    backbones = {line.row.backbone for line in comparison.lines}
-    heads = ["method", *(["backbone"] if len(backbones) > 1 else [])]
+    """Heads and rows of text: method, what else tells rows apart, published and measured a column, runs, status."""
+    keys = [key for key in ("backbone", "schedule") if varies(comparison, key)]
+    heads = ["method", *keys]
     for column in columns:
         heads += [f"{column.head} published", f"{column.head} measured"]
     rows = []
     for line in comparison.lines:
-        cells = [line.row.label, *([line.row.backbone] if len(backbones) > 1 else [])]
+        cells = [line.row.label, *(getattr(line.row, key) or "-" for key in keys)]
         for column in columns:
             cell = line.cells[column.id]
             cells += [published_text(cell, column), measured_text(cell, column)]
         rows.append([*cells, str(len(line.runs) or "-"), line.status])
     return [*heads, "runs", "status"], rows
+
+
+def varies(comparison: Comparison, key: str) -> bool:
+    """Whether the rows differ in a field."""
+    return len({getattr(line.row, key) for line in comparison.lines}) > 1
 
 
 def published_text(cell: Cell, column: Column) -> str:
@@ -179,7 +185,7 @@ def _plain(comparison: Comparison, columns: Sequence[Column]) -> str:
 
 
 def _alignment(heads: Sequence[str]) -> list[str]:
-    return ["left" if name in ("method", "backbone", "status") else "right" for name in heads]
+    return ["left" if name in ("method", "backbone", "schedule", "status") else "right" for name in heads]
 
 
 def _inline(text: str) -> str:
