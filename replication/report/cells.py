@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from replication.catalog import Catalog, Column, Paper, Protocol, Row, Table
 from replication.errors import ConfigError
-from replication.report.results import FinishedRun, finished_runs
+from replication.report.results import FinishedRun, check_together, finished_runs
 
 Status = Literal["measured", "not run", "planned", "cited"]
 
@@ -73,6 +74,13 @@ def compare(catalog: Catalog, table_id: str, protocol: Protocol, results: Path) 
     return Comparison(paper, table, protocol, lines)
 
 
+def compare_all(catalog: Catalog, table_ids: Sequence[str], protocol: Protocol, results: Path) -> list[Comparison]:
+    """``compare`` for several tables that are shown together: their runs must belong together, too."""
+    comparisons = [compare(catalog, table_id, protocol, results) for table_id in table_ids]
+    check_together([run for comparison in comparisons for run in comparison.runs])
+    return comparisons
+
+
 def _line(catalog: Catalog, table: Table, row: Row, runs: dict[str, list[FinishedRun]]) -> Line:
     own = tuple(runs.get(row.variant or "", ()))
     state = catalog.row_state(row)
@@ -95,7 +103,7 @@ def _cell(
     reference = baseline.published[column.id] if baseline is not None else None
     values = _values(column, runs)
     measured, base = _mean(values), _mean(_values(column, base_runs))
-    if status == "measured" and column.state == "planned":
+    if status in ("measured", "not run") and column.state == "planned":
         status = "planned"
     return Cell(
         published=published,

@@ -67,7 +67,7 @@ def split_text(protocol: Protocol) -> str:
     if isinstance(data, EmbeddedData):
         return "the embedded validation images"
     if isinstance(data, CocoData):
-        return data.val.annotations.rpartition("/")[2].removesuffix(".json")
+        return data.val.annotations.removesuffix(".json")
     return " + ".join(f"{part.folder} {part.split}".removeprefix(". ") for part in data.val)
 
 
@@ -81,7 +81,7 @@ def data_text(protocol: Protocol) -> str:
             f"images of {height} to {width} pixels, seed {data.seed}"
         )
     if isinstance(data, CocoData):
-        train = data.train.annotations.rpartition("/")[2].removesuffix(".json")
+        train = data.train.annotations.removesuffix(".json")
     else:
         train = " + ".join(f"{part.folder} {part.split}".removeprefix(". ") for part in data.train)
     return f"trained on {train}, evaluated on {split_text(protocol)}"

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from replication.catalog import Catalog, Column, Paper, Protocol, select
 from replication.errors import ConfigError
 from replication.files import write_text
-from replication.report.cells import Comparison, Line, compare
+from replication.report.cells import Comparison, Line, compare_all
 from replication.report.curves import adaptive, curves_path, draw_curves
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head
 from replication.report.results import FinishedRun
@@ -70,7 +70,7 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
 
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
-    sections = [_section(catalog, compare(catalog, table_id, protocol, results)) for table_id in table_ids]
+    sections = [_section(catalog, one) for one in compare_all(catalog, table_ids, protocol, results)]
     html = render_page(catalog, protocol, results, sections)
     for section in sections:
         if section.svg is not None:

@@ -48,14 +48,18 @@ def finished_runs(protocol: Protocol, results: Path, variants: Iterable[str]) ->
     one variant of different configurations.
     """
     runs = {variant: _seeds(protocol, results, variant) for variant in dict.fromkeys(variants)}
-    every = [run for group in runs.values() for run in group]
-    _same(every, "data_hash", "were trained or evaluated on different data")
+    check_together([run for group in runs.values() for run in group])
     for group in runs.values():
         _same(group, "config_hash", "are two seeds of one variant with different configurations")
-    for run in every:
-        if run.area_ranges != every[0].area_ranges:
-            raise _mixed(every[0].metrics_file, run.metrics_file, "use different area_ranges")
     return {variant: group for variant, group in runs.items() if group}
+
+
+def check_together(runs: list[FinishedRun]) -> None:
+    """Raise ResultError unless all runs have one data hash and one set of area ranges."""
+    _same(runs, "data_hash", "were trained or evaluated on different data")
+    for run in runs:
+        if run.area_ranges != runs[0].area_ranges:
+            raise _mixed(runs[0].metrics_file, run.metrics_file, "use different area_ranges")
 
 
 def curve(run: FinishedRun) -> list[dict[str, float]]:

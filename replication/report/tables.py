@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from replication.catalog import Catalog, Column, Protocol
 from replication.files import write_text
-from replication.report.cells import Cell, Comparison, Line, compare
+from replication.report.cells import Cell, Comparison, Line, compare, compare_all
 from replication.report.head import Head, head
 
 DECIMALS = {"fraction": 3, "percent": 1, "ms": 0}
@@ -28,14 +28,18 @@ def render_table(catalog: Catalog, table_id: str, protocol: Protocol, results: P
 
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
-    comparison = compare(catalog, table_id, protocol, results)
+    return _forms(catalog, compare(catalog, table_id, protocol, results))
+
+
+def _forms(catalog: Catalog, comparison: Comparison) -> dict[str, str]:
     text = head(catalog, comparison)
     return {"md": markdown(comparison, text), "csv": tidy_csv(comparison), "tex": latex(comparison, text)}
 
 
 def write_tables(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> list[Path]:
     """Write ``results/<protocol>/tables/<table>.{md,csv,tex}``; all tables are rendered before the first is written."""
-    rendered = {table_id: render_table(catalog, table_id, protocol, results) for table_id in table_ids}
+    comparisons = compare_all(catalog, table_ids, protocol, results)
+    rendered = {one.table.id: _forms(catalog, one) for one in comparisons}
     folder = results / protocol.name / "tables"
     paths = []
     for table_id, forms in rendered.items():
@@ -45,7 +49,7 @@ def write_tables(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     return paths
 
 
-def render_terminal(catalog: Catalog, table_id: str, protocol: Protocol, results: Path, width: int = 110) -> str:
+def terminal_table(catalog: Catalog, table_id: str, protocol: Protocol, results: Path, width: int = 110) -> str:
     """One table as plain text no wider than ``width``: columns that cannot be measured yet are left out."""
     comparison = compare(catalog, table_id, protocol, results)
     text = head(catalog, comparison)

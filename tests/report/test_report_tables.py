@@ -11,7 +11,7 @@ import pytest
 from replication.catalog import load_catalog
 from replication.errors import ConfigError, ResultError
 from replication.files import write_text
-from replication.report import render_table, render_terminal, write_tables
+from replication.report import render_table, terminal_table, write_tables
 from replication.report.head import NOT_COMPARABLE
 from replication.report.tables import escape_latex
 
@@ -65,7 +65,7 @@ def test_markdown_numbers(catalog, protocol, results):
 @pytest.mark.usefixtures("two_seeds")
 def test_rows_without_a_number_say_why(catalog, protocol, results):
     rows = {row[0]: row for row in md_rows(render_table(catalog, "giou-T5", protocol, results)["md"])}
-    assert (rows["IoU"][2], rows["IoU"][-1]) == ("not run", "not run")
+    assert (rows["IoU"][2], rows["IoU"][4], rows["IoU"][-1]) == ("not run", "planned", "not run")
     assert (rows["later ! idea"][2], rows["later ! idea"][-1]) == ("planned", "planned")
     assert (rows["Other et al."][2], rows["Other et al."][-1]) == ("cited", "cited")
     assert rows["Other et al."][3] == "-"
@@ -110,7 +110,7 @@ def test_no_runs_at_all(catalog, protocol, results):
 @pytest.mark.usefixtures("two_seeds")
 def test_head_says_what_may_be_compared(catalog, protocol, results):
     forms = render_table(catalog, "giou-T5", protocol, results)
-    for text in (forms["md"], forms["tex"], render_terminal(catalog, "giou-T5", protocol, results)):
+    for text in (forms["md"], forms["tex"], terminal_table(catalog, "giou-T5", protocol, results)):
         assert NOT_COMPARABLE in text
     head = forms["md"]
     assert "## giou-T5: Faster R-CNN with 3 losses" in head
@@ -134,7 +134,7 @@ def test_published_scale_is_compared_unless_the_split_differs(catalog, coco_prot
     assert "90,000 iterations at batch 16\n" in same_split["md"]
     test_server = render_table(catalog, "libra-T1", coco_protocol, results)
     assert "Published on test-dev" in test_server["md"]
-    assert "measured on instances\\_val2017" in test_server["md"]
+    assert "measured on coco/annotations/instances\\_val2017" in test_server["md"]
     assert records(test_server["csv"])["base", "AP"]["absolute_comparable"] == "False"
 
 
@@ -160,10 +160,10 @@ def test_latex_escape():
 
 @pytest.mark.usefixtures("two_seeds")
 def test_terminal_fits_its_width_and_leaves_planned_columns_out(catalog, protocol, results):
-    wide = render_terminal(catalog, "giou-T5", protocol, results, width=200)
+    wide = terminal_table(catalog, "giou-T5", protocol, results, width=200)
     assert "AP (GIoU)" not in wide
     assert "0.426 ± 0.005 (+0.019)" in wide
-    narrow = render_terminal(catalog, "giou-T5", protocol, results, width=70)
+    narrow = terminal_table(catalog, "giou-T5", protocol, results, width=70)
     table = narrow.split("\n\n", 1)[1]
     assert max(map(len, table.splitlines())) <= 70
     assert table.count("smooth L1") == 2
@@ -215,6 +215,15 @@ def test_refused_runs_leave_no_table_behind(catalog, protocol, results, add_run)
     with pytest.raises(ResultError):
         write_tables(catalog, protocol, results, ["giou-T5", "libra-T1"])
     assert not (results / "mini" / "tables").exists()
+
+
+def test_tables_shown_together_share_their_data(catalog, protocol, results, add_run):
+    add_run("iou")
+    add_run("big", provenance={"data_hash": "another"})
+    for table in ("giou-T5", "libra-T1"):
+        render_table(catalog, table, protocol, results)
+    with pytest.raises(ResultError, match=both("iou/seed0/provenance.json", "big/seed0/provenance.json")):
+        write_tables(catalog, protocol, results, ["giou-T5", "libra-T1"])
 
 
 def test_runs_of_another_protocol_in_the_folder_are_refused(catalog, protocol, results, add_run):
