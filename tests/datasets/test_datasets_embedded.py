@@ -222,6 +222,7 @@ def test_changed_sources_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("replication.datasets.embedded_sources.PHOTOGRAPHS", {"coffee.png": "0" * 64})
     with pytest.raises(DataError, match=r"coffee\.png: missing or not the expected photograph"):
         load_sources.__wrapped__()
+    monkeypatch.undo()
     monkeypatch.setattr("replication.datasets.embedded_sources.DIGITS_SHA256", "0" * 64)
     with pytest.raises(DataError, match="mnist_data"):
         load_sources.__wrapped__()
