@@ -50,5 +50,5 @@ lock: environment ## write envs/requirements.txt and envs/uv.txt anew; ARGS=--up
 	$(IN_VENV) python envs/lock.py $(ARGS)
 
 clean: ## remove the environment, the bundle and all caches; results/ and datasets/ stay
-	rm -rf .venv "$(OUT)" build *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis
+	rm -rf .venv .venv.deleted "$(OUT)" build *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

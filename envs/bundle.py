@@ -90,7 +90,8 @@ def check_node(wanted: list[Requirement], have: dict[str, str]) -> None:
 
 def left_out(pins: dict[str, str], have: dict[str, str]) -> set[str]:
     """Names of the resolved packages that the machine has in the resolved version (a local part does not count)."""
-    return {name for name, pin in pins.items() if name in have and Version(pin).public == Version(have[name]).public}
+    public = {name: Version(Version(version).public) for name, version in have.items()}
+    return {name for name, pin in pins.items() if public.get(name) == Version(pin)}
 
 
 class Workshop:

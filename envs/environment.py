@@ -21,6 +21,9 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "complete"  # digest of what the environment was made from
 UNFINISHED = VENV / "unfinished"  # there while a set-up is under way, left behind when it is killed
+# Settings of the caller that would make pip or uv install somewhere else.
+ELSEWHERE = ["PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_PYTHON", "PYTHONPATH", "PYTHONHOME"]
+ELSEWHERE += ["UV_SYSTEM_PYTHON", "UV_PYTHON"]
 LOCK = ROOT / "envs" / "requirements.txt"
 
 sys.path.insert(0, str(ROOT / "envs" / "detectron2"))
@@ -42,30 +45,47 @@ def digest() -> str:
 
 def is_complete() -> bool:
     """Whether `.venv` was finished from the present inputs."""
-    return PYTHON.exists() and STAMP.exists() and STAMP.read_text() == digest()
+    there = all(path.exists() for path in (PYTHON, VENV / "pyvenv.cfg", STAMP))
+    return there and not UNFINISHED.exists() and STAMP.read_text() == digest()
 
 
 def venv_version() -> str | None:
-    """Major and minor version of the Python in `.venv`, None when there is none that runs."""
-    command = [str(PYTHON), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    """Major and minor version of the Python in `.venv`; None unless it runs and really installs into `.venv`.
+
+    A half-deleted environment has a `bin/python` that runs, but is the base Python: without this check
+    the packages of the whole machine would be replaced.
+    """
+    program = "import sys; print('%d.%d' % sys.version_info[:2], sys.prefix != sys.base_prefix, sys.prefix)"
+    command = [str(PYTHON), "-I", "-c", program]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
+    found, is_virtual, prefix = done.stdout.rstrip("\n").split(" ", 2)
+    return found if is_virtual == "True" and os.path.realpath(prefix) == os.path.realpath(VENV) else None
+
+
+def remove() -> None:
+    """Delete `.venv`; renamed first, so that an interrupted deletion leaves no half of it in place."""
+    for leftover in VENV.parent.glob(f"{VENV.name}.deleted*"):
+        shutil.rmtree(leftover)
+    if VENV.exists():
+        shutil.rmtree(VENV.rename(VENV.with_name(f"{VENV.name}.deleted")))
 
 
 def create() -> None:
     """Make an empty `.venv` unless a usable one of the same Python is there."""
-    if VENV.exists() and (UNFINISHED.exists() or venv_version() != version()):
+    usable = VENV.exists() and not UNFINISHED.exists() and venv_version() == version()
+    if VENV.exists() and not usable:
         print("environment: .venv is unfinished or of another Python, making it again", flush=True)
-        shutil.rmtree(VENV)
-    fresh = not VENV.exists()
-    VENV.mkdir(exist_ok=True)
+    base = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)  # may lie in .venv itself
+    if not usable:
+        remove()
+        VENV.mkdir()
     UNFINISHED.touch()
     STAMP.unlink(missing_ok=True)
-    if not fresh:
+    if usable:
         return
-    base = getattr(sys, "_base_executable", None) or sys.executable
     done = subprocess.run([base, "-m", "venv", str(VENV)], capture_output=True, text=True)
     if done.returncode:
         detail = (done.stdout + done.stderr).strip()
@@ -77,9 +97,12 @@ def create() -> None:
 
 def install() -> None:
     """Install the locked packages, the detectron2 wheel and this package; with pip where uv is not to be had."""
-    settings = pip_settings(str(PYTHON))
-    environment = {**os.environ, **uv_environment(settings), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    for name in ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PYTHONPATH", "PYTHONHOME"):
+    if venv_version() is None:
+        raise SystemExit(f"environment: {VENV} is not a virtual environment; delete it and call again")
+    environment = {**os.environ, **uv_environment(pip_settings(str(PYTHON))), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    # Neither tool may touch another Python than .venv's: uv takes only a virtual environment from VIRTUAL_ENV.
+    environment |= {"PIP_REQUIRE_VIRTUALENV": "1", "VIRTUAL_ENV": str(VENV)}
+    for name in ELSEWHERE:
         environment.pop(name, None)
     pip = [str(PYTHON), "-m", "pip", "install", "--no-deps", "--quiet"]
     uv = [str(VENV / "bin" / "uv"), "pip"]
@@ -88,8 +111,8 @@ def install() -> None:
     sync += ["--preview-features", "build-dependency-hashes", str(LOCK)]
     with_uv = [
         [*pip, "--require-hashes", "-r", str(ROOT / "envs" / "uv.txt")],
-        [*uv, "sync", "--python", str(PYTHON), *sync],
-        [*uv, "install", "--python", str(PYTHON), "--reinstall-package", "detectron2", *ours],
+        [*uv, "sync", *sync],
+        [*uv, "install", "--reinstall-package", "detectron2", *ours],
     ]
     with_pip = [[*pip, "--require-hashes", "-r", str(LOCK)], [*pip, *ours]]
     if not run_all(with_uv, environment):
@@ -110,11 +133,11 @@ def run_all(commands: list[list[str]], environment: dict[str, str]) -> bool:
 
 def main() -> None:
     """Make the environment unless it is complete; a second call at the same time waits for the first."""
-    if is_complete() and not UNFINISHED.exists():
+    if is_complete():
         return
     with open(__file__) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if is_complete() and not UNFINISHED.exists():
+        if is_complete():
             return
         print(f"environment: setting up .venv with Python {version()} (5 GB, once)", flush=True)
         create()
