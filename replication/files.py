@@ -62,7 +62,8 @@ def read_json(path: Path, schema: str) -> dict[str, Any]:
             f"{path}: schema is {found!r}, expected {schema!r}; "
             "made by another version: delete it and run the step again"
         )
-    return document
+    content: dict[str, Any] = document
+    return content
 
 
 def sha256_file(path: Path) -> str:

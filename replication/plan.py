@@ -84,7 +84,10 @@ class Plan:
         for path in sorted((self.results / self.protocol.name / "runs" / variant).glob("seed*/provenance.json")):
             made = read_json(path, "provenance/1")
             return Cost(
-                s_per_iter=made["s_per_iter"], processes=made["processes"], device=made["device"]["name"], source=str(path)
+                s_per_iter=made["s_per_iter"],
+                processes=made["processes"],
+                device=made["device"]["name"],
+                source=str(path),
             )
         return _recorded().costs.get(self.protocol.name, {}).get(variant)
 

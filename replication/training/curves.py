@@ -28,7 +28,15 @@ class Curves(HookBase):  # type: ignore[misc]
     def __init__(self, folder: Path, every: int) -> None:
         self.path, self.final, self.every = folder / PARTIAL, folder / "curves.jsonl", every
         self.sums: dict[str, float] = {}
-        self.count = 0
+        self.count = self.timed = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The window under way, for checkpoints."""
+        return {"sums": dict(self.sums), "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a checkpoint's window."""
+        self.sums, self.count = dict(state["sums"]), state["count"]
 
     def before_train(self) -> None:
         """Keep the lines before the first iteration of this process."""
@@ -42,6 +50,7 @@ class Curves(HookBase):  # type: ignore[misc]
             if iteration == self.trainer.iter and key not in SKIPPED:
                 self.sums[key] = self.sums.get(key, 0.0) + float(value)
         self.count += 1
+        self.timed += 1
         done = self.trainer.iter + 1
         if done % self.every and done != self.trainer.max_iter:
             return
@@ -49,10 +58,10 @@ class Curves(HookBase):  # type: ignore[misc]
         line: dict[str, Any] = {"iteration": done}
         line |= {key: round(total / self.count, 6) for key, total in sorted(self.sums.items())}
         line["lr"] = self.trainer.optimizer.param_groups[0]["lr"]
-        line["s_per_iter"] = round((now - self.started) / self.count, 4)
+        line["s_per_iter"] = round((now - self.started) / self.timed, 4)
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        self.sums, self.count, self.started = {}, 0, now
+        self.sums, self.count, self.timed, self.started = {}, 0, 0, now
 
     def finish(self) -> None:
         """Publish the curve under its final name."""

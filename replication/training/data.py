@@ -114,11 +114,12 @@ def train_loader(cfg: CfgNode, records: list[Record], start: int) -> Iterator[li
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_same,
+        generator=torch.Generator(),  # else starting a loader draws from the state that an iteration was keyed with
     )
     return checked(loader)
 
 
-def test_loader(cfg: CfgNode, records: list[Record]) -> Iterator[list[Record]]:
+def val_loader(cfg: CfgNode, records: list[Record]) -> Iterator[list[Record]]:
     """One mapped record at a time, in order."""
     loader = DataLoader(
         MappedRecords(records, DatasetMapper(cfg, is_train=False), cfg.SEED),

@@ -20,7 +20,7 @@ from replication.errors import ResultError
 from replication.files import read_json, write_text
 from replication.training.config import build_config
 from replication.training.curves import say
-from replication.training.data import test_loader
+from replication.training.data import val_loader
 from replication.training.devices import devices
 from replication.training.run import FINAL, Job, on_device, prepare_process
 
@@ -53,7 +53,7 @@ def _detect_all(job: Job, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     started = last = time.perf_counter()
     with torch.no_grad():
-        for done, batch in enumerate(test_loader(cfg, split.records), 1):
+        for done, batch in enumerate(val_loader(cfg, split.records), 1):
             instances = model(batch)[0]["instances"].to("cpu")
             found += detections(instances, batch[0]["image_id"], split.category_ids)
             now = time.perf_counter()

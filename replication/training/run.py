@@ -99,16 +99,15 @@ def _fit_on_rank(job: Job, cfg: CfgNode, split: Split, identity: str) -> None:
 
 def _fit(job: Job, cfg: CfgNode, split: Split, identity: str, on: torch.device) -> None:
     started, clock = now(), time.perf_counter()
-    trainer = Trainer(on_device(cfg, on), training_records(split.records), identity)
+    curves = Curves(job.folder, max(1, cfg.SOLVER.MAX_ITER // CURVE_POINTS))
+    observers = [curves, Progress(job.label)] if comm.is_main_process() else []
+    trainer = Trainer(on_device(cfg, on), training_records(split.records), identity, observers)
     before = trainer.extra
     resumed_at = [*before.get("resumed_at", []), *([trainer.start_iter] if before else [])]
     extra = {"config_hash": identity, "resumed_at": resumed_at, "started": before.get("started", started)}
     if before:
         say(f"{job.label}: resumed at iteration {trainer.start_iter}")
-    curves = Curves(job.folder, max(1, cfg.SOLVER.MAX_ITER // CURVE_POINTS))
     trainer.register_hooks([Checkpoints(trainer.checkpointer, job.protocol.checkpoint_every, extra)])
-    if comm.is_main_process():
-        trainer.register_hooks([curves, Progress(job.label)])
     trainer.run()
     if not comm.is_main_process():
         return

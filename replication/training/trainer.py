@@ -59,10 +59,13 @@ class Checkpoints(HookBase):  # type: ignore[misc]
 class Trainer(SimpleTrainer):  # type: ignore[misc]
     """One run's model, optimiser, schedule and data, resumed from the folder's last checkpoint if there is one.
 
+    ``observers`` are hooks that run before a checkpoint is written, so that it holds their state.
     ``extra`` is what the last checkpoint stored beside the model (empty for a fresh start).
     """
 
-    def __init__(self, cfg: CfgNode, records: list[dict[str, Any]], config_hash: str) -> None:
+    def __init__(
+        self, cfg: CfgNode, records: list[dict[str, Any]], config_hash: str, observers: list[HookBase]
+    ) -> None:
         torch.manual_seed(cfg.SEED)
         model = build_model(cfg)
         optimizer = build_optimizer(cfg, model)
@@ -73,6 +76,7 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
             [
                 KeyedRandomness(cfg.SEED),
                 hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)),
+                *observers,
             ]
         )
         self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))

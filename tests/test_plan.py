@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from replication.catalog import load_catalog, load_protocol
+from replication.errors import ConfigError
+from replication.files import write_json
+from replication.fingerprint import TRAINING, fingerprint
+from replication.plan import Plan, from_workflow, make_plan
+
+CATALOG = load_catalog()
+
+
+def plan_of(results: Path, protocol: str = "smoke", **choice: object) -> Plan:
+    return make_plan(CATALOG, load_protocol(protocol), results, **choice)  # type: ignore[arg-type]
+
+
+def finished(plan: Plan, index: int, **made: object) -> Path:
+    folder = plan.runs[index].folder(plan.results)
+    content = {"fingerprint": fingerprint(TRAINING), "s_per_iter": 0.5, "processes": 1, "device": {"name": "cpu"}}
+    write_json(folder / "provenance.json", "provenance/1", {**content, **made})
+    (folder / "model_final.pth").write_text("")
+    (folder / "metrics.json").write_text("")
+    return folder
+
+
+def test_states_and_reasons(tmp_path: Path):
+    plan = plan_of(tmp_path, tables=["giou-T5"], seeds=2)
+    assert [run.seed for run in plan.runs] == [0, 0, 0, 1, 1, 1]
+    finished(plan, 0)
+    finished(plan, 1, fingerprint="old")
+    finished(plan, 2)
+    (plan.runs[2].folder(tmp_path) / "metrics.json").unlink()
+    half = plan.runs[3].folder(tmp_path)
+    half.mkdir(parents=True)
+    (half / "checkpoint_0000004.pth").write_text("")
+    states = [step.state for step in plan.steps]
+    assert states == ["done", "outdated", "trained", "partial", "to do", "to do"]
+    assert plan.steps[3].reason == "interrupted; checkpoint at iteration 4"
+    assert [step.seconds for step in plan.steps] == [0.0, 3.0, 0.0, 1.0, 3.0, 3.0]
+    assert plan.as_json()["seconds"] == 10.0
+    assert "code that changes training has changed (old)" in plan.as_table()
+
+
+def test_paper_costs_gpu_hours(tmp_path: Path):
+    plan = plan_of(tmp_path, "paper", tables=["giou-T5"], seeds=1)
+    baseline = plan.steps[0]
+    # 90,000 iterations of 0.219 s on 8 GPUs
+    assert (baseline.iterations, baseline.gpu_hours) == (90_000, 43.8)
+    assert json.loads(json.dumps(plan.as_json()))["gpu_hours"] == pytest.approx(3 * 43.8)
+    assert "GPU-hours" in plan.as_table()
+
+
+def test_unknown_costs_are_said_not_guessed(tmp_path: Path):
+    plan = plan_of(tmp_path, tables=["giou-T5"])
+    assert plan.steps[0].seconds is None
+    assert plan.minutes(plan.runs[0].variant) == 0
+    assert "time unknown for 3" in plan.as_table()
+
+
+def test_first_tables_come_first(tmp_path: Path):
+    plan = plan_of(tmp_path, tables=["giou-T7", "giou-T5"])
+    assert plan.priority("mask_rcnn_R50_smooth_l1") > plan.priority("faster_rcnn_R50_giou")
+
+
+def test_training_fingerprint_follows_variant_and_protocol_but_not_titles(tmp_path: Path):
+    plan = plan_of(tmp_path)
+    renamed = Plan(plan.protocol.model_copy(update={"title": "x", "seeds": 5}), CATALOG, tmp_path, (), ())
+    longer = Plan(plan.protocol.model_copy(update={"batch": 3}), CATALOG, tmp_path, (), ())
+    one = plan.training_fingerprint("faster_rcnn_R50_giou")
+    assert one == renamed.training_fingerprint("faster_rcnn_R50_giou")
+    assert len({one, longer.training_fingerprint("faster_rcnn_R50_giou"), plan.training_fingerprint("retinanet_R50")}) == 3
+
+
+@pytest.mark.parametrize("tables", ["giou-T5,giou-T7", ["giou-T5", "giou-T7"]])
+def test_workflow_config(tables: object):
+    plan = from_workflow({"protocol": "smoke", "tables": tables, "seeds": 2, "results": "elsewhere"})
+    assert plan.tables == ("giou-T5", "giou-T7")
+    assert plan.results == Path("elsewhere")
+    assert len(plan.runs) == 12
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"protocoll": "smoke"}, "--config protocoll: unknown key; known: backbones, protocol, results, seeds, tables"),
+        ({"protocol": "smoke", "seeds": "many"}, "--config seeds: expected a number"),
+        ({"protocol": "smoke", "seeds": 0}, "--config seeds"),
+        ({"protocol": "smoke", "tables": "giou-T99"}, "giou-T99"),
+        ({"protocol": "no_such"}, "no_such.*known protocols: .*mini"),
+        ({"protocol": "paper", "tables": "giou-T4"}, "giou-T4 is of benchmark voc2007"),
+        ({"protocol": "smoke", "backbones": "R-18"}, "R-18"),
+    ],
+)
+def test_a_wrong_workflow_config_names_the_key(config: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        from_workflow(config)
+
+
+def test_downloads_follow_the_protocols_data():
+    assert from_workflow({"protocol": "paper"}).downloads == ("coco2017",)
+    assert from_workflow({"protocol": "paper_voc"}).downloads == ("voc2007",)
+    assert from_workflow({"protocol": "mini"}).downloads == ()
