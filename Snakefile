@@ -67,7 +67,8 @@ rule prepare:
         f"{HERE}/logs/prepare.log",
     params:
         where=WHERE,
-        data=plan.data_fingerprint(),
+        data=plan.data_state(),
+        areas=plan.areas(),
     shell:
         "python -m replication prepare {params.where} 2>&1 | tee {log}"
 
@@ -76,7 +77,7 @@ rule prepare:
 # resume from them. For the same reason the parameters, not the files, say when a training is out of date.
 rule train:
     input:
-        f"{HERE}/data.json",
+        ancient(f"{HERE}/data.json"),
     output:
         f"{RUN}/model_final.pth",
         f"{RUN}/curves.jsonl",
@@ -89,12 +90,14 @@ rule train:
         expected_minutes=lambda wildcards: plan.minutes(wildcards.variant),
     params:
         where=WHERE,
+        data=plan.data_state(),
         fingerprint=lambda wildcards: plan.training_fingerprint(wildcards.variant),
+        gpus=config.get("gpus", 1),
     message:
         "train {wildcards.variant}, seed {wildcards.seed}: about {resources.expected_minutes} min"
     shell:
         "python -m replication train {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
-        " 2>&1 | tee -a {log}"
+        " --gpus {params.gpus} 2>&1 | tee -a {log}"
 
 
 rule detect:
@@ -126,6 +129,7 @@ rule evaluate:
     priority: 200
     params:
         where=WHERE,
+        areas=plan.areas(),
         fingerprint=fingerprint(EVALUATION),
     shell:
         "python -m replication evaluate {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
@@ -146,6 +150,7 @@ rule table:
     priority: 300
     params:
         where=WHERE,
+        text=plan.text(),
         fingerprint=fingerprint(RENDERING),
     shell:
         "python -m replication tables {params.where} --tables {wildcards.table} 2>&1 | tee {log}"
@@ -162,6 +167,7 @@ rule report:
     params:
         where=WHERE,
         tables=",".join(plan.tables),
+        text=plan.text(),
         fingerprint=fingerprint(RENDERING),
     shell:
         "python -m replication report {params.where} --tables {params.tables} 2>&1 | tee {log}"

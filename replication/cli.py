@@ -74,15 +74,30 @@ def _verb(
     return verb
 
 
-def _selection(verb: argparse.ArgumentParser) -> None:
+def _tables_option(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--tables", type=_names, help="comma-separated table ids; default: the protocol's")
-    verb.add_argument("--seeds", type=int, help="runs of each variant; default: the protocol's")
+
+
+def _selection(verb: argparse.ArgumentParser) -> None:
+    _tables_option(verb)
+    verb.add_argument("--seeds", type=_at_least(1), help="runs of each variant; default: the protocol's")
     verb.add_argument("--backbones", type=_names, help="the papers' backbones to run; default: the protocol's")
 
 
 def _run(verb: argparse.ArgumentParser, required: bool = True) -> None:
     verb.add_argument("--variant", required=required, help="see `python -m replication catalog`")
-    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--seed", type=_at_least(0), default=0)
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+        return number
+
+    whole.__name__ = "whole number"  # argparse names it in "invalid whole number value"
+    return whole
 
 
 def _names(text: str) -> list[str]:
@@ -105,6 +120,7 @@ def _add_data(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb = _verb(verbs, "data", _data, "download a data set from its official address and unpack it", False)
     verb.add_argument("name", choices=("coco2017", "voc2007", "voc2012"))
     verb.add_argument("--root", type=Path, help="default: $DETECTRON2_DATASETS or ./datasets")
+    verb.add_argument("--mirror", help="address of a folder that serves the same files")
     verb = _verb(verbs, "prepare", _prepare, "make or check a protocol's data and write its manifest and ground truth")
     verb = _verb(verbs, "doctor", _doctor, "check environment, data and weights; exit 2 on errors, 0 on warnings")
     verb.set_defaults(protocol=None)
@@ -116,7 +132,7 @@ def _add_runs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb = _verb(verbs, "train", _train, "train one run, or go on with it where it stopped")
     _run(verb)
     verb.add_argument("--restart", action="store_true", help="discard what the run's folder holds")
-    verb.add_argument("--gpus", type=int, default=1, help="processes, one a GPU, that share the batch")
+    verb.add_argument("--gpus", type=_at_least(1), default=1, help="processes, one a GPU, that share the batch")
     verb = _verb(verbs, "detect", _detect, "run a trained model on the validation images")
     _run(verb)
 
@@ -133,7 +149,7 @@ def _add_results(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         ("report", _report, "render one HTML page with tables, curves and provenance"),
     ):
         verb = _verb(verbs, name, handler, text)
-        _selection(verb)
+        _tables_option(verb)
 
 
 def _load(options: Arguments) -> tuple[Catalog, Protocol]:
@@ -174,7 +190,7 @@ def _plan(options: Arguments) -> None:
 def _data(options: Arguments) -> None:
     from replication.datasets.download import download
 
-    print(download(options.name, options.root))
+    print(download(options.name, options.root, options.mirror))
 
 
 def _prepare(options: Arguments) -> None:
@@ -209,7 +225,7 @@ def _detect(options: Arguments) -> None:
 
 
 def _evaluate(options: Arguments) -> None:
-    from replication.evaluation import evaluate, format_evaluation, write_metrics
+    from replication.evaluation import evaluate, evaluate_run, format_evaluation
 
     if (options.detections is None) == (options.variant is None):
         raise ConfigError("evaluate: give either DETECTIONS and GROUND_TRUTH, or --variant")
@@ -218,10 +234,7 @@ def _evaluate(options: Arguments) -> None:
 
         _, protocol = _load(options)
         run = Run(protocol=protocol.name, variant=options.variant, seed=options.seed)
-        folder = run.folder(options.results)
-        ground_truth = options.results / protocol.name / "ground_truth.json"
-        result = evaluate(folder / "detections.json", ground_truth, protocol.area_ranges)
-        write_metrics(folder / "metrics.json", result, run.variant, run.protocol, run.seed)
+        result = evaluate_run(run, protocol, options.results)
     elif options.ground_truth is None:
         raise ConfigError("evaluate: GROUND_TRUTH is missing: the COCO annotation file of the detections' images")
     else:

@@ -1,4 +1,4 @@
-"""What decides whether a finished result is still valid: the code that computes it, not its comments."""
+"""What decides whether a finished result is still valid: the code and the settings that compute it, not comments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import ast
 import functools
 import hashlib
 from pathlib import Path
+from typing import Any
+
+from replication.catalog import Protocol, Variant
+from replication.catalog.variants import resolve
+from replication.files import sha256_json
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -14,32 +19,23 @@ TRAINING = (
     "detectors/**/*.py",
     "datasets/embedded*.py",
     "datasets/coco.py",
-    "datasets/voc.py",
+    "datasets/records.py",
     "datasets/splits.py",
+    "datasets/voc.py",
     "training/config.py",
     "training/data.py",
-    "training/trainer.py",
     "training/optimizer.py",
+    "training/trainer.py",
 )
 DETECTION = (*TRAINING, "training/detect.py")
 EVALUATION = ("evaluation/*.py",)
 RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py")
 
-
-def _code(path: Path) -> bytes:
-    """A Python file's syntax tree without comments, layout and docstrings; any other file as it is."""
-    if path.suffix != ".py":
-        return path.read_bytes()
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
-            del body[0]
-    return ast.dump(tree).encode()
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+# Settings of a protocol that a training does not depend on; the data enter by their own hash.
+NOT_TRAINED = {
+    *("name", "title", "note", "benchmark", "data", "area_ranges", "tables", "seeds", "run_backbones"),
+    *("workers", "device", "checkpoint_every"),
+}
 
 
 @functools.cache
@@ -51,3 +47,45 @@ def fingerprint(patterns: tuple[str, ...], package: Path = PACKAGE) -> str:
             digest.update(path.relative_to(package).as_posix().encode())
             digest.update(_code(path))
     return digest.hexdigest()[:12]
+
+
+def training_fingerprint(variant: Variant, protocol: Protocol) -> str:
+    """Twelve hex digits that change when code, variant file or protocol change what a training computes."""
+    settings = protocol.model_dump(mode="json", exclude=NOT_TRAINED)
+    # What the protocol says of other architectures and backbones is not this variant's concern.
+    settings["overrides"] = [protocol.overrides.get("all"), protocol.overrides.get(variant.meta_architecture)]
+    settings["iterations"] = (protocol.iterations or {}).get(variant.meta_architecture)
+    settings["backbones"] = protocol.backbones.get(variant.backbone)
+    return sha256_json([fingerprint(TRAINING), resolve(variant.path), settings])[:12]
+
+
+def protocol_hash(protocol: Protocol) -> str:
+    """Twelve hex digits over all settings of a protocol that change a number, for any variant."""
+    return sha256_json(protocol.model_dump(mode="json", exclude=NOT_TRAINED - {"data", "area_ranges"}))[:12]
+
+
+def _code(path: Path) -> bytes:
+    """A Python file's syntax tree without comments, layout and docstrings; any other file as it is."""
+    if path.suffix != ".py":
+        return path.read_bytes()
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
+            del body[0]
+    return repr(_plain(tree)).encode()
+
+
+def _plain(node: Any) -> Any:
+    """A syntax tree as nested lists that are the same for every Python version: empty fields are left out."""
+    if isinstance(node, ast.AST):
+        fields = [(name, _plain(value)) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return [type(node).__name__, *fields]
+    if isinstance(node, list):
+        # Some versions put empty texts between the parts of an f-string.
+        return [_plain(item) for item in node if not (isinstance(item, ast.Constant) and item.value == "")]
+    return node
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

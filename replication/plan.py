@@ -14,13 +14,13 @@ from tabulate import tabulate
 from replication.catalog import CONFIGS, Catalog, CocoData, Protocol, Run, VocData, load_catalog, load_protocol, select
 from replication.catalog.records import Record, parse, read_yaml
 from replication.catalog.variants import resolve
-from replication.errors import ConfigError
+from replication.datasets.inputs import annotation_files
+from replication.errors import ConfigError, ResultError
 from replication.files import read_json, sha256_json
-from replication.fingerprint import TRAINING, fingerprint
+from replication.fingerprint import training_fingerprint
 
 DEFAULT_PROTOCOL = "mini"
-# Settings of a protocol that choose or describe runs without changing what any of them computes.
-NOT_COMPUTED = {"title", "note", "seeds", "tables", "run_backbones", "workers", "device", "checkpoint_every"}
+PAPER_ITERATIONS = 90_000  # the 1x schedule of all three papers' baselines, at batch 16
 
 
 class Cost(Record):
@@ -77,18 +77,15 @@ class Plan:
                 f"protocol {self.protocol.name}: iterations: no entry for {record.meta_architecture} "
                 f"(variant {variant}); known: {', '.join(self.protocol.iterations)}"
             )
-        return round(record.iterations * one_x / 90_000)
+        return round(record.iterations * one_x / PAPER_ITERATIONS)
 
     def cost(self, variant: str) -> Cost | None:
         """Seconds an iteration: of a run of the same results folder if there is one, else as recorded in configs."""
         for path in sorted((self.results / self.protocol.name / "runs" / variant).glob("seed*/provenance.json")):
-            made = read_json(path, "provenance/1")
-            return Cost(
-                s_per_iter=made["s_per_iter"],
-                processes=made["processes"],
-                device=made["device"]["name"],
-                source=str(path),
-            )
+            made = _provenance(path)
+            if made is not None:
+                device = made["device"]["name"]
+                return Cost(s_per_iter=made["s_per_iter"], processes=made["processes"], device=device, source=str(path))
         return _recorded().costs.get(self.protocol.name, {}).get(variant)
 
     def minutes(self, variant: str) -> int:
@@ -107,13 +104,23 @@ class Plan:
         return [run for run in self.runs if run.variant in shown]
 
     def training_fingerprint(self, variant: str) -> str:
-        """Changes when code, variant file or protocol change what a training computes; not for a comment."""
-        settings = self.protocol.model_dump(mode="json", exclude=NOT_COMPUTED)
-        return sha256_json([fingerprint(TRAINING), resolve(self.catalog.variants[variant].path), settings])[:12]
+        """See ``replication.fingerprint``; the workflow trains again when it changes."""
+        return training_fingerprint(self.catalog.variants[variant], self.protocol)
 
-    def data_fingerprint(self) -> str:
-        """Changes when the protocol's data or area ranges are others."""
-        return sha256_json(self.protocol.model_dump(mode="json", include={"data", "area_ranges"}))[:12]
+    def data_state(self) -> str:
+        """Changes when the protocol's data are others, or when an annotation file was written again."""
+        stats = [(path, path.stat()) for path in annotation_files(self.protocol)]
+        written = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+        return sha256_json([self.protocol.data.model_dump(mode="json"), written])[:12]
+
+    def areas(self) -> str:
+        """Changes with the area ranges of the evaluation."""
+        return sha256_json(self.protocol.area_ranges.model_dump())[:12]
+
+    def text(self) -> str:
+        """Changes with what tables and report quote: the papers and the protocol's words."""
+        papers = {name: paper.model_dump(mode="json") for name, paper in self.catalog.papers.items()}
+        return sha256_json([papers, self.protocol.model_dump(mode="json")])[:12]
 
     @property
     def downloads(self) -> tuple[str, ...]:
@@ -124,13 +131,29 @@ class Plan:
         return data.download if isinstance(data, VocData) else ()
 
     def _step(self, run: Run) -> Step:
-        folder, iterations = run.folder(self.results), self.iterations(run.variant)
-        state, reason, left = _state(folder, iterations)
+        iterations = self.iterations(run.variant)
+        state, reason, left = self._state(run, iterations)
         cost = self.cost(run.variant)
         seconds = cost.s_per_iter * left if cost else None
         on_gpu = cost is not None and cost.device != "cpu"
         hours = round(seconds * cost.processes / 3600, 1) if cost and seconds is not None and on_gpu else None
         return Step(run, state, reason, iterations, None if seconds is None else round(seconds, 1), hours)
+
+    def _state(self, run: Run, iterations: int) -> tuple[str, str, int]:
+        """(state, reason, iterations left)."""
+        folder = run.folder(self.results)
+        if (folder / "model_final.pth").exists():
+            made = _provenance(folder / "provenance.json") or {}
+            if made.get("training_fingerprint") != self.training_fingerprint(run.variant):
+                return "outdated", "code or settings of the training have changed", iterations
+            if (folder / "metrics.json").exists():
+                return "done", "", 0
+            return "trained", "detections or metrics are missing", 0
+        checkpoints = sorted(folder.glob("checkpoint_*.pth"))
+        if checkpoints:
+            done = int(checkpoints[-1].stem.rpartition("_")[2])
+            return "partial", f"interrupted; checkpoint at iteration {done}", max(0, iterations - done)
+        return "to do", "never run", iterations
 
     def as_json(self) -> dict[str, Any]:
         """Machine-readable form, schema ``plan/1``."""
@@ -194,19 +217,20 @@ def make_plan(
 
 def from_workflow(config: Mapping[str, Any]) -> Plan:
     """The plan of ``snakemake --config protocol=mini tables=giou-T5,giou-T7 seeds=3 backbones=R-50 results=DIR``."""
-    known = {"protocol", "tables", "seeds", "backbones", "results"}
+    known = {"protocol", "tables", "seeds", "backbones", "results", "gpus"}
     unknown = sorted(set(config) - known)
     if unknown:
         raise ConfigError(f"--config {unknown[0]}: unknown key; known: {', '.join(sorted(known))}")
-    seeds = config.get("seeds")
-    if seeds is not None and (not isinstance(seeds, int) or seeds < 1):
-        raise ConfigError(f"--config seeds: expected a number of runs a variant, at least 1; found {seeds!r}")
+    for key in ("seeds", "gpus"):
+        value = config.get(key, 1)
+        if not isinstance(value, int) or value < 1:
+            raise ConfigError(f"--config {key}: expected a whole number of at least 1; found {value!r}")
     return make_plan(
         load_catalog(),
         load_protocol(str(config.get("protocol", DEFAULT_PROTOCOL))),
         Path(config.get("results", "results")),
         _list(config.get("tables")),
-        seeds,
+        config.get("seeds"),
         _list(config.get("backbones")),
     )
 
@@ -223,20 +247,12 @@ def _recorded() -> Costs:
     return parse(Costs, read_yaml(path), path)
 
 
-def _state(folder: Path, iterations: int) -> tuple[str, str, int]:
-    """(state, reason, iterations left)."""
-    if (folder / "model_final.pth").exists():
-        made_by = read_json(folder / "provenance.json", "provenance/1")["fingerprint"]
-        if made_by != fingerprint(TRAINING):
-            return "outdated", f"code that changes training has changed ({made_by})", iterations
-        if (folder / "metrics.json").exists():
-            return "done", "", 0
-        return "trained", "detections or metrics are missing", 0
-    checkpoints = sorted(folder.glob("checkpoint_*.pth"))
-    if checkpoints:
-        done = int(checkpoints[-1].stem.rpartition("_")[2])
-        return "partial", f"interrupted; checkpoint at iteration {done}", max(0, iterations - done)
-    return "to do", "never run", iterations
+def _provenance(path: Path) -> dict[str, Any] | None:
+    """A finished run's provenance; None when it is absent, broken or of another version."""
+    try:
+        return read_json(path, "provenance/1")
+    except ResultError:
+        return None
 
 
 def _duration(seconds: float | None) -> str:

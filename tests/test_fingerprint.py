@@ -41,3 +41,9 @@ def test_a_new_file_counts(package: Path):
 def test_every_pattern_matches_a_file(patterns: tuple[str, ...]):
     for pattern in patterns:
         assert list(PACKAGE.glob(pattern)), pattern
+
+
+def test_the_syntax_tree_does_not_depend_on_the_python_version(package: Path):
+    """What 3.11 and 3.12 both gave for a function with an f-string in parts and a default argument."""
+    (package / "evaluation" / "coco.py").write_text('def f(x: int = 1) -> str:\n    return f"{x:>{x}}" f"{x}a" "b"\n')
+    assert taken(package) == "267b7b3a96f1"

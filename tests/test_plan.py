@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from replication.catalog import load_catalog, load_protocol
+from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.errors import ConfigError
 from replication.files import write_json
-from replication.fingerprint import TRAINING, fingerprint
 from replication.plan import Plan, from_workflow, make_plan
 
 CATALOG = load_catalog()
@@ -20,7 +19,8 @@ def plan_of(results: Path, protocol: str = "smoke", **choice: object) -> Plan:
 
 def finished(plan: Plan, index: int, **made: object) -> Path:
     folder = plan.runs[index].folder(plan.results)
-    content = {"fingerprint": fingerprint(TRAINING), "s_per_iter": 0.5, "processes": 1, "device": {"name": "cpu"}}
+    mark = plan.training_fingerprint(plan.runs[index].variant)
+    content = {"training_fingerprint": mark, "s_per_iter": 0.5, "processes": 1, "device": {"name": "cpu"}}
     write_json(folder / "provenance.json", "provenance/1", {**content, **made})
     (folder / "model_final.pth").write_text("")
     (folder / "metrics.json").write_text("")
@@ -31,7 +31,7 @@ def test_states_and_reasons(tmp_path: Path):
     plan = plan_of(tmp_path, tables=["giou-T5"], seeds=2)
     assert [run.seed for run in plan.runs] == [0, 0, 0, 1, 1, 1]
     finished(plan, 0)
-    finished(plan, 1, fingerprint="old")
+    finished(plan, 1, training_fingerprint="old")
     finished(plan, 2)
     (plan.runs[2].folder(tmp_path) / "metrics.json").unlink()
     half = plan.runs[3].folder(tmp_path)
@@ -42,7 +42,7 @@ def test_states_and_reasons(tmp_path: Path):
     assert plan.steps[3].reason == "interrupted; checkpoint at iteration 4"
     assert [step.seconds for step in plan.steps] == [0.0, 3.0, 0.0, 1.0, 3.0, 3.0]
     assert plan.as_json()["seconds"] == 10.0
-    assert "code that changes training has changed (old)" in plan.as_table()
+    assert "code or settings of the training have changed" in plan.as_table()
 
 
 def test_paper_costs_gpu_hours(tmp_path: Path):
@@ -66,13 +66,27 @@ def test_first_tables_come_first(tmp_path: Path):
     assert plan.priority("mask_rcnn_R50_smooth_l1") > plan.priority("faster_rcnn_R50_giou")
 
 
-def test_training_fingerprint_follows_variant_and_protocol_but_not_titles(tmp_path: Path):
-    plan = plan_of(tmp_path)
-    renamed = Plan(plan.protocol.model_copy(update={"title": "x", "seeds": 5}), CATALOG, tmp_path, (), ())
-    longer = Plan(plan.protocol.model_copy(update={"batch": 3}), CATALOG, tmp_path, (), ())
-    one = plan.training_fingerprint("faster_rcnn_R50_giou")
-    assert one == renamed.training_fingerprint("faster_rcnn_R50_giou")
-    assert len({one, longer.training_fingerprint("faster_rcnn_R50_giou"), plan.training_fingerprint("retinanet_R50")}) == 3
+def test_training_fingerprint_follows_what_a_training_computes(tmp_path: Path):
+    protocol = load_protocol("smoke")
+
+    def mark(variant: str = "faster_rcnn_R50_giou", **update: object) -> str:
+        changed = Protocol.model_validate({**protocol.model_dump(), **update})
+        return Plan(changed, CATALOG, tmp_path, (), ()).training_fingerprint(variant)
+
+    areas = {"small": (0, 9), "medium": (9, 99), "large": (99, 1e9)}
+    others = {"overrides": {**protocol.overrides, "ReplicationRetinaNet": {}}}
+    assert mark() == mark(title="x", seeds=5, area_ranges=areas) == mark(**others)
+    assert len({mark(), mark(batch=3), mark("retinanet_R50"), mark("retinanet_R50", **others)}) == 4
+
+
+def test_data_state_follows_annotation_files(tmp_path: Path):
+    (tmp_path / "a.json").write_text("{}")
+    split = {"annotations": str(tmp_path / "a.json"), "images": str(tmp_path)}
+    data = {"kind": "coco", "train": split, "val": split}
+    protocol = Protocol.model_validate({**load_protocol("smoke").model_dump(), "data": data})
+    before = Plan(protocol, CATALOG, tmp_path, (), ()).data_state()
+    (tmp_path / "a.json").write_text('{"corrected": 1}')
+    assert Plan(protocol, CATALOG, tmp_path, (), ()).data_state() != before
 
 
 @pytest.mark.parametrize("tables", ["giou-T5,giou-T7", ["giou-T5", "giou-T7"]])
@@ -86,8 +100,11 @@ def test_workflow_config(tables: object):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"protocoll": "smoke"}, "--config protocoll: unknown key; known: backbones, protocol, results, seeds, tables"),
-        ({"protocol": "smoke", "seeds": "many"}, "--config seeds: expected a number"),
+        (
+            {"protocoll": "smoke"},
+            "--config protocoll: unknown key; known: backbones, gpus, protocol, results, seeds, tables",
+        ),
+        ({"protocol": "smoke", "seeds": "many"}, "--config seeds: expected a whole number"),
         ({"protocol": "smoke", "seeds": 0}, "--config seeds"),
         ({"protocol": "smoke", "tables": "giou-T99"}, "giou-T99"),
         ({"protocol": "no_such"}, "no_such.*known protocols: .*mini"),

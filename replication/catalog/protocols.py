@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from replication.catalog.records import CONFIGS, Record, parse, read_yaml
 from replication.errors import ConfigError
 
 Benchmark = Literal["coco", "voc2007"]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+META_ARCHITECTURES = ("GeneralizedRCNN", "ReplicationRetinaNet")
 
 
 class EmbeddedData(Record):
@@ -69,9 +71,16 @@ Data = Annotated[EmbeddedData | CocoData | VocData, Field(discriminator="kind")]
 class AreaRanges(Record):
     """Box areas in square pixels, bounds inclusive, for APs, APm and APl. The defaults are COCO's."""
 
-    small: tuple[float, float] = (0.0, 32.0**2)
-    medium: tuple[float, float] = (32.0**2, 96.0**2)
-    large: tuple[float, float] = (96.0**2, 1e5**2)
+    small: tuple[NonNegativeFloat, NonNegativeFloat] = (0.0, 32.0**2)
+    medium: tuple[NonNegativeFloat, NonNegativeFloat] = (32.0**2, 96.0**2)
+    large: tuple[NonNegativeFloat, NonNegativeFloat] = (96.0**2, 1e5**2)
+
+    @model_validator(mode="after")
+    def _in_order_without_gaps(self) -> AreaRanges:
+        bounds = (*self.small, *self.medium, *self.large)
+        if list(bounds) != sorted(bounds) or self.small[1] != self.medium[0] or self.medium[1] != self.large[0]:
+            raise ValueError("small, medium and large must follow each other without gap or overlap")
+        return self
 
 
 class Protocol(Record):
@@ -103,16 +112,19 @@ class Protocol(Record):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_every: int = Field(ge=1)
 
-    @model_validator(mode="after")
-    def _schedule_is_whole(self) -> Protocol:
-        if self.name == "paper" and self.iterations is not None:
-            raise ValueError("protocol 'paper' keeps the variants' own schedules: remove 'iterations'")
-        return self
+    @field_validator("iterations", "overrides")
+    @classmethod
+    def _known_groups(cls, groups: dict[str, Any] | None, field: ValidationInfo) -> dict[str, Any] | None:
+        known = [*META_ARCHITECTURES, *(["all"] if field.field_name == "overrides" else [])]
+        unknown = sorted(set(groups or {}) - set(known))
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no meta-architecture here; known: {', '.join(known)}")
+        return groups
 
     @property
     def published_scale(self) -> bool:
-        """Whether measured absolute values may stand beside the published ones (the papers' own protocol)."""
-        return self.benchmark is not None
+        """Whether absolute values may stand beside the published ones: the papers' data, and nothing scaled."""
+        return self.benchmark is not None and not (self.iterations or self.backbones or self.overrides)
 
 
 def load_protocol(name: str) -> Protocol:
@@ -124,4 +136,11 @@ def load_protocol(name: str) -> Protocol:
             f"protocol {name!r}: {path} does not exist; known protocols: {known}; "
             "for your own give the path of a .yaml file"
         )
-    return parse(Protocol, read_yaml(path), path)
+    protocol = parse(Protocol, read_yaml(path), path)
+    shipped = CONFIGS / "protocols" / f"{protocol.name}.yaml"
+    if path.resolve() != shipped.resolve() and shipped.exists():
+        raise ConfigError(
+            f"{path}: name: {protocol.name!r} is the name of a shipped protocol, whose results folder "
+            "yours would share; choose another name"
+        )
+    return protocol

@@ -13,19 +13,21 @@ from replication.datasets.weights import weights_path
 from replication.detectors import add_replication_config, use_backbone
 from replication.errors import ConfigError
 from replication.files import sha256_json
+from replication.plan import PAPER_ITERATIONS
+from replication.training.data import Record
 
-PAPER_ITERATIONS = 90_000  # the 1x schedule of all three papers' baselines, at batch 16 (methods: D1, R-det)
-# Where a run lies and what it runs on is not part of what it computes.
+# The runs of a variant differ in the seed alone; where a run lies and what it runs on is not what it computes.
 # Weights files are verified against pinned hashes, so their names suffice.
-NOT_HASHED = ("OUTPUT_DIR", "MODEL.DEVICE", "MODEL.EFFICIENTNET_LITE.WEIGHTS", "DATALOADER.NUM_WORKERS")
+NOT_HASHED = ("SEED", "OUTPUT_DIR", "MODEL.DEVICE", "MODEL.EFFICIENTNET_LITE.WEIGHTS", "DATALOADER.NUM_WORKERS")
 
 
 def add_training_config(cfg: CfgNode) -> None:
     """Keys of the training room: ``SOLVER.OPTIMIZER`` is ``sgd`` (the papers') or ``adamw``."""
     cfg.SOLVER.OPTIMIZER = "sgd"
+    cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
 
 
-def build_config(
+def run_config(
     variant: Variant, protocol: Protocol, seed: int, num_classes: int, output: Path, mask_format: str = "polygon"
 ) -> CfgNode:
     """The frozen config of one run.
@@ -58,6 +60,21 @@ def build_config(
     return cfg
 
 
+def mask_format(records: list[Record], variant: Variant) -> str:
+    """INPUT.MASK_FORMAT that fits the records; ConfigError when the variant learns masks and objects have none.
+
+    Detectron2's default is ``polygon``; run-length masks need ``bitmask``.
+    """
+    shapes = [a.get("segmentation") for r in records for a in r["annotations"] if not a.get("iscrowd", 0)]
+    missing = sum(not shape for shape in shapes)
+    if variant.masks and missing:
+        raise ConfigError(
+            f"variant {variant.name} learns masks, but {missing} of {len(shapes)} training objects have none; "
+            "choose a variant without masks or data with masks"
+        )
+    return "bitmask" if any(isinstance(shape, dict) for shape in shapes) else "polygon"
+
+
 def scale_schedule(cfg: CfgNode, batch: int) -> None:
     """Linear rule: with ``batch`` images instead of the variant's, the learning rate is multiplied by
     batch / reference and all iteration counts by reference / batch, so the number of epochs stays.
@@ -74,7 +91,7 @@ def scale_schedule(cfg: CfgNode, batch: int) -> None:
 
 
 def config_hash(cfg: CfgNode) -> str:
-    """Twelve hex digits of everything in the config that decides what a run computes."""
+    """Twelve hex digits of everything in the config, but the seed, that decides what a run computes."""
     flat = dict(_flatten(cfg))
     return sha256_json({key: value for key, value in flat.items() if key not in NOT_HASHED})[:12]
 

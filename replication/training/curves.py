@@ -57,7 +57,6 @@ class Curves(HookBase):  # type: ignore[misc]
         now = time.perf_counter()
         line: dict[str, Any] = {"iteration": done}
         line |= {key: round(total / self.count, 6) for key, total in sorted(self.sums.items())}
-        line["lr"] = self.trainer.optimizer.param_groups[0]["lr"]
         line["s_per_iter"] = round((now - self.started) / self.timed, 4)
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
@@ -17,12 +16,12 @@ from pycocotools import mask as rle
 
 from replication.datasets import Split, load_split
 from replication.errors import ResultError
-from replication.files import read_json, write_text
-from replication.training.config import build_config
+from replication.files import write_text
+from replication.training.config import run_config
 from replication.training.curves import say
 from replication.training.data import val_loader
 from replication.training.devices import devices
-from replication.training.run import FINAL, Job, on_device, prepare_process
+from replication.training.run import FINAL, Job, check_identity, on_device, prepare_process
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -37,9 +36,9 @@ def detect(job: Job) -> Path:
     final = job.folder / FINAL
     if not final.exists():
         raise ResultError(f"{final}: no such file; train the run first: `python -m replication train`")
-    read_json(job.folder / "provenance.json", "provenance/1")
+    check_identity(job, job.identity(), "train it again")
     split = load_split(job.protocol, "val")
-    cfg = build_config(job.variant, job.protocol, job.seed, len(split.classes), job.folder)
+    cfg = run_config(job.variant, job.protocol, job.seed, len(split.classes), job.folder)
     with devices(job.protocol.device) as taken:
         found = _detect_all(job, on_device(cfg, taken[0]), split)
     path = job.folder / "detections.json"
@@ -49,7 +48,7 @@ def detect(job: Job) -> Path:
 
 def _detect_all(job: Job, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
     model = build_model(cfg).eval()
-    DetectionCheckpointer(model).load(str(job.folder / FINAL))
+    model.load_state_dict(torch.load(job.folder / FINAL, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"])
     found: list[dict[str, Any]] = []
     started = last = time.perf_counter()
     with torch.no_grad():

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 
+from replication.datasets.weights import weights_path
+from replication.files import sha256_file
 from replication.fingerprint import PACKAGE, TRAINING, fingerprint
 
 PACKAGES = (
@@ -31,6 +34,14 @@ PACKAGES = (
 def now() -> str:
     """UTC time, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def weights(cfg: CfgNode) -> dict[str, str]:
+    """Name and SHA-256 of the backbone weights that a run starts from."""
+    if cfg.MODEL.WEIGHTS:
+        return {"weights": cfg.MODEL.WEIGHTS, "weights_sha256": sha256_file(weights_path(cfg.MODEL.WEIGHTS))}
+    lite = cfg.MODEL.EFFICIENTNET_LITE
+    return {"weights": lite.NAME, "weights_sha256": sha256_file(Path(lite.WEIGHTS))}
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -90,5 +101,4 @@ def _device(device: torch.device) -> dict[str, Any]:
         "name": properties.name,
         "memory_gib": round(properties.total_memory / 2**30, 1),
         "cuda": torch.version.cuda,
-        "count": 1,
     }

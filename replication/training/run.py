@@ -1,4 +1,4 @@
-"""Train and detect: one run's folder, from nothing to ``model_final.pth`` and ``detections.json``."""
+"""One run's training: its folder, from nothing to ``model_final.pth``, resumed where it was interrupted."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import launch
 from detectron2.utils import comm
 from filelock import FileLock, Timeout
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from replication.catalog import Protocol, Run, Variant
-from replication.datasets import Split, data_hash, load_split
-from replication.errors import ConfigError, ResultError, TrainingError
+from replication.datasets import data_hash, load_split
+from replication.errors import ResultError, TrainingError
 from replication.files import read_json, write_json, write_text
-from replication.fingerprint import TRAINING, fingerprint
+from replication.fingerprint import protocol_hash, training_fingerprint
 from replication.training.checkpoint import save_atomically
-from replication.training.config import build_config, config_hash
-from replication.training.curves import Curves, Progress, say
-from replication.training.data import training_records
+from replication.training.config import config_hash, mask_format, run_config
+from replication.training.curves import PARTIAL, Curves, Progress, say
+from replication.training.data import Record, training_records
 from replication.training.devices import devices, visible_names
-from replication.training.provenance import environment, now
+from replication.training.provenance import environment, now, weights
 from replication.training.trainer import Checkpoints, Trainer
 
 FINAL = "model_final.pth"
@@ -54,103 +55,122 @@ class Job:
         """For progress lines."""
         return f"{self.variant.name} seed {self.seed}"
 
+    def identity(self) -> dict[str, str]:
+        """What a training depends on; two trainings of one folder must agree in it to be the same run."""
+        return {
+            "training_fingerprint": training_fingerprint(self.variant, self.protocol),
+            "data_hash": data_hash(self.protocol),
+        }
+
 
 def train(job: Job, restart: bool = False, gpus: int = 1) -> Path:
     """Train a run, or go on with it where it was interrupted; returns the path of ``model_final.pth``.
 
-    Writes ``config.yaml``, ``curves.jsonl``, ``provenance.json`` and the model. A finished run of the same config is
-    left alone; one of another config is an error unless ``restart``. With ``gpus`` > 1 Detectron2's launcher starts
-    one process a GPU, which share the batch. Raises ReplicationError subclasses.
+    Writes ``config.yaml``, ``curves.jsonl``, ``provenance.json`` and the model. A finished run of the same code,
+    settings and data is left alone; another one is an error unless ``restart``. With ``gpus`` > 1 Detectron2's
+    launcher starts one process a GPU, which share the batch. Raises ReplicationError subclasses.
     """
     prepare_process(job.protocol)
     split = load_split(job.protocol, "train")
-    cfg = _config(job, split)
-    identity = f"{config_hash(cfg)}-{fingerprint(TRAINING)}"
-    folder, final = job.folder, job.folder / FINAL
-    with _locked(folder), devices(job.protocol.device, gpus) as taken:
+    records = training_records(split.records)
+    cfg = run_config(
+        job.variant, job.protocol, job.seed, len(split.classes), job.folder, mask_format(records, job.variant)
+    )
+    identity = job.identity()
+    with _locked(job.folder), devices(job.protocol.device, gpus) as taken:
         if restart:
-            _discard(folder)
-        if final.exists():
-            _same_config(job, identity)
+            _discard(job.folder)
+        if (job.folder / FINAL).exists():
+            check_identity(job, identity, "give --restart to discard it and train again")
             say(f"{job.label}: already trained")
-            return final
+            return job.folder / FINAL
         _drop_stale(job, identity)
-        write_text(folder / "config.yaml", cfg.dump())
+        write_text(job.folder / "config.yaml", cfg.dump())
         if gpus == 1:
-            _fit(job, cfg, split, identity, taken[0])
+            _fit(job, cfg, records, identity, taken[0])
         else:
-            _launch(job, cfg, split, identity, taken)
-    return final
+            _launch(job, cfg, records, identity, taken)
+    return job.folder / FINAL
 
 
-def _launch(job: Job, cfg: CfgNode, split: Split, identity: str, taken: list[torch.device]) -> None:
+def _launch(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str], taken: list[torch.device]) -> None:
     """One process a GPU; they see only the GPUs that this process holds the locks of."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible_names(taken))
     try:
-        launch(_fit_on_rank, len(taken), dist_url="auto", args=(job, cfg, split, identity))
+        launch(_fit_on_rank, len(taken), dist_url="auto", args=(job, cfg, records, identity))
     except ProcessRaisedException as error:
-        raise TrainingError(f"{job.folder}: {str(error).strip().splitlines()[-1]}") from error
+        message = str(error).strip().rpartition("Error: ")[2]
+        raise TrainingError(f"{job.folder}: {message}") from error
+    except ProcessExitedException as error:
+        raise TrainingError(
+            f"{job.folder}: {error}; killed, perhaps for memory. The last checkpoint is kept: run the command again."
+        ) from error
 
 
-def _fit_on_rank(job: Job, cfg: CfgNode, split: Split, identity: str) -> None:
+def _fit_on_rank(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str]) -> None:
     prepare_process(job.protocol)
-    _fit(job, cfg, split, identity, torch.device("cuda", comm.get_local_rank()))
+    _fit(job, cfg, records, identity, torch.device("cuda", comm.get_local_rank()))
 
 
-def _fit(job: Job, cfg: CfgNode, split: Split, identity: str, on: torch.device) -> None:
+def _fit(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str], on: torch.device) -> None:
+    made_by = environment(on)  # before the training: the checkout may change under it
     started, clock = now(), time.perf_counter()
     curves = Curves(job.folder, max(1, cfg.SOLVER.MAX_ITER // CURVE_POINTS))
     observers = [curves, Progress(job.label)] if comm.is_main_process() else []
-    trainer = Trainer(on_device(cfg, on), training_records(split.records), identity, observers)
+    trainer = Trainer(on_device(cfg, on), records, observers)
     before = trainer.extra
     resumed_at = [*before.get("resumed_at", []), *([trainer.start_iter] if before else [])]
-    extra = {"config_hash": identity, "resumed_at": resumed_at, "started": before.get("started", started)}
     if before:
         say(f"{job.label}: resumed at iteration {trainer.start_iter}")
-    trainer.register_hooks([Checkpoints(trainer.checkpointer, job.protocol.checkpoint_every, extra)])
+
+    def so_far() -> dict[str, Any]:
+        return {
+            **identity,
+            "resumed_at": resumed_at,
+            "started": before.get("started", started),
+            "seconds": round(before.get("seconds", 0.0) + time.perf_counter() - clock, 1),
+        }
+
+    trainer.register_hooks([Checkpoints(trainer.checkpointer, job.protocol.checkpoint_every, so_far)])
     trainer.run()
     if not comm.is_main_process():
         return
-    seconds = time.perf_counter() - clock
     curves.finish()
     write_json(
         job.folder / "provenance.json",
         "provenance/1",
         {
-            **environment(on),
+            **made_by,
             "protocol": job.protocol.name,
             "variant": job.variant.name,
             "seed": job.seed,
-            "config_hash": identity,
-            "data_hash": data_hash(job.protocol),
-            "weights": cfg.MODEL.WEIGHTS or cfg.MODEL.EFFICIENTNET_LITE.NAME,
+            "protocol_hash": protocol_hash(job.protocol),
+            "config_hash": config_hash(cfg),
+            **weights(cfg),
             "batch": cfg.SOLVER.IMS_PER_BATCH,
             "lr": cfg.SOLVER.BASE_LR,
             "iterations": cfg.SOLVER.MAX_ITER,
             "processes": comm.get_world_size(),
-            "resumed_at": resumed_at,
-            "started": extra["started"],
+            **so_far(),
             "finished": now(),
-            "seconds": round(seconds, 1),
-            "s_per_iter": round(seconds / max(1, cfg.SOLVER.MAX_ITER - trainer.start_iter), 4),
+            "s_per_iter": round((time.perf_counter() - clock) / max(1, cfg.SOLVER.MAX_ITER - trainer.start_iter), 4),
         },
     )
     # Last, because its presence says that the run is finished.
     save_atomically({"model": trainer.checkpointer.model.state_dict()}, job.folder / FINAL)
-    for path in (*job.folder.glob("checkpoint_*.pth"), job.folder / "last_checkpoint", job.folder / curves.path.name):
+    for path in (*job.folder.glob("checkpoint_*.pth"), job.folder / "last_checkpoint", job.folder / PARTIAL):
         path.unlink(missing_ok=True)
 
 
-def _config(job: Job, split: Split) -> CfgNode:
-    shapes = [a.get("segmentation") for r in split.records for a in r["annotations"] if not a.get("iscrowd", 0)]
-    if job.variant.masks and not all(shapes):
-        raise ConfigError(
-            f"variant {job.variant.name} learns masks, but {shapes.count(None)} of {len(shapes)} objects of protocol "
-            f"{job.protocol.name} have none; choose a variant without masks or data with masks"
-        )
-    # Detectron2 keeps polygons by default, but run-length masks need bitmaps.
-    mask_format = "bitmask" if any(isinstance(shape, dict) for shape in shapes) else "polygon"
-    return build_config(job.variant, job.protocol, job.seed, len(split.classes), job.folder, mask_format)
+def check_identity(job: Job, identity: dict[str, str], what_to_do: str) -> None:
+    """Raise ResultError when the finished run in the folder was made by other code, settings or data."""
+    made = read_json(job.folder / "provenance.json", "provenance/1")
+    for key, value in identity.items():
+        if made.get(key) != value:
+            raise ResultError(
+                f"{job.folder}: holds a finished run whose {key} is {made.get(key)}, now it is {value}: other code, "
+                f"settings or data; {what_to_do}, or choose another --results folder"
+            )
 
 
 def on_device(cfg: CfgNode, on: torch.device) -> CfgNode:
@@ -162,43 +182,47 @@ def on_device(cfg: CfgNode, on: torch.device) -> CfgNode:
     return cfg
 
 
+def prepare_process(protocol: Protocol) -> None:
+    """Threads of the protocol; Detectron2 and its libraries keep quiet but for warnings."""
+    torch.set_num_threads(protocol.threads)
+    # Detectron2's anchors call it in the form that a future torch will not take.
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # masks, which it only reads
+    for name in ("detectron2", "fvcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs every exception with a traceback before it raises it again.
+    logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
+
+
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder; TrainingError when another process does or when it cannot be written."""
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-        with FileLock(folder / ".lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout:
         raise TrainingError(f"{folder}: another process is working on this run; wait for it or stop it first") from None
-    except PermissionError as error:
+    except OSError as error:
         raise TrainingError(f"{folder}: not writable ({error.strerror}); choose another --results folder") from error
+    with lock:
+        yield
 
 
-def _same_config(job: Job, identity: str) -> None:
-    found = read_json(job.folder / "provenance.json", "provenance/1")["config_hash"]
-    if found != identity:
-        raise ResultError(
-            f"{job.folder}: holds a finished run of another config ({found}, now {identity}); "
-            "give --restart to discard it and train again, or choose another --results folder"
-        )
-
-
-def _drop_stale(job: Job, identity: str) -> None:
-    """Remove what an unfinished run of another config, or of other code, left."""
+def _drop_stale(job: Job, identity: dict[str, str]) -> None:
+    """Remove what an unfinished run of other code, settings or data left."""
     pointer = job.folder / "last_checkpoint"
     if not pointer.exists():
         return
     path = job.folder / pointer.read_text().strip()
     try:
-        found = torch.load(path, map_location="cpu", weights_only=False, mmap=True).get("config_hash")
-    except (OSError, RuntimeError, EOFError) as error:
-        say(f"{job.label}: {path}: not readable ({error}); starting again")
-        found = None
-    if found != identity:
-        say(f"{job.label}: an unfinished training of another config ({found}) is discarded")
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        stale = any(found.get(key) != value for key, value in identity.items())
+        reason = "belongs to other code, settings or data"
+    except Exception as error:  # torch raises whatever its reader stumbles on
+        stale, reason = True, f"is not readable ({str(error).splitlines()[0]})"
+    if stale:
+        say(f"{job.label}: {path.name} {reason}: the unfinished training is discarded")
         _discard(job.folder)
 
 
@@ -206,14 +230,3 @@ def _discard(folder: Path) -> None:
     for pattern in ("*.pth", ".*.pth", "last_checkpoint", "*.json", "*.jsonl", ".*.jsonl", "config.yaml"):
         for path in folder.glob(pattern):
             path.unlink()
-
-
-def prepare_process(protocol: Protocol) -> None:
-    """Threads of the protocol; Detectron2 and its libraries keep quiet but for warnings."""
-    torch.set_num_threads(protocol.threads)
-    # Detectron2's anchors call it in the form that a future torch will not take.
-    warnings.filterwarnings("ignore", message="torch.meshgrid")
-    for name in ("detectron2", "fvcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # It logs every exception with a traceback before it raises it again.
-    logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)

@@ -9,7 +9,7 @@ import torch
 
 from replication.datasets import load_split
 from replication.errors import DataError
-from replication.training.config import build_config
+from replication.training.config import run_config
 from replication.training.data import BatchSampler, train_loader, training_records, val_loader
 from replication.training.run import Job
 
@@ -50,7 +50,7 @@ def test_processes_share_the_stream():
 def loaded(job: Job, workers: int, start: int = 0, count: int = 4) -> list[torch.Tensor]:
     split = load_split(job.protocol, "train")
     protocol = job.protocol.model_copy(update={"workers": workers})
-    cfg = build_config(job.variant, protocol, 0, len(split.classes), Path())
+    cfg = run_config(job.variant, protocol, 0, len(split.classes), Path())
     batches = itertools.islice(train_loader(cfg, training_records(split.records), start), count)
     return [item["image"] for batch in batches for item in batch]
 
@@ -66,7 +66,7 @@ def test_batches_are_the_same_for_any_number_of_workers_and_after_a_resume(job: 
 def test_images_are_flipped_by_position_not_always_alike(job: Job):
     """With the flip on, one image over several epochs is seen both ways."""
     split = load_split(job.protocol, "train")
-    cfg = build_config(job.variant, job.protocol, 0, 10, Path())
+    cfg = run_config(job.variant, job.protocol, 0, 10, Path())
     one = training_records(split.records)[:2]
     images = [batch[0]["image"] for batch in itertools.islice(train_loader(cfg, [one[0]], 0), 8)]
     assert len({image.numpy().tobytes() for image in images}) == 2
@@ -86,7 +86,7 @@ def test_a_truncated_image_is_named(job: Job, tmp_path: Path, workers: int):
     whole = Path(split.records[0]["file_name"]).read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
     records = [{**split.records[0], "file_name": str(broken)}]
-    cfg = build_config(job.variant, job.protocol.model_copy(update={"workers": workers}), 0, 10, Path())
+    cfg = run_config(job.variant, job.protocol.model_copy(update={"workers": workers}), 0, 10, Path())
     with pytest.raises(DataError, match=r"broken\.jpg: cannot be read.*truncated") as caught:
         next(iter(val_loader(cfg, records)))
     assert "\n" not in str(caught.value)
@@ -94,7 +94,7 @@ def test_a_truncated_image_is_named(job: Job, tmp_path: Path, workers: int):
 
 def test_a_size_that_disagrees_with_the_annotation_is_named(job: Job):
     record = {**load_split(job.protocol, "val").records[0], "height": 7}
-    cfg = build_config(job.variant, job.protocol, 0, 10, Path())
+    cfg = run_config(job.variant, job.protocol, 0, 10, Path())
     with pytest.raises(DataError, match="Mismatched image shape"):
         next(iter(val_loader(cfg, [record])))
 

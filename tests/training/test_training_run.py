@@ -108,22 +108,41 @@ def test_a_run_killed_half_way_ends_like_an_uninterrupted_one(job: Job, tmp_path
     assert curve(whole) == curve(killed)
 
 
-def test_a_finished_run_is_left_alone_and_another_config_is_refused(job: Job):
+def test_a_finished_run_is_left_alone_and_other_settings_are_refused(job: Job):
     final = train(job)
     stamp = final.stat().st_mtime_ns
     assert train(job).stat().st_mtime_ns == stamp
     other = with_override(job, "SOLVER.BASE_LR", 0.002)
-    with pytest.raises(ResultError, match=r"another config.*--restart"):
+    with pytest.raises(ResultError, match=r"training_fingerprint is .* now it is .*--restart"):
         train(other)
+    with pytest.raises(ResultError, match="train it again"):
+        detect(other)
     assert train(other, restart=True).stat().st_mtime_ns > stamp
 
 
-def test_an_unfinished_run_of_another_config_is_discarded_with_a_word(job: Job, capfd: pytest.CaptureFixture[str]):
+def test_a_finished_run_of_other_data_is_refused(job: Job):
+    train(job)
+    other = changed(job, data={**job.protocol.data.model_dump(), "seed": 8})
+    with pytest.raises(ResultError, match=r"data_hash is .* now it is "):
+        train(other)
+
+
+def test_seeds_of_a_variant_share_their_hashes(job: Job):
+    made = []
+    for seed in (0, 1):
+        train(Job(job.variant, job.protocol, seed, job.results))
+        folder = Job(job.variant, job.protocol, seed, job.results).folder
+        made.append(read_json(folder / "provenance.json", "provenance/1"))
+    for key in ("config_hash", "data_hash", "fingerprint", "training_fingerprint", "protocol_hash", "weights_sha256"):
+        assert made[0][key] == made[1][key], key
+
+
+def test_an_unfinished_run_of_other_settings_is_discarded_with_a_word(job: Job, capfd: pytest.CaptureFixture[str]):
     job.folder.mkdir(parents=True)
-    save_atomically({"model": {}, "config_hash": "other"}, job.folder / "checkpoint_0000002.pth")
+    save_atomically({"model": {}, "training_fingerprint": "other"}, job.folder / "checkpoint_0000002.pth")
     (job.folder / "last_checkpoint").write_text("checkpoint_0000002.pth")
     train(job)
-    assert "another config (other) is discarded" in capfd.readouterr().err
+    assert "checkpoint_0000002.pth belongs to other code, settings or data" in capfd.readouterr().err
 
 
 def test_a_broken_checkpoint_is_named_and_the_run_starts_again(job: Job, capfd: pytest.CaptureFixture[str]):
@@ -131,7 +150,7 @@ def test_a_broken_checkpoint_is_named_and_the_run_starts_again(job: Job, capfd: 
     (job.folder / "checkpoint_0000002.pth").write_bytes(b"half a file")
     (job.folder / "last_checkpoint").write_text("checkpoint_0000002.pth")
     train(job)
-    assert "checkpoint_0000002.pth: not readable" in capfd.readouterr().err
+    assert "checkpoint_0000002.pth is not readable" in capfd.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_stops_with_what_to_do(job: Job, capfd: pytest.CaptureFixture[str]):

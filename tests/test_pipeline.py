@@ -1,0 +1,125 @@
+"""The real workflow, run by the real Snakemake, under the protocol `smoke`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from replication.catalog import CONFIGS
+
+ROOT = Path(__file__).resolve().parents[1]
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+
+
+def snakemake(
+    results: Path, *arguments: str, tables: str = "giou-T5", seeds: int = 1
+) -> subprocess.CompletedProcess[str]:
+    config = ["--config", "protocol=smoke", f"tables={tables}", f"results={results}", f"seeds={seeds}"]
+    command = [str(SNAKEMAKE), "--cores", "2", *config, "--nolock", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Results of GIoU table 5 under smoke, and what was on the screen while they were made."""
+    results = tmp_path_factory.mktemp("results")
+    done = snakemake(results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return results, done.stdout + done.stderr
+
+
+def test_the_pipeline_makes_the_table_and_the_page(made: tuple[Path, str]):
+    results, _ = made
+    here = results / "smoke"
+    text = (here / "tables" / "giou-T5.md").read_text()
+    assert "0.360" in text
+    assert "smoke" in text
+    for kind in ("csv", "tex"):
+        assert (here / "tables" / f"giou-T5.{kind}").stat().st_size > 100
+    page = (here / "report.html").read_text()
+    assert "giou-T5" in page
+    assert "<svg" in page
+
+
+def test_measured_numbers_are_those_of_the_metrics_files(made: tuple[Path, str]):
+    results, _ = made
+    table = (results / "smoke" / "tables" / "giou-T5.csv").read_text()
+    for variant in ("smooth_l1", "iou", "giou"):
+        folder = results / "smoke" / "runs" / f"faster_rcnn_R50_{variant}" / "seed0"
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert metrics["schema"] == "metrics/1"
+        assert metrics["images"] == 6
+        assert str(metrics["metrics"]["AP"] / 100)[:12] in table
+
+
+def test_the_screen_shows_progress_and_the_finished_table(made: tuple[Path, str]):
+    _, screen = made
+    assert "train faster_rcnn_R50_giou, seed 0: about" in screen
+    assert "s/iter" in screen
+    assert "left" in screen
+    assert "published" in screen.lower()
+
+
+def test_nothing_is_done_twice_and_more_seeds_add_only_theirs(made: tuple[Path, str]):
+    results, _ = made
+    again = snakemake(results, "--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr
+    more = snakemake(results, "--dry-run", "--quiet", "host", seeds=2)
+    screen = more.stdout + more.stderr
+    assert "seed 1: about" in screen
+    assert "seed 0: about" not in screen
+
+
+def test_a_dry_run_says_what_why_and_how_long(tmp_path: Path):
+    done = snakemake(tmp_path, "--dry-run")
+    screen = done.stdout + done.stderr
+    assert "train faster_rcnn_R50_iou, seed 0: about" in screen
+    assert "reason: Missing output files" in screen
+
+
+def test_a_wrong_config_key_stops_with_one_message(tmp_path: Path):
+    command = [str(SNAKEMAKE), "--cores", "1", "-n", "--config", "protocoll=smoke"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0
+    assert "--config protocoll: unknown key" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("protocol", sorted(path.stem for path in (CONFIGS / "protocols").glob("*.yaml")))
+def test_every_protocol_can_be_planned_by_the_workflow(protocol: str, tmp_path: Path):
+    command = [str(SNAKEMAKE), "--cores", "2", "-n", "-q", "--config", f"protocol={protocol}", f"results={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_interrupted_training_is_gone_on_with(made: tuple[Path, str], tmp_path: Path):
+    """What Snakemake deletes of a failed job must not be what a resume needs."""
+    results, _ = made
+    shutil.copytree(results, tmp_path / "results")
+    folder = tmp_path / "results" / "smoke" / "runs" / "faster_rcnn_R50_iou" / "seed0"
+    before = json.loads((folder / "detections.json").read_text())
+    for path in folder.iterdir():
+        path.unlink()
+    train = [
+        sys.executable,
+        "-m",
+        "replication",
+        "train",
+        "--protocol",
+        "smoke",
+        "--results",
+        str(tmp_path / "results"),
+    ]
+    process = subprocess.Popen([*train, "--variant", "faster_rcnn_R50_iou"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not list(folder.glob("checkpoint_*.pth")) and process.poll() is None:
+        pass
+    process.kill()
+    process.wait()
+    done = snakemake(tmp_path / "results")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((folder / "detections.json").read_text()) == before
+    assert json.loads((folder / "provenance.json").read_text())["resumed_at"]
