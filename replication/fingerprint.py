@@ -59,11 +59,6 @@ def training_fingerprint(variant: Variant, protocol: Protocol) -> str:
     return sha256_json([fingerprint(TRAINING), resolve(variant.path), settings])[:12]
 
 
-def protocol_hash(protocol: Protocol) -> str:
-    """Twelve hex digits over all settings of a protocol that change a number, for any variant."""
-    return sha256_json(protocol.model_dump(mode="json", exclude=NOT_TRAINED - {"data", "area_ranges"}))[:12]
-
-
 def _code(path: Path) -> bytes:
     """A Python file's syntax tree without comments, layout and docstrings; any other file as it is."""
     if path.suffix != ".py":

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -32,7 +33,7 @@ from replication.datasets.roots import data_root
 from replication.errors import DataError, ReplicationError
 from replication.files import read_json, sha256_file, sha256_json, write_json
 
-GENERATOR = 1  # raise when a scene of a given seed changes: finished folders of older generators are made anew
+GENERATOR = 5  # raise when a scene of a given seed changes: finished folders of older generators are made anew
 SCHEMA = "embedded/1"
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,9 @@ def _write(folder: Path, data: EmbeddedData) -> None:
         (folder / name).mkdir(parents=True)
     documents: dict[SplitName, dict[str, Any]] = {split: _empty_coco() for split in SPLITS}
     total = data.train + data.val
-    for split, image_id, scene in tqdm(scenes(data), desc="embedded data", total=total, unit="image", leave=False):
+    for split, image_id, scene in tqdm(
+        scenes(data), "embedded data", total, unit="image", leave=False, disable=not sys.stderr.isatty()
+    ):
         name = f"{image_id:06d}"
         image = folder / "coco" / split / f"{name}.jpg"
         Image.fromarray(scene.pixels).save(image, quality=95, subsampling=0)

@@ -18,14 +18,15 @@ Mask = npt.NDArray[np.bool_]
 Random = np.random.RandomState
 
 INK = 96  # alpha (of 255) from which a pixel belongs to an object: masks and boxes are cut there
-SIDES = (0.05, 0.70)  # longest box side as a share of the shorter image side
+SIDES = (0.06, 0.70)  # longest box side as a share of the shorter image side
 ASPECT = 1.3  # width is stretched by a factor log-uniform in [1 / ASPECT, ASPECT]
-MAX_TILT = 15.0  # degrees
+INK_LEVELS = (170, 256)  # red, green and blue of ink: light, on photographs that are darkened
+MAX_TILT = 10.0  # degrees
 EMPTY_SHARE = 0.04  # share of images without an object
 MAX_OBJECTS = 8
-MIN_VISIBLE = 0.3  # an object keeps at least this share of its ink; a placement that would hide more is not made
-OUTSIDE = 0.15  # a placement may leave the image by up to this share of the item's side
-MIN_CONTRAST = 50  # luma levels (of 255) between ink and what lies under it
+MIN_VISIBLE = 0.8  # an object keeps at least this share of its ink; a placement that would hide more is not made
+OUTSIDE = 0.05  # a placement may leave the image by up to this share of the item's side
+MIN_CONTRAST = 90  # luma levels (of 255) between ink and what lies under it
 TRIES = 12
 
 
@@ -70,7 +71,7 @@ def draw_scene(random: Random, sources: Sources, height: int, width: int) -> Sce
     side = min(height, width)
     digits = 0 if random.random_sample() < EMPTY_SHARE else random.randint(1, MAX_OBJECTS + 1)
     items = [(True, _log_uniform(random, *SIDES) * side) for _ in range(digits)]
-    items += [(False, _log_uniform(random, *SIDES) * side) for _ in range(random.randint(1, 7))]
+    items += [(False, _log_uniform(random, *SIDES) * side) for _ in range(random.randint(0, 3))]
     # Large items mostly lie behind small ones: else large digits would leave few small ones visible.
     depth = [size * _log_uniform(random, 0.4, 2.5) for _, size in items]
     for index in sorted(range(len(items)), key=lambda item: -depth[item]):
@@ -88,7 +89,7 @@ def _log_uniform(random: Random, low: float, high: float) -> float:
 
 
 def _background(random: Random, sources: Sources, height: int, width: int) -> Pixels:
-    """A crop of a photograph at a random zoom, perhaps mirrored, with random brightness, contrast and tint."""
+    """A crop of a photograph at a random zoom, perhaps mirrored, darkened, with random contrast and tint."""
     photograph = sources.photographs[random.randint(len(sources.photographs))]
     largest = min(photograph.height / height, photograph.width / width)
     zoom = _log_uniform(random, min(0.6, largest), min(3.0, largest))
@@ -99,8 +100,8 @@ def _background(random: Random, sources: Sources, height: int, width: int) -> Pi
     pixels = np.asarray(photograph.resize((width, height), Image.Resampling.BICUBIC, box=box)).astype(np.int64)
     if random.random_sample() < 0.5:
         pixels = pixels[:, ::-1]
-    gain = random.randint(55, 116) + random.randint(-10, 11, size=3)  # per cent
-    shift = random.randint(-25, 26)
+    gain = random.randint(25, 56) + random.randint(-8, 9, size=3)  # per cent
+    shift = random.randint(-65, -24)
     toned: Pixels = np.clip((pixels - 128) * gain // 100 + 128 + shift, 0, 255).astype(np.uint8)
     return toned
 
@@ -208,10 +209,10 @@ def _paint(random: Random, canvas: _Canvas, rows: slice, columns: slice, alpha: 
 
 def _ink_colour(random: Random, under: int) -> npt.NDArray[np.int64]:
     for _ in range(TRIES):
-        colour = random.randint(0, 256, size=3).astype(np.int64)
+        colour = random.randint(*INK_LEVELS, size=3).astype(np.int64)
         if abs(int(_luma(colour)) - under) >= MIN_CONTRAST:
             return colour
-    return np.full(3, 0 if under >= 128 else 255, dtype=np.int64)
+    return np.full(3, 255, dtype=np.int64)
 
 
 def _luma(rgb: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

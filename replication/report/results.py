@@ -55,8 +55,9 @@ def finished_runs(protocol: Protocol, results: Path, variants: Iterable[str]) ->
 
 
 def check_together(runs: list[FinishedRun]) -> None:
-    """Raise ResultError unless all runs have one data hash and one set of area ranges."""
+    """Raise ResultError unless all runs have one data hash, one code fingerprint and one set of area ranges."""
     _same(runs, "data_hash", "were trained or evaluated on different data")
+    _same(runs, "fingerprint", "were trained by different code")
     for run in runs:
         if run.area_ranges != runs[0].area_ranges:
             raise _mixed(runs[0].metrics_file, run.metrics_file, "use different area_ranges")
@@ -95,7 +96,7 @@ def _run(protocol: Protocol, variant: str, seed: int, folder: Path) -> FinishedR
                 "results of different runs must not be mixed: move it to its own folder or evaluate again"
             )
     provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
-    for key in ("config_hash", "data_hash"):
+    for key in ("config_hash", "data_hash", "fingerprint"):
         if not isinstance(provenance.get(key), str):
             raise ResultError(f"{folder / 'provenance.json'}: {key} is missing; train the run again")
     return FinishedRun(variant, seed, folder, _metrics(document, path), document.get("area_ranges", {}), provenance)

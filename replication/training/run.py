@@ -23,7 +23,7 @@ from replication.catalog import Protocol, Run, Variant
 from replication.datasets import data_hash, load_split
 from replication.errors import ResultError, TrainingError
 from replication.files import read_json, write_json, write_text
-from replication.fingerprint import protocol_hash, training_fingerprint
+from replication.fingerprint import training_fingerprint
 from replication.training.checkpoint import save_atomically
 from replication.training.config import config_hash, mask_format, run_config
 from replication.training.curves import PARTIAL, Curves, Progress, say
@@ -144,7 +144,6 @@ def _fit(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str]
             "protocol": job.protocol.name,
             "variant": job.variant.name,
             "seed": job.seed,
-            "protocol_hash": protocol_hash(job.protocol),
             "config_hash": config_hash(cfg),
             **weights(cfg),
             "batch": cfg.SOLVER.IMS_PER_BATCH,
