@@ -12,6 +12,7 @@ from pycocotools import mask as rle
 from replication.datasets.records import BoxRules, ImageFolder, Problems, Split
 from replication.errors import DataError
 
+HUGE = 1e9  # no pixel lies that far out
 logger = logging.getLogger(__name__)
 
 
@@ -156,7 +157,11 @@ class _Annotations:
     ) -> dict[str, Any] | str | None:
         """The annotation in Detectron2's form, what is wrong with it, or None for a sliver."""
         bbox, segmentation, crowd = entry.get("bbox"), entry.get("segmentation"), entry.get("iscrowd", 0)
-        if not isinstance(bbox, list) or len(bbox) != 4 or not all(isinstance(v, int | float) for v in bbox):
+        if (
+            not isinstance(bbox, list)
+            or len(bbox) != 4
+            or not all(isinstance(v, int | float) and not abs(v) > HUGE for v in bbox)
+        ):
             return f"'bbox' must be four numbers [x, y, width, height], found {bbox!r}"
         if crowd not in (0, 1):
             return f"'iscrowd' must be 0 or 1, found {crowd!r}"
@@ -168,7 +173,7 @@ class _Annotations:
         if isinstance(box, str):
             return f"bbox {bbox} {box}"
         area = entry.get("area", width * height)
-        if not isinstance(area, int | float) or not area >= 0:
+        if not isinstance(area, int | float) or not 0 <= area <= HUGE**2:
             return f"'area' must be a number of at least 0, found {area!r}"
         result = {"id": entry["id"], "bbox": list(box), "bbox_mode": 0, "category_id": index, "iscrowd": int(crowd)}
         result["area"] = area
@@ -191,6 +196,8 @@ def _segmentation(value: Any, height: int, width: int) -> list[list[float]] | di
     if isinstance(value, list):
         if not all(isinstance(polygon, list) for polygon in value):
             return "'segmentation' must be a list of polygons or a run-length code"
+        if not all(isinstance(v, int | float) and abs(v) <= HUGE for polygon in value for v in polygon):
+            return "'segmentation' has a polygon with something else than finite numbers"
         return [polygon for polygon in value if len(polygon) >= 6 and len(polygon) % 2 == 0]
     if not isinstance(value, dict) or value.get("size") != [height, width]:
         return f"'segmentation' must be polygons or a run-length code of size [{height}, {width}]"

@@ -64,12 +64,17 @@ def ground_truth(split: Split) -> dict[str, Any]:
         for found in record["annotations"]:
             x1, y1, x2, y2 = found["bbox"]
             kept = {
-                key: found[key] for key in ("iscrowd", "area", "segmentation", "difficult", "ignore") if key in found
+                key: found[key]
+                for key in ("id", "iscrowd", "area", "segmentation", "difficult", "ignore")
+                if key in found
             }
             category = split.category_ids[found["category_id"]]
             place = {"image_id": record["image_id"], "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
-            # Numbered anew: some exports start at 0, which COCO's evaluation takes for "not matched".
-            annotations.append({"id": len(annotations) + 1} | kept | place)
+            annotations.append(kept | place)
+    # Some exports number from 0, which COCO's evaluation takes for "not matched".
+    shift = max(0, 1 - min((entry["id"] for entry in annotations), default=1))
+    for entry in annotations:
+        entry["id"] += shift
     pairs = zip(split.category_ids, split.classes, strict=True)
     categories = [{"id": number, "name": name} for number, name in pairs]
     return {"info": {"description": split.name}, "images": images, "annotations": annotations, "categories": categories}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from replication.catalog.protocols import EmbeddedData
+from replication.catalog.protocols import EmbeddedData, load_protocol
 from replication.datasets import embedded
 from replication.datasets.embedded import area_ranges, make_embedded, mask_box, scenes
 from replication.datasets.embedded_scene import INK, MAX_OBJECTS, MIN_VISIBLE
@@ -19,7 +19,7 @@ from replication.datasets.embedded_sources import VAL_DIGITS, load_sources
 from replication.datasets.records import SPLITS
 from replication.errors import DataError
 
-SMALL_AREA, LARGE_AREA = 16.0**2, 41.0**2  # the rounded 40% and 75% quantiles of the default set's box areas
+SMALL_AREA, LARGE_AREA = load_protocol("mini").area_ranges.medium
 
 
 def data(train: int = 6, val: int = 3, seed: int = 1) -> EmbeddedData:
@@ -43,7 +43,7 @@ def test_pixels_and_masks_of_a_seed_are_pinned() -> None:
         digest.update(f"{split} {image_id} {scene.pixels.shape}".encode() + scene.pixels.tobytes())
         for found in scene.objects:
             digest.update(f"{found.label}".encode() + found.mask.tobytes())
-    assert digest.hexdigest() == "cc3780cf6d4c8adeff00e89ddddf03d4d16c91a49c3f5b4c3f83c53de04b095a"
+    assert digest.hexdigest() == "b1776d3214bac59d266377bb683c1c49e05e679225c7325ac0e9e97859353a27"
 
 
 def test_annotation_files_of_a_seed_are_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_annotation_files_of_a_seed_are_pinned(tmp_path: Path, monkeypatch: pyte
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*/*") if path.suffix in (".json", ".xml", ".txt")):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    assert digest.hexdigest() == "0d961dd1cf6d2c8f817edf2066a337017dd687dcdeffc41fee2ea7e3f0c73fdb"
+    assert digest.hexdigest() == "e670270a5773dbdebc17f3170761a6ed9b35ce491af96a2a14de9f72d2720a18"
 
 
 def test_an_image_does_not_depend_on_how_many_there_are() -> None:
@@ -121,7 +121,7 @@ def test_scales_run_from_a_twentieth_to_seven_tenths(made: Path) -> None:
     shares = np.array([max(entry["bbox"][2:]) / sides[entry["image_id"]] for entry in content["annotations"]])
     assert 0.03 < shares.min() < 0.08
     assert 0.6 < shares.max() < 0.75
-    assert 0.12 < np.median(shares) < 0.24  # log-uniform on 0.05..0.7: 0.187
+    assert 0.12 < np.median(shares) < 0.24  # log-uniform on 0.06..0.7: 0.205
 
 
 def test_area_ranges_give_the_shares_of_coco(made: Path) -> None:
@@ -129,7 +129,7 @@ def test_area_ranges_give_the_shares_of_coco(made: Path) -> None:
     assert np.mean(areas < SMALL_AREA) == pytest.approx(0.40, abs=0.05)
     assert np.mean(areas > LARGE_AREA) == pytest.approx(0.25, abs=0.05)
     small, large = area_ranges(document(made, "train")["annotations"])
-    assert small == pytest.approx(SMALL_AREA, rel=0.2)
+    assert small == pytest.approx(SMALL_AREA, rel=0.25)
     assert large == pytest.approx(LARGE_AREA, rel=0.2)
 
 

@@ -254,3 +254,18 @@ def test_blood_cells(shared: Path, tmp_path: Path) -> None:
     manifest = Prepared.read(prepare(protocol(data), tmp_path)).manifest
     assert manifest["classes"] == ["Platelets", "RBC", "WBC"]
     assert manifest["splits"]["val"]["objects"] == 1138
+
+
+def test_annotations_numbered_from_0_are_numbered_from_1(root: Path, tmp_path: Path) -> None:
+    load_split(protocol(EMBEDDED), "train")
+    source = next(root.glob("embedded-*/coco"))
+    data: dict[str, Any] = {"kind": "coco"}
+    for split in ("train", "val"):
+        document = json.loads((source / "annotations" / f"instances_{split}.json").read_text())
+        for number, entry in enumerate(document["annotations"]):
+            entry["id"] = number
+        file = tmp_path / f"{split}.json"
+        file.write_text(json.dumps(document))
+        data[split] = {"annotations": str(file), "images": str(source / split)}
+    truth = ground_truth(load_split(protocol(data), "val"))
+    assert [entry["id"] for entry in truth["annotations"]] == list(range(1, len(truth["annotations"]) + 1))
