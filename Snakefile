@@ -23,6 +23,11 @@ try:
 except ReplicationError as error:
     sys.exit(f"error: {error}")
 
+
+envvars:
+    "PATH",
+
+
 # The verbs run with the interpreter that runs the workflow, whatever `python` is elsewhere.
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 

@@ -65,7 +65,7 @@ PAPER = {
     ],
 }  # fmt: skip
 OVERRIDES = {"all": {"INPUT.MIN_SIZE_TRAIN": [192]}, "GeneralizedRCNN": {"MODEL.FPN.OUT_CHANNELS": 64},
-             "RetinaNet": {"MODEL.RETINANET.NUM_CONVS": 2}}  # fmt: skip
+             "ReplicationRetinaNet": {"MODEL.RETINANET.NUM_CONVS": 2}}  # fmt: skip
 
 
 @pytest.fixture

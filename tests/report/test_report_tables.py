@@ -187,9 +187,10 @@ def both(one, other):
     return rf"{one}.* and .*{other}"
 
 
-def test_different_data_is_refused(catalog, protocol, results, add_run):
+@pytest.mark.parametrize("key", ["data_hash", "fingerprint"])
+def test_different_data_or_code_is_refused(catalog, protocol, results, add_run, key):
     add_run("base")
-    add_run("giou", provenance={"data_hash": "another"})
+    add_run("giou", provenance={key: "another"})
     with pytest.raises(ResultError, match=both("base/seed0/provenance.json", "giou/seed0/provenance.json")):
         render_table(catalog, "giou-T5", protocol, results)
 
