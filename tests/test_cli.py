@@ -79,7 +79,7 @@ def test_bad_input_is_one_message_and_exit_2(capsys: pytest.CaptureFixture[str],
         ("name: [", "not readable as YAML"),
         ("name: smoke\ntitle: t\nbatch: 1\noverrides: {GeneralisedRCNN: {}}\n", "'GeneralisedRCNN' is no meta-arch"),
         ("name: own\narea_ranges: {small: [0, 9], medium: [8, 99], large: [99, 999]}\n", "without gap or overlap"),
-        ("name: own\narea_ranges: {small: [0, .nan]}\n", "area_ranges.small.1"),
+        ("name: own\narea_ranges: {small: [0, .nan]}\n", "Input should be a finite number"),
         ("- 1\n", "expected a mapping"),
     ],
 )

@@ -14,13 +14,15 @@ from detectron2.data.datasets import load_coco_json
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from detectron2.modeling.backbone.resnet import BottleneckBlock
-from detectron2.solver import build_lr_scheduler, build_optimizer
+from detectron2.solver import build_lr_scheduler
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from replication.catalog.variants import read_variant
 from replication.detectors import BoxPredictor, ReplicationRetinaNet, add_replication_config, use_backbone
+from replication.training.config import add_training_config
+from replication.training.optimizer import build_optimizer
 
 FOLDER = Path(__file__).parents[2] / "configs" / "variants"
 LEAVES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.name.startswith("Base"))
@@ -48,6 +50,7 @@ def load(path: Path) -> CfgNode:
 def variant(name: str) -> CfgNode:
     cfg = load(FOLDER / f"{name}.yaml")
     cfg.MODEL.DEVICE = "cpu"
+    add_training_config(cfg)
     return cfg
 
 
