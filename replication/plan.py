@@ -11,7 +11,18 @@ from typing import Any
 from pydantic import Field
 from tabulate import tabulate
 
-from replication.catalog import CONFIGS, Catalog, CocoData, Protocol, Run, VocData, load_catalog, load_protocol, select
+from replication.catalog import (
+    CONFIGS,
+    Catalog,
+    CocoData,
+    Protocol,
+    Row,
+    Run,
+    VocData,
+    load_catalog,
+    load_protocol,
+    select,
+)
 from replication.catalog.records import Record, parse, read_yaml
 from replication.catalog.variants import resolve
 from replication.datasets.inputs import annotation_files
@@ -102,6 +113,16 @@ class Plan:
         """The planned runs that one table shows."""
         shown = {row.variant for row in self.catalog.table(table).rows}
         return [run for run in self.runs if run.variant in shown]
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """Variants that the chosen tables with a latency column show, in row order."""
+        names = [row.variant for name in self.tables for row in self._timed_rows(name)]
+        return tuple(name for name in dict.fromkeys(names) if name in {run.variant for run in self.runs})
+
+    def _timed_rows(self, table_id: str) -> tuple[Row, ...]:
+        table = self.catalog.table(table_id)
+        return table.rows if table.shows_latency else ()
 
     def training_fingerprint(self, variant: str) -> str:
         """See ``replication.fingerprint``; the workflow trains again when it changes."""
