@@ -16,7 +16,6 @@ from replication.catalog import (
     Catalog,
     CocoData,
     Protocol,
-    Row,
     Run,
     VocData,
     load_catalog,
@@ -116,13 +115,19 @@ class Plan:
 
     @property
     def timed(self) -> tuple[str, ...]:
-        """Variants that the chosen tables with a latency column show, in row order."""
-        names = [row.variant for name in self.tables for row in self._timed_rows(name)]
-        return tuple(name for name in dict.fromkeys(names) if name in {run.variant for run in self.runs})
+        """Variants that the chosen tables with a latency column show, each once."""
+        return tuple(dict.fromkeys(name for table in self.tables for name in self.timed_in(table)))
 
-    def _timed_rows(self, table_id: str) -> tuple[Row, ...]:
-        table = self.catalog.table(table_id)
-        return table.rows if table.shows_latency else ()
+    @property
+    def timed_folders(self) -> list[Path]:
+        """Folders of the runs whose weights are timed: the first seed's."""
+        return [run.folder(self.results) for run in self.runs if run.variant in self.timed and run.seed == 0]
+
+    def timed_in(self, table: str) -> list[str]:
+        """Planned variants of one table, in row order; none when it shows no latency."""
+        record = self.catalog.table(table)
+        planned = {run.variant for run in self.runs}
+        return [row.variant for row in record.rows if record.shows_latency and row.variant in planned]
 
     def training_fingerprint(self, variant: str) -> str:
         """See ``replication.fingerprint``; the workflow trains again when it changes."""
