@@ -147,8 +147,8 @@ def _bar(images: Sequence[Tensor], wanted: int) -> Tensor:
 def _standardise(model: nn.Module, batch: Batch) -> None:
     """Give frozen batch normalisations the statistics of their inputs, as trained ones have.
 
-    Unnormalised random residual branches double the variance in every block, up to numbers that half precision
-    cannot hold.
+    Else the pixels of caffe-style models, a hundred and more, come out as box deltas in the tens: every candidate
+    would cover the image, and half precision overflow.
     """
 
     def take(norm: Any, arguments: tuple[Tensor]) -> None:
@@ -178,7 +178,7 @@ def _collected(anatomy: Anatomy) -> Iterator[dict[str, list[Tensor]]]:
 
 def _collector(into: list[Tensor]) -> Any:
     def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-        into.append(output.detach())
+        into.append(output.detach().clone())  # inference turns logits into scores in place
 
     return hook
 
