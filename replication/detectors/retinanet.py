@@ -26,7 +26,7 @@ class ReplicationRetinaNet(RetinaNet):  # type: ignore[misc]
         """RetinaNet.losses: per level (N, A, K) logits and (N, A, 4) deltas; per image (R,) labels, (R, 4) boxes."""
         # Detectron2's focal loss is TorchScript, which rewrites itself after its first calls and then rounds otherwise:
         # a resumed process would differ from one that was never interrupted.
-        with torch.jit.optimized_execution(False):
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             losses: dict[str, Tensor] = super().losses(anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes)
         with torch.no_grad():
             labels = torch.stack(gt_labels)
