@@ -1,4 +1,4 @@
-"""Measured beside published: data -> train -> detect -> evaluate -> tables -> report.
+"""Measured beside published: data -> train -> detect -> evaluate, time -> tables -> report.
 
 snakemake --cores all                                    the protocol `mini`
 snakemake --cores all --config protocol=paper            the papers' own
@@ -13,7 +13,13 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from replication.errors import ReplicationError
-from replication.fingerprint import DETECTION, EVALUATION, RENDERING, fingerprint
+from replication.fingerprint import (
+    DETECTION,
+    EVALUATION,
+    RENDERING,
+    TIMING,
+    fingerprint,
+)
 from replication.plan import DEFAULT_PROTOCOL, from_workflow
 
 min_version("9.25")
@@ -141,6 +147,26 @@ rule evaluate:
         " 2>&1 | tee {log}"
 
 
+# A time is worth nothing beside other work: it takes every core, so no other job of the workflow runs with it, on
+# whatever GPU. Not the result files are declared but a mark: their folder is named after the device, and what was
+# finished before an interruption must stay.
+rule time:
+    input:
+        [f"{folder}/model_final.pth" for folder in plan.timed_folders],
+    output:
+        touch(f"{HERE}/latency/timed.done"),
+    log:
+        f"{HERE}/logs/time.log",
+    priority: 250
+    threads: lambda wildcards: workflow.cores
+    params:
+        where=WHERE,
+        variants=",".join(plan.timed),
+        fingerprint=fingerprint(TIMING),
+    shell:
+        "python -m replication time {params.where} --variants {params.variants} 2>&1 | tee {log}"
+
+
 rule table:
     input:
         lambda wildcards: [
@@ -148,6 +174,9 @@ rule table:
             for run in plan.runs_of(wildcards.table)
             for name in ("metrics.json", "provenance.json")
         ],
+        lambda wildcards: (
+            f"{HERE}/latency/timed.done" if plan.timed_in(wildcards.table) else []
+        ),
     output:
         expand(f"{HERE}/tables/{{{{table}}}}.{{kind}}", kind=["md", "csv", "tex"]),
     log:

@@ -29,7 +29,8 @@ TRAINING = (
 )
 DETECTION = (*TRAINING, "training/detect.py")
 EVALUATION = ("evaluation/*.py",)
-RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py")
+TIMING = (*TRAINING, "timing/*.py")
+RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py", "timing/latency.py")
 
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {

@@ -11,7 +11,17 @@ from typing import Any
 from pydantic import Field
 from tabulate import tabulate
 
-from replication.catalog import CONFIGS, Catalog, CocoData, Protocol, Run, VocData, load_catalog, load_protocol, select
+from replication.catalog import (
+    CONFIGS,
+    Catalog,
+    CocoData,
+    Protocol,
+    Run,
+    VocData,
+    load_catalog,
+    load_protocol,
+    select,
+)
 from replication.catalog.records import Record, parse, read_yaml
 from replication.catalog.variants import resolve
 from replication.datasets.inputs import annotation_files
@@ -102,6 +112,22 @@ class Plan:
         """The planned runs that one table shows."""
         shown = {row.variant for row in self.catalog.table(table).rows}
         return [run for run in self.runs if run.variant in shown]
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """Variants that the chosen tables with a latency column show, each once."""
+        return tuple(dict.fromkeys(name for table in self.tables for name in self.timed_in(table)))
+
+    @property
+    def timed_folders(self) -> list[Path]:
+        """Folders of the runs whose weights are timed: the first seed's."""
+        return [run.folder(self.results) for run in self.runs if run.variant in self.timed and run.seed == 0]
+
+    def timed_in(self, table: str) -> list[str]:
+        """Planned variants of one table, in row order; none when it shows no latency."""
+        record = self.catalog.table(table)
+        planned = {run.variant for run in self.runs}
+        return [row.variant for row in record.rows if record.shows_latency and row.variant in planned]
 
     def training_fingerprint(self, variant: str) -> str:
         """See ``replication.fingerprint``; the workflow trains again when it changes."""

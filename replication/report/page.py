@@ -14,12 +14,14 @@ from markupsafe import Markup
 from replication.catalog import Catalog, Column, Paper, Protocol, select
 from replication.errors import ConfigError
 from replication.files import write_text
+from replication.report.accuracy_latency import draw_picture, picture_path
 from replication.report.cells import Comparison, Line, compare_all
 from replication.report.curves import adaptive, curves_path, draw_curves
-from replication.report.head import NOT_COMPARABLE, Head, data_text, head
+from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text
 from replication.report.results import FinishedRun
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
-from replication.report.tables import DECIMALS, latex, markdown, number, tidy_csv, varies
+from replication.report.tables import DECIMALS, latex, markdown, number, ratio, tidy_csv, varies
+from replication.timing.latency import details
 
 TEMPLATES = Path(__file__).parent / "templates"
 _MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex"}
@@ -33,11 +35,27 @@ class Section:
     head: Head
     svg: str | None
     downloads: dict[str, str]
+    picture_svg: str | None = None
 
     @property
     def curves(self) -> Markup | None:
         """The training curves as an element of the page."""
         return Markup(adaptive(self.svg)) if self.svg is not None else None
+
+    @property
+    def picture(self) -> Markup | None:
+        """AP against latency as an element of the page."""
+        return Markup(adaptive(self.picture_svg)) if self.picture_svg is not None else None
+
+    @property
+    def times(self) -> list[dict[str, str]]:
+        """What the times are made of, a line a timed variant."""
+        return [details(one) for one in self.comparison.latencies.values()]
+
+    @property
+    def conditions(self) -> str:
+        """How the times were measured."""
+        return latency_text(self.comparison)
 
     @property
     def backbones(self) -> bool:
@@ -66,7 +84,7 @@ class Gain:
 
 
 def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> Path:
-    """Write ``results/<protocol>/report.html`` and ``figures/<table>_curves.svg``; the same bytes for the same results.
+    """Write ``results/<protocol>/report.html`` and ``figures/*.svg``; the same bytes for the same results.
 
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
@@ -75,6 +93,8 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     for section in sections:
         if section.svg is not None:
             write_text(curves_path(section.comparison, results), section.svg)
+        if section.picture_svg is not None:
+            write_text(picture_path(section.comparison, results), section.picture_svg)
     path = results / protocol.name / "report.html"
     write_text(path, html)
     return path
@@ -93,7 +113,13 @@ def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: S
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "signed": signed, "relative": relative, "duration": duration}
+    environment.filters |= {
+        "number": number,
+        "signed": signed,
+        "relative": relative,
+        "duration": duration,
+        "ratio": ratio,
+    }
     return environment.get_template("page.html.jinja").render(
         protocol=protocol,
         warning="" if protocol.published_scale else NOT_COMPARABLE,
@@ -114,12 +140,14 @@ def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: S
 
 def _section(catalog: Catalog, comparison: Comparison) -> Section:
     text = head(catalog, comparison)
-    svg = draw_curves(comparison)
+    svg, picture = draw_curves(comparison), draw_picture(comparison)
     forms = {"csv": tidy_csv(comparison), "md": markdown(comparison, text), "tex": latex(comparison, text)}
     downloads = {form: _data_uri(content, _MIME[form]) for form, content in forms.items()}
     if svg is not None:
         downloads["svg"] = _data_uri(svg, "image/svg+xml")
-    return Section(comparison, text, svg, downloads)
+    if picture is not None:
+        downloads["latency"] = _data_uri(picture, "image/svg+xml")
+    return Section(comparison, text, svg, downloads, picture)
 
 
 def _data_uri(content: str, mime: str) -> str:
