@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from fvcore.nn import sigmoid_focal_loss_jit
+from fvcore.nn import sigmoid_focal_loss
 from torch import Tensor
 
 from replication.detectors.fsaf.targets import Targets
@@ -31,7 +31,9 @@ def anchor_free_loss(logits: Tensor, pred_boxes: Tensor, targets: Targets, alpha
     effective = targets.classes < num_classes
     wanted = logits.new_zeros(*logits.shape[:-1], num_classes + 1)
     wanted = wanted.scatter_(2, targets.classes[..., None], 1.0)[..., :-1]
-    focal = sigmoid_focal_loss_jit(logits, wanted, alpha=alpha, gamma=gamma, reduction="none")
+    # Not its TorchScript form, which rewrites itself after its first calls and then rounds otherwise: a resumed process
+    # would differ from one that was never interrupted.
+    focal = sigmoid_focal_loss(logits, wanted, alpha=alpha, gamma=gamma, reduction="none")
     cells = effective.sum()
     normalizer = cells.clamp(min=1)
     # Other cells are given a box that equals its target, whose loss and gradient are zero; picking the effective
