@@ -23,8 +23,8 @@ from replication.evaluation import evaluate
 from replication.training.detect import detections
 
 TABLE_1 = ["retinanet_R50", "fsaf_R50_heuristic", "fsaf_R50", "fsaf_R50_joint_heuristic", "fsaf_R50_joint"]
-ITERATIONS = 250
-SIDE = 192
+ITERATIONS = 300
+SIDE = 160
 
 
 def config(name: str) -> CfgNode:
@@ -35,6 +35,7 @@ def config(name: str) -> CfgNode:
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.FPN.OUT_CHANNELS = 64
     cfg.MODEL.RETINANET.NUM_CONVS = 2
+    cfg.MODEL.RETINANET.NORM = "LN"
     cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[side / 2 for side in sides] for sides in cfg.MODEL.ANCHOR_GENERATOR.SIZES]
     cfg.MODEL.FSAF.HEURISTIC_SIZE = 112  # half, like the anchors
     cfg.INPUT.MIN_SIZE_TRAIN = [SIDE]

@@ -1,4 +1,4 @@
-"""FSAF: RetinaNet with an anchor-free branch whose level is chosen for each object while training (arXiv 1903.00621)."""
+"""FSAF (arXiv 1903.00621): RetinaNet with an anchor-free branch that selects a level for each object in training."""
 
 from replication.detectors.fsaf.config import add_fsaf_config
 from replication.detectors.fsaf.head import FSAFHead

@@ -133,9 +133,7 @@ class FSAF(ReplicationRetinaNet):
         in_order = torch.zeros_like(selected).scatter_(1, objects.order, selected)
         return [row[: len(each)] for row, each in zip(in_order, instances, strict=True)]
 
-    def _anchor_free_losses(
-        self, predictions: list[list[Tensor]], gt_instances: list[Instances]
-    ) -> dict[str, Tensor]:
+    def _anchor_free_losses(self, predictions: list[list[Tensor]], gt_instances: list[Instances]) -> dict[str, Tensor]:
         objects = pad_objects(gt_instances)
         logits, boxes, levels = self._flatten(predictions)
         selected = self._select(objects, logits.detach(), boxes.detach(), levels)

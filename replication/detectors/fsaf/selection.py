@@ -56,11 +56,8 @@ class OnlineSelection:
         Infinite where an object has no cell.
         """
         sizes = [level.height * level.width for level in levels]
-        columns = [
-            self._level(objects, *maps, level)
-            for *maps, level in zip(logits.split(sizes, 1), pred_boxes.split(sizes, 1), levels, strict=True)
-        ]
-        return torch.stack(columns, dim=-1)
+        maps = zip(torch.split(logits, sizes, 1), torch.split(pred_boxes, sizes, 1), levels, strict=True)
+        return torch.stack([self._level(objects, *each) for each in maps], dim=-1)
 
     def _level(self, objects: Objects, logits: Tensor, pred_boxes: Tensor, level: Level) -> Tensor:
         """(N, G) from the logits (N, H W, K) and boxes (N, H W, 4) of one level."""

@@ -85,9 +85,7 @@ class TargetAssigner:
         parts = [self._level(objects, selected, number, level) for number, level in enumerate(levels)]
         return Targets(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
 
-    def _level(
-        self, objects: Objects, selected: Tensor, number: int, level: Level
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _level(self, objects: Objects, selected: Tensor, number: int, level: Level) -> tuple[Tensor, Tensor, Tensor]:
         here = ((selected == number) & objects.valid)[..., None]
         effective = self.cells.mask(objects.boxes, self.effective_fraction, level)
         ignored = self.cells.mask(objects.boxes, self.ignored_fraction, level)

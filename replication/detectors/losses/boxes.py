@@ -1,8 +1,9 @@
 """Overlap of box pairs, with gradients that stay finite on degenerate boxes. Shared by the IoU and GIoU losses.
 
-Boxes are XYXY, absolute pixels, (..., 4); pairs may be broadcast against each other. A prediction's corners are put in order with min and max first (GIoU,
-algorithm 2), a target must be ordered already. Areas of the union and of the enclosing box are floored at ``eps``
-square pixels, which is the only departure from the definition and gives degenerate pairs these values:
+Boxes are XYXY, absolute pixels, (..., 4); pairs may be broadcast against each other. A prediction's corners are put
+in order with min and max first (GIoU, algorithm 2), a target must be ordered already. Areas of the union and of the
+enclosing box are floored at ``eps`` square pixels, which is the only departure from the definition and gives
+degenerate pairs these values:
 
 =====================================================  ===========  ==================
 pair                                                   IoU          GIoU
