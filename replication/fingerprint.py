@@ -27,7 +27,7 @@ TRAINING = (
     "training/optimizer.py",
     "training/trainer.py",
 )
-DETECTION = (*TRAINING, "training/detect.py")
+DETECTION = (*TRAINING, "training/detect.py", "training/levels.py")
 EVALUATION = ("evaluation/*.py",)
 RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py")
 

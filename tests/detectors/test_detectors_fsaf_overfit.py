@@ -35,7 +35,7 @@ def config(name: str) -> CfgNode:
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.FPN.OUT_CHANNELS = 64
     cfg.MODEL.RETINANET.NUM_CONVS = 2
-    cfg.MODEL.RETINANET.NORM = "LN"
+    cfg.MODEL.RETINANET.NORM = "BN"
     cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[side / 2 for side in sides] for sides in cfg.MODEL.ANCHOR_GENERATOR.SIZES]
     cfg.MODEL.FSAF.HEURISTIC_SIZE = 112  # half, like the anchors
     cfg.INPUT.MIN_SIZE_TRAIN = [SIDE]
