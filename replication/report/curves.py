@@ -25,7 +25,7 @@ INK = "#68707c"
 PANELS = (("loss_cls", "classification loss"), ("iou", "average IoU of matched predictions"))
 SMOOTHING = 20  # a line is the running mean over 1/20 of its points
 
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "font.size": 11,
     "axes.edgecolor": INK,
@@ -48,16 +48,24 @@ def draw_curves(comparison: Comparison) -> str | None:
     drawn = _series(comparison)
     if not drawn:
         return None
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": comparison.table.id}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": comparison.table.id}):
         figure = Figure(figsize=(9.2, 3.4 + 0.22 * ((len(drawn) + 2) // 3)), layout="constrained")
         for panel, (key, title) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
             _panel(panel, key, title, drawn)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
+        # A detector may have one of the curves only.
+        lines = {line.get_label(): line for panel in reversed(figure.axes) for line in panel.get_lines()}
+        labels = [label for label in drawn if label in lines]
+        handles = [lines[label] for label in labels]
         figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        )
+        return svg_text(figure)
+
+
+def svg_text(figure: Figure) -> str:
+    """A figure as an SVG document without date and version; transparent. Within the style's context."""
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    )
     return buffer.getvalue()
 
 

@@ -17,6 +17,7 @@ from replication.files import write_text
 from replication.report.cells import Comparison, Line, compare_all
 from replication.report.curves import adaptive, curves_path, draw_curves
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head
+from replication.report.levels import draw_levels, levels_path
 from replication.report.results import FinishedRun
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import DECIMALS, latex, markdown, number, tidy_csv, varies
@@ -32,12 +33,18 @@ class Section:
     comparison: Comparison
     head: Head
     svg: str | None
+    levels_svg: str | None
     downloads: dict[str, str]
 
     @property
     def curves(self) -> Markup | None:
         """The training curves as an element of the page."""
         return Markup(adaptive(self.svg)) if self.svg is not None else None
+
+    @property
+    def levels(self) -> Markup | None:
+        """The level-selection figure as an element of the page."""
+        return Markup(adaptive(self.levels_svg)) if self.levels_svg is not None else None
 
     @property
     def backbones(self) -> bool:
@@ -66,7 +73,7 @@ class Gain:
 
 
 def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> Path:
-    """Write ``results/<protocol>/report.html`` and ``figures/<table>_curves.svg``; the same bytes for the same results.
+    """Write ``results/<protocol>/report.html`` and ``figures/<table>_{curves,levels}.svg``; the same bytes for the same results.
 
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
@@ -75,6 +82,8 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     for section in sections:
         if section.svg is not None:
             write_text(curves_path(section.comparison, results), section.svg)
+        if section.levels_svg is not None:
+            write_text(levels_path(section.comparison, results), section.levels_svg)
     path = results / protocol.name / "report.html"
     write_text(path, html)
     return path
@@ -119,7 +128,7 @@ def _section(catalog: Catalog, comparison: Comparison) -> Section:
     downloads = {form: _data_uri(content, _MIME[form]) for form, content in forms.items()}
     if svg is not None:
         downloads["svg"] = _data_uri(svg, "image/svg+xml")
-    return Section(comparison, text, svg, downloads)
+    return Section(comparison, text, svg, draw_levels(comparison), downloads)
 
 
 def _data_uri(content: str, mime: str) -> str:
