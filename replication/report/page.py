@@ -73,9 +73,10 @@ class Gain:
 
 
 def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> Path:
-    """Write ``results/<protocol>/report.html`` and ``figures/<table>_{curves,levels}.svg``; the same bytes for the same results.
+    """Write ``results/<protocol>/report.html`` and ``figures/<table>_{curves,levels}.svg``.
 
-    Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
+    The same bytes for the same results. Raises ConfigError for an unknown table, ResultError for runs that must not be
+    compared.
     """
     sections = [_section(catalog, one) for one in compare_all(catalog, table_ids, protocol, results)]
     html = render_page(catalog, protocol, results, sections)

@@ -23,7 +23,7 @@ from replication.evaluation import evaluate
 from replication.training.detect import detections
 
 TABLE_1 = ["retinanet_R50", "fsaf_R50_heuristic", "fsaf_R50", "fsaf_R50_joint_heuristic", "fsaf_R50_joint"]
-ITERATIONS = 300
+ITERATIONS = 600
 SIDE = 160
 
 
@@ -70,6 +70,7 @@ def fit(model: nn.Module, batch: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", TABLE_1)
 def test_overfits_four_photographs(name: str, shared: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)

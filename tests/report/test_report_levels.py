@@ -41,9 +41,8 @@ def test_figure(catalog, protocol, results, add_run):
 
 def test_one_dot_an_object(catalog, protocol, results, add_run):
     write_json(add_run("giou") / "levels.json", "levels/1", CONTENT)
-    dots = re.findall(
-        r'id="PathCollection_1">(.*?)</g>\s*</g>', draw_levels(compare(catalog, "giou-T5", protocol, results)), re.S
-    )
+    svg = draw_levels(compare(catalog, "giou-T5", protocol, results))
+    dots = re.findall(r'id="PathCollection_1">(.*?)</g>\s*</g>', svg, re.DOTALL)
     assert dots[0].count("<use ") == 4
 
 
@@ -66,9 +65,9 @@ def test_no_objects_no_panel(catalog, protocol, results, add_run):
     [
         ({"objects": [[3.0, 9]]}, r"objects: \[3\.0, 9\] is no pair of side and level"),
         ({"objects": [7]}, "objects: 7 is no pair"),
-        ({"objects": None}, "are missing"),
-        ({"levels": []}, "are missing"),
-        ({"heuristic_size": "big"}, "are missing"),
+        ({"objects": None}, "levels, objects or the heuristic are missing"),
+        ({"levels": []}, "levels, objects or the heuristic are missing"),
+        ({"heuristic_size": "big"}, "levels, objects or the heuristic are missing"),
     ],
 )
 def test_broken_file(catalog, protocol, results, add_run, change, words):
