@@ -78,15 +78,10 @@ class Plan:
     def iterations(self, variant: str) -> int:
         """Length of a variant's training under the protocol."""
         record = self.catalog.variants[variant]
-        if self.protocol.iterations is None:
+        one_x = self.protocol.iterations_of(record.meta_architecture)
+        if one_x is None:
             batch = int(resolve(record.path)["SOLVER"]["IMS_PER_BATCH"])
             return round(record.iterations * batch / self.protocol.batch)
-        one_x = self.protocol.iterations.get(record.meta_architecture)
-        if one_x is None:
-            raise ConfigError(
-                f"protocol {self.protocol.name}: iterations: no entry for {record.meta_architecture} "
-                f"(variant {variant}); known: {', '.join(self.protocol.iterations)}"
-            )
         return round(record.iterations * one_x / PAPER_ITERATIONS)
 
     def cost(self, variant: str) -> Cost | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from replication.detectors.fsaf.config import add_fsaf_config
+
 
 def add_replication_config(cfg: Any) -> None:
     """Add the nodes of this package's components to ``cfg`` (a fresh ``get_cfg()``), in place."""
@@ -14,3 +16,4 @@ def add_replication_config(cfg: Any) -> None:
     cfg.MODEL.EFFICIENTNET_LITE.NAME = "efficientnet_lite0"
     # State dict of the ImageNet classifier, its hash verified by who sets it; empty for random weights.
     cfg.MODEL.EFFICIENTNET_LITE.WEIGHTS = ""
+    add_fsaf_config(cfg)

@@ -134,7 +134,8 @@ def settings_text(catalog: Catalog, comparison: Comparison) -> str:
         for line in comparison.lines
         if line.row.variant in catalog.variants
     }
-    groups = [group for group in comparison.protocol.overrides if group == "all" or group in architectures]
+    taken = {"all", *(group for name in architectures for group in comparison.protocol.groups(name))}
+    groups = [group for group in comparison.protocol.overrides if group in taken]
     settings = [
         f"{key}={_plain(value)}" for group in groups for key, value in comparison.protocol.overrides[group].items()
     ]

@@ -120,9 +120,12 @@ def train_loader(cfg: CfgNode, records: list[Record], start: int) -> Iterator[li
 
 
 def val_loader(cfg: CfgNode, records: list[Record]) -> Iterator[list[Record]]:
-    """One mapped record at a time, in order."""
+    """One mapped record at a time, in order; in its original size where TEST.AUG resizes it."""
+    mapper = DatasetMapper(cfg, is_train=False)
+    if cfg.TEST.AUG.ENABLED:
+        mapper = DatasetMapper(is_train=False, augmentations=[], image_format=cfg.INPUT.FORMAT)
     loader = DataLoader(
-        MappedRecords(records, DatasetMapper(cfg, is_train=False), cfg.SEED),
+        MappedRecords(records, mapper, cfg.SEED),
         batch_sampler=[[(i, i)] for i in range(len(records))],
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_same,

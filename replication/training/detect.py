@@ -15,12 +15,14 @@ from detectron2.structures import Instances
 from pycocotools import mask as rle
 
 from replication.datasets import Split, load_split
+from replication.detectors.test_time_augmentation import DenseDetectorWithTTA
 from replication.errors import ResultError
 from replication.files import write_text
 from replication.training.config import run_config
 from replication.training.curves import say
 from replication.training.data import val_loader
 from replication.training.devices import devices
+from replication.training.levels import selects_online, write_levels
 from replication.training.run import FINAL, Job, check_identity, on_device, prepare_process
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -30,6 +32,8 @@ def detect(job: Job) -> Path:
     """Run ``model_final.pth`` on every validation image, one at a time; returns the path of ``detections.json``.
 
     Boxes are XYWH in pixels of the original image, scores in (0, 1], category ids those of ``ground_truth.json``.
+    With TEST.AUG.ENABLED every image is looked at in all sizes of TEST.AUG. A model that selects levels online
+    leaves ``levels.json`` too.
     Raises ResultError when the run is not trained.
     """
     prepare_process(job.protocol)
@@ -49,17 +53,20 @@ def detect(job: Job) -> Path:
 def _detect_all(job: Job, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
     model = build_model(cfg).eval()
     model.load_state_dict(torch.load(job.folder / FINAL, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"])
+    predictor = DenseDetectorWithTTA(cfg, model) if cfg.TEST.AUG.ENABLED else model
     found: list[dict[str, Any]] = []
     started = last = time.perf_counter()
     with torch.no_grad():
         for done, batch in enumerate(val_loader(cfg, split.records), 1):
-            instances = model(batch)[0]["instances"].to("cpu")
+            instances = predictor(batch)[0]["instances"].to("cpu")
             found += detections(instances, batch[0]["image_id"], split.category_ids)
             now = time.perf_counter()
             if now - last > SECONDS_BETWEEN_LINES or done == len(split.records):
                 last = now
                 left = (now - started) / done * (len(split.records) - done)
                 say(f"{job.label}: detected on {done}/{len(split.records)} images, {left:.0f} s left")
+    if selects_online(model):
+        write_levels(model, cfg, split.records, job.folder / "levels.json")
     return found
 
 
