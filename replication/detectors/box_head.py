@@ -1,4 +1,4 @@
-"""Box head of Faster and Mask R-CNN with the box regression loss as a switch: smooth L1, IoU or GIoU.
+"""Box head of Faster and Mask R-CNN with the box regression loss as a switch: smooth L1, balanced L1, IoU or GIoU.
 
 MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE chooses, BBOX_REG_LOSS_WEIGHT multiplies (10 for IoU and GIoU). Only the final
 box refinement changes; the RPN keeps its own loss (GIoU, section 5.2).
@@ -15,6 +15,7 @@ from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
+from replication.detectors.libra import BalancedL1
 from replication.detectors.losses import giou_loss, iou, iou_loss
 from replication.errors import ConfigError
 
@@ -28,22 +29,42 @@ def log_mean_iou(pred_boxes: Tensor, gt_boxes: Tensor) -> None:
 
 
 class BoxPredictor(FastRCNNOutputLayers):  # type: ignore[misc]
-    """Detectron2's class scores and class-specific box deltas, with IoU and GIoU losses on the decoded boxes.
+    """Detectron2's class scores and box deltas, with balanced L1 on the deltas, or IoU and GIoU on the decoded boxes.
 
     With ``smooth_l1`` it is Detectron2's predictor bit for bit. Every loss is summed over the foreground RoIs and
     divided by the number of all sampled RoIs, as the GIoU authors' code and Detectron2 both do.
     """
 
     @configurable  # type: ignore[untyped-decorator]
-    def __init__(self, input_shape: Any, *, box_reg_loss_type: str = "smooth_l1", **kwargs: Any) -> None:
-        """See FastRCNNOutputLayers; ``box_reg_loss_type`` is smooth_l1, iou or giou. Raises ConfigError otherwise."""
-        known = ("smooth_l1", *_DECODED_LOSSES)
+    def __init__(
+        self,
+        input_shape: Any,
+        *,
+        box_reg_loss_type: str = "smooth_l1",
+        balanced_l1: BalancedL1 | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """See FastRCNNOutputLayers; ``box_reg_loss_type`` is smooth_l1, balanced_l1, iou or giou, else ConfigError.
+
+        ``balanced_l1`` is the loss of that name.
+        """
+        known = ("smooth_l1", "balanced_l1", *_DECODED_LOSSES)
         if box_reg_loss_type not in known:
             raise ConfigError(
                 f"MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE: {box_reg_loss_type!r} is unknown; "
                 f"choose from {', '.join(known)}"
             )
         super().__init__(input_shape, box_reg_loss_type=box_reg_loss_type, **kwargs)
+        self.balanced_l1 = balanced_l1
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: Any) -> dict[str, Any]:
+        """Arguments of ``__init__`` from MODEL.ROI_BOX_HEAD."""
+        parts: dict[str, Any] = super().from_config(cfg, input_shape)
+        if parts["box_reg_loss_type"] == "balanced_l1":
+            node = cfg.MODEL.ROI_BOX_HEAD.BALANCED_L1
+            parts["balanced_l1"] = BalancedL1.from_config(node, "MODEL.ROI_BOX_HEAD.BALANCED_L1")
+        return parts
 
     def box_reg_loss(self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor) -> Tensor:
         """Scalar loss of R sampled RoIs: boxes (R, 4) XYXY, deltas (R, 4 K) or (R, 4), classes (R,) with K = none."""
@@ -57,7 +78,10 @@ class BoxPredictor(FastRCNNOutputLayers):  # type: ignore[misc]
         if self.box_reg_loss_type == "smooth_l1":
             loss: Tensor = super().box_reg_loss(proposal_boxes, gt_boxes, pred_deltas, gt_classes)
             return loss
-        total = _DECODED_LOSSES[self.box_reg_loss_type](pred_boxes, matched, reduction="sum")
+        if self.balanced_l1 is not None:
+            total = self.balanced_l1.sum(deltas, self.box2box_transform.get_deltas(proposal_boxes[foreground], matched))
+        else:
+            total = _DECODED_LOSSES[self.box_reg_loss_type](pred_boxes, matched, reduction="sum")
         return total / max(gt_classes.numel(), 1)
 
 

@@ -14,3 +14,15 @@ def add_replication_config(cfg: Any) -> None:
     cfg.MODEL.EFFICIENTNET_LITE.NAME = "efficientnet_lite0"
     # State dict of the ImageNet classifier, its hash verified by who sets it; empty for random weights.
     cfg.MODEL.EFFICIENTNET_LITE.WEIGHTS = ""
+    _add_libra_config(cfg)
+
+
+def _add_libra_config(cfg: Any) -> None:
+    # Read where BBOX_REG_LOSS_TYPE of the same node is balanced_l1.
+    for node in (cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.RETINANET, cfg.MODEL.RPN):
+        node.BALANCED_L1 = CfgNode()
+        node.BALANCED_L1.ALPHA = 0.5
+        node.BALANCED_L1.GAMMA = 1.5
+        # paper: BETA is 1; released: any BETA, inside the logarithm only, as the authors' code has it
+        node.BALANCED_L1.FORM = "paper"
+        node.BALANCED_L1.BETA = 1.0
