@@ -26,3 +26,13 @@ def _add_libra_config(cfg: Any) -> None:
         # paper: BETA is 1; released: any BETA, inside the logarithm only, as the authors' code has it
         node.BALANCED_L1.FORM = "paper"
         node.BALANCED_L1.BETA = 1.0
+    # Sampling of RoIs and, in ReplicationRPN, of anchors.
+    for node in (cfg.MODEL.ROI_HEADS, cfg.MODEL.RPN):
+        node.SAMPLER = CfgNode()
+        # random, or iou_balanced: an equal share of the negatives from each of NUM_BINS bins of their IoU
+        node.SAMPLER.NEGATIVES = "random"
+        # random, or gt_balanced: an equal share of the positives for each ground truth
+        node.SAMPLER.POSITIVES = "random"
+        node.SAMPLER.NUM_BINS = 3
+        # paper: bins over the negatives' range; released: over [0, largest IoU of all candidates], as the authors' code
+        node.SAMPLER.FORM = "paper"

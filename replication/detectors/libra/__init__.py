@@ -1,5 +1,6 @@
 """Libra R-CNN: balanced L1 loss, IoU-balanced sampling, balanced feature pyramid, and the RPN that takes them up."""
 
 from replication.detectors.libra.balanced_l1 import BalancedL1, balanced_l1_loss
+from replication.detectors.libra.sampling import BalancedSampler, log_negative_bins
 
-__all__ = ["BalancedL1", "balanced_l1_loss"]
+__all__ = ["BalancedL1", "BalancedSampler", "balanced_l1_loss", "log_negative_bins"]

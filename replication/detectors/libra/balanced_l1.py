@@ -32,7 +32,8 @@ def balanced_l1_loss(
     0, and jumps at beta. Their RetinaNet was trained so, with beta 0.11.
 
     Args:
-        pred, target: tensors of one shape, box deltas in the detectors. Half precision is computed in float32.
+        pred: predictions, of any shape; box deltas in the detectors. Half precision is computed in float32.
+        target: what they should be, of the same shape.
         alpha: gradient of small errors; more raises it. Greater than 0.
         gamma: gradient of large errors, the bound of all. Greater than 0.
         beta: |x| from which the loss is linear. Greater than 0.
