@@ -3,9 +3,12 @@
 from replication.detectors.box_head import BoxPredictor, ReplicationROIHeads
 from replication.detectors.config import add_replication_config
 from replication.detectors.efficientnet_lite import EfficientNetLite, use_backbone
+from replication.detectors.libra import BalancedPyramid, BottomUpPath
 from replication.detectors.retinanet import ReplicationRetinaNet
 
 __all__ = [
+    "BalancedPyramid",
+    "BottomUpPath",
     "BoxPredictor",
     "EfficientNetLite",
     "ReplicationROIHeads",

@@ -36,3 +36,10 @@ def _add_libra_config(cfg: Any) -> None:
         node.SAMPLER.NUM_BINS = 3
         # paper: bins over the negatives' range; released: over [0, largest IoU of all candidates], as the authors' code
         node.SAMPLER.FORM = "paper"
+    # Read where MODEL.BACKBONE.NAME, or the BUILDER of the wrapper around, is build_balanced_pyramid_backbone.
+    cfg.MODEL.BALANCED_PYRAMID = CfgNode()
+    cfg.MODEL.BALANCED_PYRAMID.BUILDER = "build_resnet_fpn_backbone"
+    cfg.MODEL.BALANCED_PYRAMID.REFINEMENT = "non_local"  # or conv, or none
+    # Read where it is build_pafpn_backbone.
+    cfg.MODEL.PAFPN = CfgNode()
+    cfg.MODEL.PAFPN.BUILDER = "build_resnet_fpn_backbone"
