@@ -12,6 +12,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
+from replication.catalog.variants import PROPOSALS_SEED
 from replication.errors import ReplicationError
 from replication.fingerprint import DETECTION, EVALUATION, RENDERING, fingerprint
 from replication.plan import DEFAULT_PROTOCOL, from_workflow
@@ -83,6 +84,7 @@ rule prepare:
 rule train:
     input:
         ancient(f"{HERE}/data.json"),
+        lambda wildcards: plan.proposals(wildcards.variant),
     output:
         f"{RUN}/model_final.pth",
         f"{RUN}/curves.jsonl",
@@ -105,10 +107,30 @@ rule train:
         " --gpus {params.gpus} 2>&1 | tee -a {log}"
 
 
+# What Fast R-CNN is trained and tested on: written once, from one run of an RPN.
+rule proposals:
+    input:
+        f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/model_final.pth",
+        f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/provenance.json",
+    output:
+        expand(f"{HERE}/proposals/{{{{variant}}}}/{{split}}.json", split=["train", "val"]),
+        expand(f"{HERE}/proposals/{{{{variant}}}}/{{split}}.f32", split=["train", "val"]),
+    log:
+        f"{HERE}/logs/proposals/{{variant}}.log",
+    priority: 500
+    threads: plan.protocol.threads
+    params:
+        where=WHERE,
+        fingerprint=fingerprint(DETECTION),
+    shell:
+        "python -m replication proposals {params.where} --variant {wildcards.variant} 2>&1 | tee {log}"
+
+
 rule detect:
     input:
         f"{RUN}/model_final.pth",
         f"{RUN}/provenance.json",
+        lambda wildcards: plan.proposals(wildcards.variant),
     output:
         f"{RUN}/detections.json",
     log:

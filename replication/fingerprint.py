@@ -25,9 +25,10 @@ TRAINING = (
     "training/config.py",
     "training/data.py",
     "training/optimizer.py",
+    "training/proposals.py",
     "training/trainer.py",
 )
-DETECTION = (*TRAINING, "training/detect.py")
+DETECTION = (*TRAINING, "training/detect.py", "training/propose.py")
 EVALUATION = ("evaluation/*.py",)
 RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py")
 

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from replication.catalog import CONFIGS, Catalog, CocoData, Protocol, Run, VocData, load_catalog, load_protocol, select
 from replication.catalog.records import Record, parse, read_yaml
-from replication.catalog.variants import resolve
+from replication.catalog.variants import PROPOSALS_SEED, resolve
 from replication.datasets.inputs import annotation_files
 from replication.errors import ConfigError, ResultError
 from replication.files import read_json, sha256_json
@@ -98,6 +98,12 @@ class Plan:
         order = list(dict.fromkeys(run.variant for run in self.runs))
         return len(order) - order.index(variant)
 
+    def proposals(self, variant: str) -> list[str]:
+        """The files of fixed proposals that a training or inference of the variant reads; none for most."""
+        source = self.catalog.variants[variant].proposals_from
+        folder = self.results / self.protocol.name / "proposals" / source
+        return [str(folder / f"{split}.json") for split in ("train", "val")] if source else []
+
     def runs_of(self, table: str) -> list[Run]:
         """The planned runs that one table shows."""
         shown = {row.variant for row in self.catalog.table(table).rows}
@@ -146,7 +152,8 @@ class Plan:
             made = _provenance(folder / "provenance.json") or {}
             if made.get("training_fingerprint") != self.training_fingerprint(run.variant):
                 return "outdated", "code or settings of the training have changed", iterations
-            if (folder / "metrics.json").exists():
+            proposed = self.results / self.protocol.name / "proposals" / run.variant / "val.json"
+            if (folder / "metrics.json").exists() or proposed.exists():
                 return "done", "", 0
             return "trained", "detections or metrics are missing", 0
         checkpoints = sorted(folder.glob("checkpoint_*.pth"))
@@ -212,7 +219,19 @@ def make_plan(
 ) -> Plan:
     """The plan of a protocol; what is None is the protocol's own."""
     chosen = tuple(tables or protocol.tables)
-    return Plan(protocol, catalog, results, chosen, tuple(select(catalog, protocol, chosen, seeds, backbones)))
+    runs = tuple(_with_sources(catalog, select(catalog, protocol, chosen, seeds, backbones)))
+    return Plan(protocol, catalog, results, chosen, runs)
+
+
+def _with_sources(catalog: Catalog, runs: Sequence[Run]) -> dict[Run, None]:
+    """The runs in order, each once, with the run whose proposals some need before the first that needs them."""
+    ordered: dict[Run, None] = {}
+    for run in runs:
+        source = catalog.variants[run.variant].proposals_from
+        if source:
+            ordered[Run(protocol=run.protocol, variant=source, seed=PROPOSALS_SEED)] = None
+        ordered[run] = None
+    return ordered
 
 
 def from_workflow(config: Mapping[str, Any]) -> Plan:

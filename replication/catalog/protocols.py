@@ -12,7 +12,7 @@ from replication.errors import ConfigError
 
 Benchmark = Literal["coco", "voc2007"]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-META_ARCHITECTURES = ("GeneralizedRCNN", "ReplicationRetinaNet")
+META_ARCHITECTURES = ("GeneralizedRCNN", "ReplicationRetinaNet", "ProposalNetwork")
 
 
 class EmbeddedData(Record):

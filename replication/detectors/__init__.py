@@ -3,7 +3,7 @@
 from replication.detectors.box_head import BoxPredictor, ReplicationROIHeads
 from replication.detectors.config import add_replication_config
 from replication.detectors.efficientnet_lite import EfficientNetLite, use_backbone
-from replication.detectors.libra import BalancedPyramid, BottomUpPath
+from replication.detectors.libra import BalancedPyramid, BottomUpPath, ReplicationRPN
 from replication.detectors.retinanet import ReplicationRetinaNet
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "BoxPredictor",
     "EfficientNetLite",
     "ReplicationROIHeads",
+    "ReplicationRPN",
     "ReplicationRetinaNet",
     "add_replication_config",
     "use_backbone",

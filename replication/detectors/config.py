@@ -43,3 +43,5 @@ def _add_libra_config(cfg: Any) -> None:
     # Read where it is build_pafpn_backbone.
     cfg.MODEL.PAFPN = CfgNode()
     cfg.MODEL.PAFPN.BUILDER = "build_resnet_fpn_backbone"
+    # Where MODEL.LOAD_PROPOSALS is true: the variant, an RPN, whose proposals are loaded.
+    cfg.DATASETS.PROPOSALS_FROM = ""

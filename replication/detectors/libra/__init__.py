@@ -2,6 +2,7 @@
 
 from replication.detectors.libra.balanced_l1 import BalancedL1, balanced_l1_loss
 from replication.detectors.libra.pyramid import BalancedPyramid, BottomUpPath, innermost_builder
+from replication.detectors.libra.rpn import ReplicationRPN
 from replication.detectors.libra.sampling import BalancedSampler, log_negative_bins
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "BalancedPyramid",
     "BalancedSampler",
     "BottomUpPath",
+    "ReplicationRPN",
     "balanced_l1_loss",
     "innermost_builder",
     "log_negative_bins",
