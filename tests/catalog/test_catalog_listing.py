@@ -52,6 +52,7 @@ def test_json_lists_built_and_planned_variants(configs: Any) -> None:
         "meta_architecture": "RetinaNet",
         "iterations": 90000,
         "masks": False,
+        "proposals_from": "",
     }
     assert (variants["big_R101"]["state"], variants["big_R101"]["path"]) == ("planned", None)
     assert variants["big_R101"]["backbone"] == "R-101"

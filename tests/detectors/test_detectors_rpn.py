@@ -96,10 +96,13 @@ def test_sampled_anchors_are_spread_over_the_negatives_range(boundary: int) -> N
     negative = labels == 0
     assert overlaps[negative].max() < 0.3
     counts = torch.bincount(iou_bins(overlaps[negative], 0.3, 3), minlength=3)
-    assert counts.min() >= min(80, *torch.bincount(iou_bins(overlaps[overlaps < 0.3], 0.3, 3)).tolist()) * 0.9
+    candidates = (overlaps < 0.3) & (anchors.inside_box((96, 128), 0) if boundary == 0 else True)
+    available = torch.bincount(iou_bins(overlaps[candidates], 0.3, 3), minlength=3)
+    wanted = int(negative.sum()) // 3
+    assert all(count >= min(wanted, there) for count, there in zip(counts, available, strict=True))
     plain = labelled(model("ReplicationRPN", BOUNDARY_THRESH=boundary), inputs)[1][0]
     at_random = torch.bincount(iou_bins(overlaps[plain == 0], 0.3, 3), minlength=3)
-    assert counts[2] > 2 * at_random[2]
+    assert counts[2] > 1.5 * at_random[2]
     assert torch.equal(boxes, inputs[0]["instances"].gt_boxes.tensor[best])
     assert (labels == 1).sum() + negative.sum() == 256
     if boundary == 0:
