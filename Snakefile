@@ -14,8 +14,14 @@ from snakemake.utils import min_version
 
 from replication.catalog.variants import PROPOSALS_SEED
 from replication.errors import ReplicationError
-from replication.fingerprint import DETECTION, EVALUATION, RENDERING, fingerprint
-from replication.plan import DEFAULT_PROTOCOL, from_workflow
+from replication.fingerprint import (
+    DETECTION,
+    EVALUATION,
+    FIGURES,
+    RENDERING,
+    fingerprint,
+)
+from replication.plan import DEFAULT_PROTOCOL, FIGURES_FROM, from_workflow
 
 min_version("9.25")
 
@@ -113,8 +119,12 @@ rule proposals:
         f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/model_final.pth",
         f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/provenance.json",
     output:
-        expand(f"{HERE}/proposals/{{{{variant}}}}/{{split}}.json", split=["train", "val"]),
-        expand(f"{HERE}/proposals/{{{{variant}}}}/{{split}}.f32", split=["train", "val"]),
+        expand(
+            f"{HERE}/proposals/{{{{variant}}}}/{{split}}.json", split=["train", "val"]
+        ),
+        expand(
+            f"{HERE}/proposals/{{{{variant}}}}/{{split}}.f32", split=["train", "val"]
+        ),
     log:
         f"{HERE}/logs/proposals/{{variant}}.log",
     priority: 500
@@ -183,8 +193,28 @@ rule table:
         "python -m replication tables {params.where} --tables {wildcards.table} 2>&1 | tee {log}"
 
 
+# What Libra R-CNN's figures 3 and 5 are drawn from.
+rule figures:
+    input:
+        f"{HERE}/runs/{FIGURES_FROM}/seed0/model_final.pth",
+        f"{HERE}/runs/{FIGURES_FROM}/seed0/provenance.json",
+    output:
+        f"{HERE}/figures/libra_sampling.json",
+        f"{HERE}/figures/libra_balanced_l1.json",
+    log:
+        f"{HERE}/logs/figures.log",
+    threads: plan.protocol.threads
+    params:
+        where=WHERE,
+        variant=FIGURES_FROM,
+        fingerprint=fingerprint(FIGURES),
+    shell:
+        "python -m replication figures {params.where} --variant {params.variant} 2>&1 | tee {log}"
+
+
 rule report:
     input:
+        plan.figure_data,
         expand(f"{HERE}/tables/{{table}}.md", table=plan.tables),
         [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.runs],
     output:

@@ -139,6 +139,10 @@ def _add_runs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb.add_argument("--variant", default="rpn_R50", help="the RPN; default: %(default)s")
     verb.set_defaults(seed=0)  # PROPOSALS_SEED, which is not imported before a verb needs it
 
+    verb = _verb(verbs, "figures", _figures, "compute what Libra R-CNN's figures 3 and 5 show, from a trained detector")
+    verb.add_argument("--variant", default="faster_rcnn_R50", help="the detector; default: %(default)s")
+    verb.add_argument("--seed", type=_at_least(0), default=0)
+
 
 def _add_results(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = _verb(verbs, "evaluate", _evaluate, "AP of a run, or of any COCO detections against a COCO ground truth")
@@ -231,6 +235,12 @@ def _proposals(options: Arguments) -> None:
     from replication.training.propose import propose
 
     print(*propose(_job(options)), sep="\n")
+
+
+def _figures(options: Arguments) -> None:
+    from replication.training.figures import write_figures
+
+    print(*write_figures(_job(options)), sep="\n")
 
 
 def _evaluate(options: Arguments) -> None:

@@ -29,6 +29,7 @@ TRAINING = (
     "training/trainer.py",
 )
 DETECTION = (*TRAINING, "training/detect.py", "training/propose.py")
+FIGURES = (*DETECTION, "training/figures.py")
 EVALUATION = ("evaluation/*.py",)
 RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py")
 

@@ -20,6 +20,7 @@ from replication.files import read_json, sha256_json
 from replication.fingerprint import training_fingerprint
 
 DEFAULT_PROTOCOL = "mini"
+FIGURES_FROM = "faster_rcnn_R50"  # the detector among whose proposals Libra R-CNN's figure 3 samples
 PAPER_ITERATIONS = 90_000  # the 1x schedule of all three papers' baselines, at batch 16
 
 
@@ -103,6 +104,15 @@ class Plan:
         source = self.catalog.variants[variant].proposals_from
         folder = self.results / self.protocol.name / "proposals" / source
         return [str(folder / f"{split}.json") for split in ("train", "val")] if source else []
+
+    @property
+    def figure_data(self) -> list[str]:
+        """The files that Libra R-CNN's figures are drawn from; none unless its tables and their baseline are run."""
+        wanted = any(table.startswith("libra") for table in self.tables)
+        made_by = Run(protocol=self.protocol.name, variant=FIGURES_FROM, seed=0)
+        folder = self.results / self.protocol.name / "figures"
+        names = ("libra_sampling", "libra_balanced_l1") if wanted and made_by in self.runs else ()
+        return [str(folder / f"{name}.json") for name in names]
 
     def runs_of(self, table: str) -> list[Run]:
         """The planned runs that one table shows."""

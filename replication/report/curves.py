@@ -22,10 +22,13 @@ COLORS = ("#3f7fd8", "#e07b1a", "#22997a", "#c2488f", "#8a63d2", "#a8892b", "#5f
 INK = "#68707c"
 """Colour of axes and text; ``adaptive`` turns it into the page's own text colour."""
 
-PANELS = (("loss_cls", "classification loss"), ("iou", "average IoU of matched predictions"))
+PANELS = (
+    (("loss_cls", "loss_rpn_cls"), "classification loss"),  # an RPN alone has the second only
+    (("iou",), "average IoU of matched predictions"),
+)
 SMOOTHING = 20  # a line is the running mean over 1/20 of its points
 
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "font.size": 11,
     "axes.edgecolor": INK,
@@ -48,16 +51,25 @@ def draw_curves(comparison: Comparison) -> str | None:
     drawn = _series(comparison)
     if not drawn:
         return None
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": comparison.table.id}):
+    panels = [
+        panel for panel in PANELS if any(_points(lines, panel[0]).size for runs in drawn.values() for lines in runs)
+    ]
+    if not panels:
+        return None
+    with mpl.rc_context({**STYLE, "svg.hashsalt": comparison.table.id}):
         figure = Figure(figsize=(9.2, 3.4 + 0.22 * ((len(drawn) + 2) // 3)), layout="constrained")
-        for panel, (key, title) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
-            _panel(panel, key, title, drawn)
+        for axis, (keys, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _panel(axis, keys, title, drawn)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        )
+        return to_svg(figure)
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as an SVG document without date or maker; call it where ``STYLE`` and a ``svg.hashsalt`` are set."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     return buffer.getvalue()
 
 
@@ -89,10 +101,10 @@ def _series(comparison: Comparison) -> dict[str, list[list[dict[str, float]]]]:
     return series
 
 
-def _panel(panel: Axes, key: str, title: str, drawn: dict[str, list[list[dict[str, float]]]]) -> None:
+def _panel(panel: Axes, keys: Sequence[str], title: str, drawn: dict[str, list[list[dict[str, float]]]]) -> None:
     for position, (label, curves) in enumerate(drawn.items()):
         color, dash = COLORS[position % len(COLORS)], ("-", "--", ":")[position // len(COLORS) % 3]
-        runs = [points for points in (_points(lines, key) for lines in curves) if len(points)]
+        runs = [points for points in (_points(lines, keys) for lines in curves) if len(points)]
         if not runs:
             continue
         iterations, low, mean, high = band(runs)
@@ -106,9 +118,12 @@ def _panel(panel: Axes, key: str, title: str, drawn: dict[str, list[list[dict[st
     panel.margins(x=0.01)
 
 
-def _points(lines: Sequence[dict[str, float]], key: str) -> Points:
-    """Iteration and smoothed value, shape (n, 2)."""
-    raw = np.array([(line["iteration"], line[key]) for line in lines if key in line], dtype=np.float64).reshape(-1, 2)
+def _points(lines: Sequence[dict[str, float]], keys: Sequence[str]) -> Points:
+    """Iteration and smoothed value of the first of the keys that a line has, shape (n, 2)."""
+    found = [
+        (line["iteration"], next(line[key] for key in keys if key in line)) for line in lines if line.keys() & set(keys)
+    ]
+    raw = np.array(found, dtype=np.float64).reshape(-1, 2)
     if len(raw):
         raw[:, 1] = smooth(raw[:, 1])
     return raw

@@ -17,6 +17,7 @@ from replication.files import write_text
 from replication.report.cells import Comparison, Line, compare_all
 from replication.report.curves import adaptive, curves_path, draw_curves
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head
+from replication.report.libra import Drawing, drawings
 from replication.report.results import FinishedRun
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import DECIMALS, latex, markdown, number, tidy_csv, varies
@@ -33,11 +34,17 @@ class Section:
     head: Head
     svg: str | None
     downloads: dict[str, str]
+    drawings: tuple[Drawing, ...] = ()
 
     @property
     def curves(self) -> Markup | None:
         """The training curves as an element of the page."""
         return Markup(adaptive(self.svg)) if self.svg is not None else None
+
+    @property
+    def figures(self) -> list[tuple[Markup, str]]:
+        """The other figures as elements of the page, each with its caption."""
+        return [(Markup(adaptive(one.svg)), one.caption) for one in self.drawings]
 
     @property
     def backbones(self) -> bool:
@@ -66,15 +73,19 @@ class Gain:
 
 
 def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> Path:
-    """Write ``results/<protocol>/report.html`` and ``figures/<table>_curves.svg``; the same bytes for the same results.
+    """Write ``results/<protocol>/report.html`` and ``figures/*.svg``; the same bytes for the same results.
 
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
-    sections = [_section(catalog, one) for one in compare_all(catalog, table_ids, protocol, results)]
+    comparisons = compare_all(catalog, table_ids, protocol, results)
+    drawn = drawings(comparisons, protocol, results)
+    sections = [_section(catalog, one, drawn.get(one.table.id, ())) for one in comparisons]
     html = render_page(catalog, protocol, results, sections)
     for section in sections:
         if section.svg is not None:
             write_text(curves_path(section.comparison, results), section.svg)
+        for drawing in section.drawings:
+            write_text(results / protocol.name / "figures" / f"{drawing.name}.svg", drawing.svg)
     path = results / protocol.name / "report.html"
     write_text(path, html)
     return path
@@ -112,14 +123,14 @@ def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: S
     )
 
 
-def _section(catalog: Catalog, comparison: Comparison) -> Section:
+def _section(catalog: Catalog, comparison: Comparison, drawn: Sequence[Drawing] = ()) -> Section:
     text = head(catalog, comparison)
     svg = draw_curves(comparison)
     forms = {"csv": tidy_csv(comparison), "md": markdown(comparison, text), "tex": latex(comparison, text)}
     downloads = {form: _data_uri(content, _MIME[form]) for form, content in forms.items()}
     if svg is not None:
         downloads["svg"] = _data_uri(svg, "image/svg+xml")
-    return Section(comparison, text, svg, downloads)
+    return Section(comparison, text, svg, downloads, tuple(drawn))
 
 
 def _data_uri(content: str, mime: str) -> str:
