@@ -138,3 +138,10 @@ def test_an_rpn_is_run_for_those_that_need_its_proposals(tmp_path: Path):
     Path(files[1]).parent.mkdir(parents=True)
     Path(files[1]).write_text("")
     assert plan_of(tmp_path, tables=["libra-T2"]).steps[0].state == "done"
+
+
+def test_figures_need_their_tables_and_their_detector(tmp_path: Path):
+    names = [Path(path).name for path in plan_of(tmp_path, tables=["libra-T1"]).figure_data]
+    assert names == ["libra_sampling.json", "libra_balanced_l1.json"]
+    assert plan_of(tmp_path, tables=["libra-T2"]).figure_data == []
+    assert plan_of(tmp_path, tables=["giou-T5"]).figure_data == []

@@ -90,7 +90,7 @@ def _precision(
 
 
 def class_agnostic_evaluation(truth: GroundTruth, detections: Iterable[dict[str, Any]]) -> COCOeval:
-    """Pycocotools set up for boxes of all sizes without regard to their classes."""
+    """COCOeval set up for boxes of all sizes without regard to their classes."""
     evaluation = _Evaluation(_truth_index(truth), _detection_index(truth, detections, "bbox"), "bbox")
     evaluation.params.useCats = 0
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [list(_ALL)], ["all"]

@@ -45,7 +45,7 @@ def detect(job: Job) -> Path:
 
 def _detect_all(job: Job, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for image_id, output in outputs(job, trained_model(job, cfg), cfg, split, "detected"):
+    for image_id, output in outputs(job, trained_model(job, cfg), cfg, split, "detected on"):
         if job.variant.class_agnostic:
             found += detections(as_detections(output["proposals"].to("cpu")), image_id, split.category_ids)
         else:
@@ -62,7 +62,10 @@ def trained_model(job: Job, cfg: CfgNode) -> Any:
 
 
 def outputs(job: Job, model: Any, cfg: CfgNode, split: Split, what: str) -> Iterator[tuple[int, dict[str, Instances]]]:
-    """Image id and the model's output for every image of a split, one at a time, with a line now and then."""
+    """Image id and the model's output for every image of a split, one at a time.
+
+    A line now and then says ``what`` is done.
+    """
     started = last = time.perf_counter()
     loader = val_loader(cfg, split.records, job.proposals(split.name, split.records))
     with torch.no_grad():
@@ -72,7 +75,7 @@ def outputs(job: Job, model: Any, cfg: CfgNode, split: Split, what: str) -> Iter
             if now - last > SECONDS_BETWEEN_LINES or done == len(split.records):
                 last = now
                 left = (now - started) / done * (len(split.records) - done)
-                say(f"{job.label}: {what} {done}/{len(split.records)}, {left:.0f} s left")
+                say(f"{job.label}: {what} {done}/{len(split.records)} images, {left:.0f} s left")
 
 
 def as_detections(proposals: Instances) -> Instances:

@@ -44,7 +44,7 @@ def _write(job: Job, split: Split, name: SplitName, on: torch.device) -> Path:
     path = proposals_path(job.results, job.protocol.name, job.variant.name, name)
     counts = []
     with _whole_or_not(path.with_suffix(".f32")) as file:
-        for _, output in outputs(job, model, cfg, split, f"proposals on {name} images"):
+        for _, output in outputs(job, model, cfg, split, f"{name} proposals of"):
             found = output["proposals"].to("cpu")
             rows = torch.cat([found.proposal_boxes.tensor, found.objectness_logits[:, None]], dim=1)
             file.write(rows.numpy().astype("<f4").tobytes())
