@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,12 +37,20 @@ class CocoSplit(Record):
 
 
 class CocoData(Record):
-    """COCO-format data; relative paths are under ``$DETECTRON2_DATASETS`` (default ``datasets``)."""
+    """COCO-format data; relative paths are under ``$DETECTRON2_DATASETS`` (default ``datasets``).
+
+    A split is one file or a list of files that are joined, as COCO 2014's train and "valminusminival" were.
+    """
 
     kind: Literal["coco"]
-    train: CocoSplit
-    val: CocoSplit
+    train: tuple[CocoSplit, ...] = Field(min_length=1)
+    val: tuple[CocoSplit, ...] = Field(min_length=1)
     download: Literal["coco2017"] | None = None
+
+    @field_validator("train", "val", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, Mapping) else value
 
 
 class VocSplit(Record):
@@ -89,7 +98,8 @@ class Protocol(Record):
     ``overrides`` maps ``all`` or a Detectron2 meta-architecture to config keys and values that are set after
     the variant's own file. ``iterations`` maps a meta-architecture to the length of the papers' 1x schedule
     (90,000 iterations at batch 16) under this protocol; longer variants are scaled alike. Without it the variant's
-    own schedule is kept and scaled by the linear rule when ``batch`` is not the variant's.
+    own schedule is kept and scaled by the linear rule when ``batch`` is not the variant's; a learning rate among the
+    overrides is taken as it is.
     ``backbones`` says which backbone stands for a paper's. ``tables`` and ``run_backbones`` choose what runs when
     the command line does not.
     """

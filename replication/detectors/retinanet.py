@@ -48,7 +48,10 @@ class ReplicationRetinaNet(RetinaNet):  # type: ignore[misc]
         gt_boxes: list[Tensor],
     ) -> dict[str, Tensor]:
         """RetinaNet.losses: per level (N, A, K) logits and (N, A, 4) deltas; per image (R,) labels, (R, 4) boxes."""
-        losses: dict[str, Tensor] = super().losses(anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes)
+        # Detectron2's focal loss is TorchScript, which rewrites itself after its first calls and then rounds otherwise:
+        # a resumed process would differ from one that was never interrupted.
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            losses: dict[str, Tensor] = super().losses(anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes)
         labels = torch.stack(gt_labels)
         image, anchor = ((labels >= 0) & (labels != self.num_classes)).nonzero(as_tuple=True)
         positive, matched = Boxes.cat(anchors).tensor[anchor], torch.stack(gt_boxes)[image, anchor]

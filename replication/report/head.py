@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from replication.catalog import Catalog, Protocol
-from replication.catalog.protocols import CocoData, EmbeddedData
+from replication.catalog.protocols import CocoData, CocoSplit, EmbeddedData
 from replication.report.cells import Comparison
 
 NOT_COMPARABLE = (
@@ -67,8 +68,12 @@ def split_text(protocol: Protocol) -> str:
     if isinstance(data, EmbeddedData):
         return "the embedded validation images"
     if isinstance(data, CocoData):
-        return data.val.annotations.removesuffix(".json")
+        return _file_names(data.val)
     return " + ".join(f"{part.folder} {part.split}".removeprefix(". ") for part in data.val)
+
+
+def _file_names(parts: Sequence[CocoSplit]) -> str:
+    return " + ".join(part.annotations.removesuffix(".json") for part in parts)
 
 
 def data_text(protocol: Protocol) -> str:
@@ -81,7 +86,7 @@ def data_text(protocol: Protocol) -> str:
             f"images of {height} to {width} pixels, seed {data.seed}"
         )
     if isinstance(data, CocoData):
-        train = data.train.annotations.removesuffix(".json")
+        train = _file_names(data.train)
     else:
         train = " + ".join(f"{part.folder} {part.split}".removeprefix(". ") for part in data.train)
     return f"trained on {train}, evaluated on {split_text(protocol)}"

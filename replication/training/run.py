@@ -128,9 +128,10 @@ def _launch(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, s
         ) from error
 
 
-def _fit_on_rank(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str]) -> None:
+def _fit_on_rank(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str], kind: str = "cuda") -> None:
     prepare_process(job.protocol)
-    _fit(job, cfg, records, identity, torch.device("cuda", comm.get_local_rank()))
+    on = torch.device(kind) if kind == "cpu" else torch.device(kind, comm.get_local_rank())
+    _fit(job, cfg, records, identity, on)
 
 
 def _fit(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str], on: torch.device) -> None:

@@ -78,7 +78,8 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
         model = build_model(cfg).to(memory_format=torch.channels_last)
         optimizer = build_optimizer(cfg, model)
         # The loader depends on the iteration to start from, so it is made after the checkpoint is read.
-        super().__init__(create_ddp_model(model, broadcast_buffers=False), (), optimizer)
+        parallel = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}  # else Detectron2 names the process's GPU
+        super().__init__(create_ddp_model(model, broadcast_buffers=False, **parallel), (), optimizer)
         self.cfg, self.max_iter = cfg, cfg.SOLVER.MAX_ITER
         self.register_hooks(
             [
