@@ -14,7 +14,10 @@ from replication.report.cells import Comparison
 from replication.report.drawing import COLORS, STYLE, grid, svg
 from replication.report.results import curve
 
-PANELS = (("loss_cls", "classification loss"), ("iou", "average IoU of matched predictions"))
+PANELS = (
+    (("loss_cls", "loss_rpn_cls"), "classification loss"),  # an RPN alone has the second only
+    (("iou",), "average IoU of matched predictions"),
+)
 SMOOTHING = 20  # a line is the running mean over 1/20 of its points
 
 Points = NDArray[np.float64]
@@ -25,12 +28,17 @@ def draw_curves(comparison: Comparison) -> str | None:
     drawn = _series(comparison)
     if not drawn:
         return None
+    panels = [
+        panel for panel in PANELS if any(_points(lines, panel[0]).size for runs in drawn.values() for lines in runs)
+    ]
+    if not panels:
+        return None
     with mpl.rc_context({**STYLE, "svg.hashsalt": comparison.table.id}):
         figure = Figure(figsize=(9.2, 3.4 + 0.22 * ((len(drawn) + 2) // 3)), layout="constrained")
-        for panel, (key, title) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
-            _panel(panel, key, title, drawn)
+        for axis, (keys, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _panel(axis, keys, title, drawn)
         # A detector may have one of the curves only.
-        lines = {line.get_label(): line for panel in reversed(figure.axes) for line in panel.get_lines()}
+        lines = {line.get_label(): line for axis in reversed(figure.axes) for line in axis.get_lines()}
         labels = [label for label in drawn if label in lines]
         handles = [lines[label] for label in labels]
         figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
@@ -52,10 +60,10 @@ def _series(comparison: Comparison) -> dict[str, list[list[dict[str, float]]]]:
     return series
 
 
-def _panel(panel: Axes, key: str, title: str, drawn: dict[str, list[list[dict[str, float]]]]) -> None:
+def _panel(panel: Axes, keys: Sequence[str], title: str, drawn: dict[str, list[list[dict[str, float]]]]) -> None:
     for position, (label, curves) in enumerate(drawn.items()):
         color, dash = COLORS[position % len(COLORS)], ("-", "--", ":")[position // len(COLORS) % 3]
-        runs = [points for points in (_points(lines, key) for lines in curves) if len(points)]
+        runs = [points for points in (_points(lines, keys) for lines in curves) if len(points)]
         if not runs:
             continue
         iterations, low, mean, high = band(runs)
@@ -68,9 +76,12 @@ def _panel(panel: Axes, key: str, title: str, drawn: dict[str, list[list[dict[st
     panel.margins(x=0.01)
 
 
-def _points(lines: Sequence[dict[str, float]], key: str) -> Points:
-    """Iteration and smoothed value, shape (n, 2)."""
-    raw = np.array([(line["iteration"], line[key]) for line in lines if key in line], dtype=np.float64).reshape(-1, 2)
+def _points(lines: Sequence[dict[str, float]], keys: Sequence[str]) -> Points:
+    """Iteration and smoothed value of the first of the keys that a line has, shape (n, 2)."""
+    found = [
+        (line["iteration"], next(line[key] for key in keys if key in line)) for line in lines if line.keys() & set(keys)
+    ]
+    raw = np.array(found, dtype=np.float64).reshape(-1, 2)
     if len(raw):
         raw[:, 1] = smooth(raw[:, 1])
     return raw

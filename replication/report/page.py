@@ -20,6 +20,7 @@ from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text
 from replication.report.levels import draw_levels
+from replication.report.libra import drawings
 from replication.report.results import FinishedRun
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import DECIMALS, latex, markdown, number, ratio, tidy_csv, varies
@@ -110,7 +111,9 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
 
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
-    sections = [_section(catalog, one) for one in compare_all(catalog, table_ids, protocol, results)]
+    comparisons = compare_all(catalog, table_ids, protocol, results)
+    libra = drawings(comparisons, protocol, results)
+    sections = [_section(catalog, one, libra.get(one.table.id, ())) for one in comparisons]
     html = render_page(catalog, protocol, results, sections)
     for section in sections:
         for drawing in section.drawings:
@@ -158,15 +161,16 @@ def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: S
     )
 
 
-def _section(catalog: Catalog, comparison: Comparison) -> Section:
+def _section(catalog: Catalog, comparison: Comparison, more: Sequence[Drawing]) -> Section:
     text = head(catalog, comparison)
     table = comparison.table.id
     drawn = ((kind, draw(comparison), caption) for kind, (draw, caption) in _FIGURES.items())
-    drawings = tuple(Drawing(f"{table}_{kind}", svg, caption) for kind, svg, caption in drawn if svg is not None)
+    drawings = [Drawing(f"{table}_{kind}", svg, caption) for kind, svg, caption in drawn if svg is not None]
+    drawings += more
     forms = {"csv": tidy_csv(comparison), "md": markdown(comparison, text), "tex": latex(comparison, text)}
     downloads = [_download(table, form, content) for form, content in forms.items()]
     downloads += [_download(drawing.name, "svg", drawing.svg) for drawing in drawings]
-    return Section(comparison, text, drawings, tuple(downloads))
+    return Section(comparison, text, tuple(drawings), tuple(downloads))
 
 
 def _download(name: str, form: str, content: str) -> Download:

@@ -25,6 +25,7 @@ from replication.errors import TrainingError
 from replication.training.checkpoint import AtomicCheckpointer
 from replication.training.data import train_loader
 from replication.training.optimizer import build_optimizer
+from replication.training.proposals import Proposals
 
 
 class KeyedRandomness(HookBase):  # type: ignore[misc]
@@ -61,10 +62,17 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
     """One run's model, optimiser, schedule and data, resumed from the folder's last checkpoint if there is one.
 
     ``observers`` are hooks that run before a checkpoint is written, so that it holds their state.
-    ``extra`` is what the last checkpoint stored beside the model (empty for a fresh start).
+    ``extra`` is what the last checkpoint stored beside the model (empty for a fresh start). ``proposals`` are the fixed
+    ones of a variant without an RPN.
     """
 
-    def __init__(self, cfg: CfgNode, records: list[dict[str, Any]], observers: list[HookBase]) -> None:
+    def __init__(
+        self,
+        cfg: CfgNode,
+        records: list[dict[str, Any]],
+        observers: list[HookBase],
+        proposals: Proposals | None = None,
+    ) -> None:
         torch.manual_seed(cfg.SEED)
         # Channels last changes nothing but the layout in memory; on a CPU a step takes a fifth to a quarter less time.
         model = build_model(cfg).to(memory_format=torch.channels_last)
@@ -82,7 +90,7 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
         )
         self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.extra = self._resume_or_load()
-        self._data_loader_iter = train_loader(cfg, records, self.start_iter)
+        self._data_loader_iter = train_loader(cfg, records, self.start_iter, proposals)
 
     def _resume_or_load(self) -> dict[str, Any]:
         self.start_iter = 0
