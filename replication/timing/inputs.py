@@ -18,6 +18,7 @@ from replication.catalog import Protocol
 from replication.datasets import Split, load_split
 from replication.errors import DataError
 from replication.timing.candidates import Batch
+from replication.training.curves import say
 from replication.training.data import MappedRecords
 
 SEED = 0
@@ -51,9 +52,10 @@ def find_source(protocol: Protocol, count: int) -> Source:
     draw = random.Random(SEED)
     try:
         split = load_split(protocol, "val")
-    except DataError:
+    except DataError as error:
         if protocol.benchmark is None:
             raise
+        say(f"noise in sizes of COCO images stands for the validation images: {str(error).splitlines()[0]}")
         sizes = draw.choices(list(COCO_SIZES), list(COCO_SIZES.values()), k=count)
         return Source("noise in sizes of COCO images", CLASSES[protocol.benchmark], None, (), tuple(sizes))
     chosen = draw.sample(range(len(split.records)), min(count, len(split.records)))

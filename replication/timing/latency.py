@@ -22,6 +22,9 @@ CONFIDENCE = 0.95
 Stage = Literal["model", "postprocessing"]
 STAGES: tuple[Stage, ...] = ("model", "postprocessing")
 
+SHOWN = ("cpu", "device", "method", "inputs", "weights", "candidates", "flops", "parameters", "peak_memory")
+"""Keys of a file, beside the times, that tables and page show."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -97,6 +100,9 @@ def read_latency(path: Path, protocol: str, variant: str) -> Latency:
                 f"{path}: {key} is {document.get(key)!r}, its place says {value!r}; "
                 "results of different runs must not be mixed: move it away or time the variant again"
             )
+    missing = [key for key in SHOWN if key not in document]
+    if missing:
+        raise ResultError(f"{path}: {', '.join(missing)} missing; time the variant again")
     session, rounds = document.get("session"), document.get("rounds")
     if not isinstance(session, dict) or not isinstance(session.get("id"), str):
         raise ResultError(f"{path}: session.id is missing; time the variant again")

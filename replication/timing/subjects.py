@@ -17,7 +17,7 @@ from replication.catalog import Catalog, Protocol, Run, Variant
 from replication.errors import ConfigError, ResultError, TimingError
 from replication.files import read_json, sha256_file
 from replication.timing.candidates import Batch, calibrate, count
-from replication.timing.inputs import Size, Source, make_inputs
+from replication.timing.inputs import Size, Source, make_inputs, shapes
 from replication.timing.stages import Anatomy, dissect
 from replication.training.config import run_config
 from replication.training.run import FINAL, on_device
@@ -153,11 +153,17 @@ def memory_errors(name: str, device: torch.device) -> Iterator[None]:
         raise TimingError(f"{name}: out of memory on {device}; {advice}") from error
 
 
-def compile_parts(subject: Subject) -> None:
-    """``torch.compile`` of the parts that are functions of tensors; the rest stays eager."""
+def compile_parts(subject: Subject, backend: str = "inductor") -> None:
+    """``torch.compile`` of the parts that are functions of tensors, once a size; the rest stays eager.
+
+    Once for all sizes is no choice: with symbolic sizes torch does not come to an end on a pyramid.
+    """
+    # Beyond its limit, which is of a function and so shared by all models of a class, torch would silently go on
+    # without compiling.
+    torch._dynamo.config.recompile_limit += len(set(shapes(subject.inputs)))
     for part in subject.anatomy.compilable:
         # Its forward, not the module: hooks then run outside of what is compiled.
-        part.forward = torch.compile(part.forward)
+        part.forward = torch.compile(part.forward, dynamic=False, backend=backend)
 
 
 def _load(model: nn.Module, folder: Path) -> dict[str, Any]:

@@ -35,9 +35,12 @@ def test_a_small_protocol_takes_its_own_images_at_its_own_sizes(protocol: Protoc
 
 
 @pytest.mark.usefixtures("no_data")
-def test_without_coco_a_seeded_list_of_its_sizes(catalog: Catalog):
+def test_without_coco_a_seeded_list_of_its_sizes(catalog: Catalog, capsys: pytest.CaptureFixture[str]):
     paper = load_protocol("paper")
     source = find_source(paper, 40)
+    told = capsys.readouterr()
+    assert "noise in sizes of COCO images stands for the validation images: " in told.out + told.err
+    assert "instances_val2017.json: no such file" in told.out + told.err
     assert source == find_source(paper, 40)
     assert (source.num_classes, source.split) == (80, None)
     assert set(source.sizes) <= set(COCO_SIZES)

@@ -13,7 +13,7 @@ from scipy.stats import binom
 from replication.catalog import Protocol
 from replication.errors import ResultError
 from replication.files import write_json
-from replication.timing.latency import latencies, ratio_text, read_latency, slug, summarise
+from replication.timing.latency import SHOWN, latencies, ratio_text, read_latency, slug, summarise
 
 
 def put(folder: Path, variant: str, model: list[float], post: list[float], session: str = "s") -> Path:
@@ -23,6 +23,7 @@ def put(folder: Path, variant: str, model: list[float], post: list[float], sessi
         "protocol": "smoke",
         "session": {"id": session},
         "rounds": {"model": model, "postprocessing": post},
+        **dict.fromkeys(SHOWN),
     }
     write_json(path, "latency/1", body)
     return path
@@ -102,6 +103,15 @@ def test_wrong_files_are_refused(tmp_path: Path, change: dict[str, Any], message
     with pytest.raises(ResultError, match=message) as caught:
         read_latency(path, "smoke", "a")
     assert str(path) in str(caught.value)
+
+
+def test_a_file_without_what_is_shown_is_refused(tmp_path: Path):
+    path = put(tmp_path, "a", [1.0], [1.0])
+    document = json.loads(path.read_text())
+    del document["flops"], document["weights"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(ResultError, match=r"a\.json: weights, flops missing; time the variant again"):
+        read_latency(path, "smoke", "a")
 
 
 def test_another_version_and_broken_json_are_refused(tmp_path: Path):

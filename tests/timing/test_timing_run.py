@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from replication import cli
 from replication.catalog import Catalog, Protocol
@@ -19,7 +18,7 @@ from replication.errors import ResultError, TimingError
 from replication.timing import run as run_room
 from replication.timing.latency import read_latency
 from replication.timing.run import Settings, interleave, one_pass, time_variants
-from replication.timing.subjects import Subject, choose_runs, memory_errors, subject_config
+from replication.timing.subjects import Subject, choose_runs, compile_parts, memory_errors, subject_config
 from replication.training.run import Job, train
 
 FAST = Settings(rounds=6, images=2, warmup=1, candidates=5)
@@ -255,14 +254,14 @@ def test_without_variants_those_of_the_latency_tables(catalog: Catalog, protocol
 
 
 @pytest.mark.slow
-def test_compiled_parts_find_the_same(subject: Callable[..., Subject]):
-    """The compiler needs a C++ compiler and its time."""
-    one = subject("retinanet_R50")
+@pytest.mark.parametrize("name", VARIANTS)
+def test_compiled_parts_find_the_same(subject: Callable[..., Subject], clock: Any, name: str):
+    """With the backend that captures the graphs and runs them as they are: generating code takes minutes."""
+    one = subject(name)
     eager = [one.run(batch)[0]["instances"] for batch in one.inputs]
-    run_room.compile_parts(one)
+    compile_parts(one, backend="eager")
     for batch, expected in zip(one.inputs, eager, strict=True):
         found = one.run(batch)[0]["instances"]
-        assert len(found) == len(expected)
         assert torch.allclose(found.scores, expected.scores, atol=1e-4)
         assert torch.allclose(found.pred_boxes.tensor, expected.pred_boxes.tensor, atol=1e-2)
-    assert isinstance(one.model.backbone, nn.Module)
+    assert one_pass(one, clock) == {"model": pytest.approx(1000.0), "postprocessing": pytest.approx(1000.0)}
