@@ -33,7 +33,7 @@ def test_iterations_are_its_own_or_those_of_what_it_extends() -> None:
 
 
 def test_unknown_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match="'FASF' is no meta-architecture here; known: GeneralizedRCNN, .*FSAF, all"):
+    with pytest.raises(ValueError, match=r"'FASF' is no meta-architecture here; known: GeneralizedRCNN, .*FSAF, all"):
         changed(overrides={"FASF": {}})
 
 

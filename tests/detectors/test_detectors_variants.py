@@ -126,10 +126,11 @@ def test_fsaf_variants_differ_from_their_retinanet_in_the_branches_only(name: st
     assert node == fixed.MODEL.FSAF  # the defaults and the leaves' numbers are the same
     assert cfg.TEST.AUG.ENABLED is name.endswith("tta")
     if name in FSAF_JITTER:
-        assert list(range(640, 801, 32)) == cfg.INPUT.MIN_SIZE_TRAIN
+        assert list(cfg.INPUT.MIN_SIZE_TRAIN) == list(range(640, 801, 32))
         # 18 epochs of 12: one and a half times as long, drops alike
-        assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS) == (135_000, [90_000, 120_000])
-        cfg.INPUT.MIN_SIZE_TRAIN, cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS = [800], 90_000, plain.SOLVER.STEPS
+        assert (cfg.SOLVER.MAX_ITER, *cfg.SOLVER.STEPS) == (135_000, 90_000, 120_000)
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.SOLVER.MAX_ITER = plain.INPUT.MIN_SIZE_TRAIN, plain.SOLVER.MAX_ITER
+        cfg.SOLVER.STEPS = plain.SOLVER.STEPS
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.FSAF = plain.MODEL.META_ARCHITECTURE, plain.MODEL.FSAF
     cfg.TEST.AUG = plain.TEST.AUG
     assert cfg == plain
