@@ -34,6 +34,9 @@ GIOU = [
     for loss in ("smooth_l1", "iou", "giou")
 ]
 BASELINES = ["retinanet_R50", "retinanet_R101", "retinanet_X101"]
+FSAF_ALONE = ["fsaf_R50_heuristic", "fsaf_R50", "fsaf_R101", "fsaf_X101"]
+FSAF_JOINT = ["fsaf_R50_joint_heuristic", "fsaf_R50_joint", "fsaf_R101_joint", "fsaf_X101_joint"]
+FSAF_JITTER = ["fsaf_R101_joint_jitter", "fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"]
 BASELINES += ["faster_rcnn_R50", "faster_rcnn_R101", "faster_rcnn_R101_2x", "faster_rcnn_X101"]
 
 # The same networks in torchvision, which counts their convolutions independently.
@@ -55,7 +58,7 @@ def variant(name: str) -> CfgNode:
 
 
 def test_the_issue_s_variants_are_here() -> None:
-    assert set(GIOU + BASELINES) <= set(LEAVES)
+    assert set(GIOU + BASELINES + FSAF_ALONE + FSAF_JOINT + FSAF_JITTER) <= set(LEAVES)
 
 
 @pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
@@ -108,6 +111,31 @@ def test_giou_variants_differ_in_the_loss_only(name: str) -> None:
     assert cfg.MODEL.RPN.BBOX_REG_LOSS_TYPE == "smooth_l1"
     assert cfg.MODEL.RPN.BBOX_REG_LOSS_WEIGHT == 1.0
     assert cfg.MODEL.MASK_ON is name.startswith("mask")
+
+
+@pytest.mark.parametrize("name", FSAF_ALONE + FSAF_JOINT + FSAF_JITTER)
+def test_fsaf_variants_differ_from_their_retinanet_in_the_branches_only(name: str) -> None:
+    cfg, plain = variant(name), variant(f"retinanet_{name.split('_')[1]}")
+    node = cfg.MODEL.FSAF
+    alone = name in FSAF_ALONE
+    assert (["anchor_free"] if alone else ["anchor_based", "anchor_free"]) == node.BRANCHES
+    assert (1.0 if alone else 0.5) == node.LOSS_WEIGHT
+    assert ("heuristic" if "heuristic" in name else "online") == node.LEVEL_SELECTION
+    fixed = get_cfg()
+    add_replication_config(fixed)
+    fixed.MODEL.FSAF.BRANCHES, fixed.MODEL.FSAF.LOSS_WEIGHT = node.BRANCHES, node.LOSS_WEIGHT
+    fixed.MODEL.FSAF.LEVEL_SELECTION = node.LEVEL_SELECTION
+    assert node == fixed.MODEL.FSAF  # the defaults and the leaves' numbers are the same
+    assert cfg.TEST.AUG.ENABLED is name.endswith("tta")
+    if name in FSAF_JITTER:
+        assert list(cfg.INPUT.MIN_SIZE_TRAIN) == list(range(640, 801, 32))
+        # 18 epochs of 12: one and a half times as long, drops alike
+        assert (cfg.SOLVER.MAX_ITER, *cfg.SOLVER.STEPS) == (135_000, 90_000, 120_000)
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.SOLVER.MAX_ITER = plain.INPUT.MIN_SIZE_TRAIN, plain.SOLVER.MAX_ITER
+        cfg.SOLVER.STEPS = plain.SOLVER.STEPS
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.FSAF = plain.MODEL.META_ARCHITECTURE, plain.MODEL.FSAF
+    cfg.TEST.AUG = plain.TEST.AUG
+    assert cfg == plain
 
 
 @pytest.mark.parametrize(
@@ -272,13 +300,16 @@ def check_step(model: nn.Module, losses: dict[str, Tensor], mean_iou: float) -> 
 
 
 def expected_losses(name: str) -> set[str]:
-    expected = set() if "rpn" in name else {"loss_cls", "loss_box_reg"}
+    expected = set() if "rpn" in name or name in FSAF_ALONE else {"loss_cls", "loss_box_reg"}
+    if name.startswith("fsaf"):
+        expected |= {"loss_af_cls", "loss_af_box_reg"}
     if "rpn" in name or ("rcnn" in name and not name.startswith("fast_")):
         expected |= {"loss_rpn_cls", "loss_rpn_loc"}
     return expected | ({"loss_mask"} if name.startswith("mask") else set())
 
 
 STEPPED = ["faster_rcnn_R50_giou", "mask_rcnn_R50_iou", "retinanet_R50", "faster_rcnn_R50"]
+STEPPED += ["fsaf_R50", "fsaf_R50_joint"]
 STEPPED += ["libra_rcnn_R50", "libra_retinanet_R50", "fast_rcnn_R50_libra", "fast_rcnn_R50_balanced_pafpn"]
 
 
