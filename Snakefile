@@ -12,15 +12,17 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
+from replication.catalog.variants import PROPOSALS_SEED
 from replication.errors import ReplicationError
 from replication.fingerprint import (
     DETECTION,
     EVALUATION,
+    FIGURES,
     RENDERING,
     TIMING,
     fingerprint,
 )
-from replication.plan import DEFAULT_PROTOCOL, from_workflow
+from replication.plan import DEFAULT_PROTOCOL, FIGURES_FROM, from_workflow
 
 min_version("9.25")
 
@@ -89,6 +91,7 @@ rule prepare:
 rule train:
     input:
         ancient(f"{HERE}/data.json"),
+        lambda wildcards: plan.proposals(wildcards.variant),
     output:
         f"{RUN}/model_final.pth",
         f"{RUN}/curves.jsonl",
@@ -111,10 +114,34 @@ rule train:
         " --gpus {params.gpus} 2>&1 | tee -a {log}"
 
 
+# What Fast R-CNN is trained and tested on: written once, from one run of an RPN.
+rule proposals:
+    input:
+        f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/model_final.pth",
+        f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/provenance.json",
+    output:
+        expand(
+            f"{HERE}/proposals/{{{{variant}}}}/{{split}}.json", split=["train", "val"]
+        ),
+        expand(
+            f"{HERE}/proposals/{{{{variant}}}}/{{split}}.f32", split=["train", "val"]
+        ),
+    log:
+        f"{HERE}/logs/proposals/{{variant}}.log",
+    priority: 500
+    threads: plan.protocol.threads
+    params:
+        where=WHERE,
+        fingerprint=fingerprint(DETECTION),
+    shell:
+        "python -m replication proposals {params.where} --variant {wildcards.variant} 2>&1 | tee {log}"
+
+
 rule detect:
     input:
         f"{RUN}/model_final.pth",
         f"{RUN}/provenance.json",
+        lambda wildcards: plan.proposals(wildcards.variant),
     output:
         f"{RUN}/detections.json",
     log:
@@ -190,8 +217,28 @@ rule table:
         "python -m replication tables {params.where} --tables {wildcards.table} 2>&1 | tee {log}"
 
 
+# What Libra R-CNN's figures 3 and 5 are drawn from.
+rule figures:
+    input:
+        f"{HERE}/runs/{FIGURES_FROM}/seed0/model_final.pth",
+        f"{HERE}/runs/{FIGURES_FROM}/seed0/provenance.json",
+    output:
+        f"{HERE}/figures/libra_sampling.json",
+        f"{HERE}/figures/libra_balanced_l1.json",
+    log:
+        f"{HERE}/logs/figures.log",
+    threads: plan.protocol.threads
+    params:
+        where=WHERE,
+        variant=FIGURES_FROM,
+        fingerprint=fingerprint(FIGURES),
+    shell:
+        "python -m replication figures {params.where} --variant {params.variant} 2>&1 | tee {log}"
+
+
 rule report:
     input:
+        plan.figure_data,
         expand(f"{HERE}/tables/{{table}}.md", table=plan.tables),
         [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.runs],
     output:

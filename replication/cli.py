@@ -142,6 +142,13 @@ def _add_runs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb.add_argument("--gpus", type=_at_least(1), default=1, help="processes, one a GPU, that share the batch")
     verb = _verb(verbs, "detect", _detect, "run a trained model on the validation images")
     _run(verb)
+    verb = _verb(verbs, "proposals", _proposals, "write a trained RPN's proposals, on which Fast R-CNN is trained")
+    verb.add_argument("--variant", default="rpn_R50", help="the RPN; default: %(default)s")
+    verb.set_defaults(seed=0)  # PROPOSALS_SEED, which is not imported before a verb needs it
+
+    verb = _verb(verbs, "figures", _figures, "compute what Libra R-CNN's figures 3 and 5 show, from a trained detector")
+    verb.add_argument("--variant", default="faster_rcnn_R50", help="the detector; default: %(default)s")
+    verb.add_argument("--seed", type=_at_least(0), default=0)
     _add_time(verbs)
 
 
@@ -284,6 +291,18 @@ def _time(options: Arguments) -> None:
     print(f"\nratio: to {found[0].variant}. Files: {found[0].path.parent}")
 
 
+def _proposals(options: Arguments) -> None:
+    from replication.training.propose import propose
+
+    print(*propose(_job(options)), sep="\n")
+
+
+def _figures(options: Arguments) -> None:
+    from replication.training.figures import write_figures
+
+    print(*write_figures(_job(options)), sep="\n")
+
+
 def _evaluate(options: Arguments) -> None:
     from replication.evaluation import evaluate, evaluate_run, format_evaluation
 
@@ -292,9 +311,10 @@ def _evaluate(options: Arguments) -> None:
     if options.detections is None:
         from replication.catalog import Run
 
-        _, protocol = _load(options)
+        catalog, protocol = _load(options)
+        variant = catalog.variants.get(options.variant)
         run = Run(protocol=protocol.name, variant=options.variant, seed=options.seed)
-        result = evaluate_run(run, protocol, options.results)
+        result = evaluate_run(run, protocol, options.results, variant is not None and variant.class_agnostic)
     elif options.ground_truth is None:
         raise ConfigError("evaluate: GROUND_TRUTH is missing: the COCO annotation file of the detections' images")
     else:

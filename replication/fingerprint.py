@@ -25,9 +25,11 @@ TRAINING = (
     "training/config.py",
     "training/data.py",
     "training/optimizer.py",
+    "training/proposals.py",
     "training/trainer.py",
 )
-DETECTION = (*TRAINING, "training/detect.py")
+DETECTION = (*TRAINING, "training/detect.py", "training/levels.py", "training/propose.py")
+FIGURES = (*DETECTION, "training/figures.py")
 EVALUATION = ("evaluation/*.py",)
 TIMING = (*TRAINING, "timing/*.py")
 RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py", "timing/latency.py")
@@ -54,8 +56,8 @@ def training_fingerprint(variant: Variant, protocol: Protocol) -> str:
     """Twelve hex digits that change when code, variant file or protocol change what a training computes."""
     settings = protocol.model_dump(mode="json", exclude=NOT_TRAINED)
     # What the protocol says of other architectures and backbones is not this variant's concern.
-    settings["overrides"] = [protocol.overrides.get("all"), protocol.overrides.get(variant.meta_architecture)]
-    settings["iterations"] = (protocol.iterations or {}).get(variant.meta_architecture)
+    settings["overrides"] = [protocol.overrides.get(group) for group in protocol.groups(variant.meta_architecture)]
+    settings["iterations"] = protocol.iterations_of(variant.meta_architecture)
     settings["backbones"] = protocol.backbones.get(variant.backbone)
     return sha256_json([fingerprint(TRAINING), resolve(variant.path), settings])[:12]
 

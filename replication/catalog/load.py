@@ -76,6 +76,10 @@ def _problems(papers: dict[Path, Paper], variants: dict[str, Variant], configs: 
             yield f"{path}: {message}"
     for stem, message in check_papers(papers.values(), variants):
         yield f"{configs / 'papers' / stem}.yaml: {message}"
+    for variant in variants.values():
+        source = variant.proposals_from
+        if source and not (source in variants and variants[source].class_agnostic):
+            yield f"{variant.path}: DATASETS.PROPOSALS_FROM: {source!r} is no built variant that is an RPN alone"
 
 
 def _protocols(folder: Path) -> dict[str, Protocol]:

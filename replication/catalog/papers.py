@@ -23,7 +23,10 @@ BACKBONES = ("R-50", "R-101", "X-101-64x4d", "D-53")
 """Labels of the backbones that the papers' own rows use: ResNets, ResNeXt-101 64x4d, DarkNet-53."""
 
 BUILT_METRICS: frozenset[tuple[str, str | None]] = frozenset(
-    {("ms_per_image", None), *((metric, "iou") for metric in ("AP", "AP50", "AP75", "APs", "APm", "APl"))}
+    {
+        ("ms_per_image", None),
+        *((metric, "iou") for metric in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "AR300", "AR1000")),
+    }
 )
 """The (metric, criterion) pairs that ``replication.evaluation`` and ``timing`` measure; all others are planned."""
 

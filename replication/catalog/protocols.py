@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,13 @@ from replication.errors import ConfigError
 
 Benchmark = Literal["coco", "voc2007"]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-META_ARCHITECTURES = ("GeneralizedRCNN", "ReplicationRetinaNet")
+META_ARCHITECTURES: dict[str, str | None] = {
+    "GeneralizedRCNN": None,
+    "ProposalNetwork": None,
+    "ReplicationRetinaNet": None,
+    "FSAF": "ReplicationRetinaNet",
+}
+"""Meta-architectures and, for one that extends another, which: a protocol's settings for that hold for it too."""
 
 
 class EmbeddedData(Record):
@@ -36,12 +43,20 @@ class CocoSplit(Record):
 
 
 class CocoData(Record):
-    """COCO-format data; relative paths are under ``$DETECTRON2_DATASETS`` (default ``datasets``)."""
+    """COCO-format data; relative paths are under ``$DETECTRON2_DATASETS`` (default ``datasets``).
+
+    A split is one file or a list of files that are joined, as COCO 2014's train and "valminusminival" were.
+    """
 
     kind: Literal["coco"]
-    train: CocoSplit
-    val: CocoSplit
+    train: tuple[CocoSplit, ...] = Field(min_length=1)
+    val: tuple[CocoSplit, ...] = Field(min_length=1)
     download: Literal["coco2017"] | None = None
+
+    @field_validator("train", "val", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, Mapping) else value
 
 
 class VocSplit(Record):
@@ -88,8 +103,10 @@ class Protocol(Record):
 
     ``overrides`` maps ``all`` or a Detectron2 meta-architecture to config keys and values that are set after
     the variant's own file. ``iterations`` maps a meta-architecture to the length of the papers' 1x schedule
-    (90,000 iterations at batch 16) under this protocol; longer variants are scaled alike. Without it the variant's
-    own schedule is kept and scaled by the linear rule when ``batch`` is not the variant's.
+    (90,000 iterations at batch 16) under this protocol; longer variants are scaled alike. What is given for an
+    architecture holds for those that extend it too, unless they have their own. Without it the variant's
+    own schedule is kept and scaled by the linear rule when ``batch`` is not the variant's; a learning rate among the
+    overrides is taken as it is.
     ``backbones`` says which backbone stands for a paper's. ``tables`` and ``run_backbones`` choose what runs when
     the command line does not.
     """
@@ -121,10 +138,37 @@ class Protocol(Record):
             raise ValueError(f"{unknown[0]!r} is no meta-architecture here; known: {', '.join(known)}")
         return groups
 
+    def groups(self, meta_architecture: str) -> list[str]:
+        """Groups of ``overrides`` that a meta-architecture takes, in the order they are set in."""
+        return ["all", *reversed(_extended(meta_architecture))]
+
+    def iterations_of(self, meta_architecture: str) -> int | None:
+        """Length of the 1x schedule, its own or that of what it extends; None where the protocol gives none.
+
+        Raises ConfigError when the protocol gives others' only.
+        """
+        if self.iterations is None:
+            return None
+        for name in _extended(meta_architecture):
+            if name in self.iterations:
+                return self.iterations[name]
+        raise ConfigError(
+            f"protocol {self.name}: iterations: no entry for {meta_architecture}; known: {', '.join(self.iterations)}"
+        )
+
     @property
     def published_scale(self) -> bool:
         """Whether absolute values may stand beside the published ones: the papers' data, and nothing scaled."""
         return self.benchmark is not None and not (self.iterations or self.backbones or self.overrides)
+
+
+def _extended(meta_architecture: str) -> list[str]:
+    """A meta-architecture, what it extends, and so on."""
+    chain, name = [], META_ARCHITECTURES.get(meta_architecture)
+    while name is not None:
+        chain.append(name)
+        name = META_ARCHITECTURES[name]
+    return [meta_architecture, *chain]
 
 
 def load_protocol(name: str) -> Protocol:

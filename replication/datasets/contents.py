@@ -85,7 +85,7 @@ def _image_folders(protocol: Protocol, name: SplitName) -> list[Path]:
     if isinstance(data, VocData):
         parts = data.train if name == "train" else data.val
         return sorted({located(data.root) / part.folder / "JPEGImages" for part in parts})
-    return [coco_paths(data, name)[1]]
+    return [images for _, images in coco_paths(data, name)]
 
 
 def _known(protocol: Protocol, name: SplitName, split: Split) -> list[Finding]:
@@ -93,8 +93,9 @@ def _known(protocol: Protocol, name: SplitName, split: Split) -> list[Finding]:
     data = protocol.data
     if isinstance(data, VocData):
         return _known_voc(data, name, split)
-    annotations = coco_paths(data, name)[0]
-    if not isinstance(data, CocoData) or annotations.name not in COCO_COUNTS:
+    paths = coco_paths(data, name)
+    annotations = paths[0][0]
+    if not isinstance(data, CocoData) or len(paths) > 1 or annotations.name not in COCO_COUNTS:
         return []
     level: Level = "error" if data.download else "warning"
     findings = []

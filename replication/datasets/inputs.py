@@ -12,7 +12,7 @@ def annotation_files(protocol: Protocol) -> list[Path]:
     """Those that are there: COCO JSON files, or VOC's lists and XML files; none for the embedded set, which is made."""
     data = protocol.data
     if isinstance(data, CocoData):
-        files = [located(split.annotations) for split in (data.train, data.val)]
+        files = [located(split.annotations) for split in (*data.train, *data.val)]
     elif isinstance(data, VocData):
         folders = {located(data.root) / split.folder for split in (*data.train, *data.val)}
         files = [file for folder in sorted(folders) for file in sorted((folder / "Annotations").glob("*.xml"))]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +38,45 @@ def load_split(protocol: Protocol, split: SplitName, require_images: bool = True
             _must_exist(image_list(root, part), data.download)
         classes = data.classes or voc_classes(root, data.train)
         return read_voc(split, root, parts, classes, difficult=split == "val")
-    annotations, images = coco_paths(data, split)
+    paths = coco_paths(data, split)
     download = (data.download,) if isinstance(data, CocoData) and data.download else ()
-    _must_exist(annotations, download)
-    if require_images:
-        _must_exist(images, download)
-    return read_coco(split, annotations, images, require_images)
+    for file, images in paths:
+        _must_exist(file, download)
+        if require_images:
+            _must_exist(images, download)
+    return _joined([(file, read_coco(split, file, images, require_images)) for file, images in paths])
 
 
-def coco_paths(data: EmbeddedData | CocoData, split: SplitName) -> tuple[Path, Path]:
-    """Annotation file and image folder of a split in COCO form; makes the embedded set when it is missing."""
+def coco_paths(data: EmbeddedData | CocoData, split: SplitName) -> list[tuple[Path, Path]]:
+    """Annotation files and image folders of a split in COCO form; makes the embedded set when it is missing."""
     if isinstance(data, EmbeddedData):
         folder = make_embedded(data) / "coco"
-        return folder / "annotations" / f"instances_{split}.json", folder / split
-    part = data.train if split == "train" else data.val
-    return located(part.annotations), located(part.images)
+        return [(folder / "annotations" / f"instances_{split}.json", folder / split)]
+    parts = data.train if split == "train" else data.val
+    return [(located(part.annotations), located(part.images)) for part in parts]
+
+
+def _joined(parts: Sequence[tuple[Path, Split]]) -> Split:
+    """Several files' splits as one. Raises DataError where they name other categories or the same image or object."""
+    first_file, first = parts[0]
+    if len(parts) == 1:
+        return first
+    images: dict[int, Path] = {}
+    objects: dict[int, Path] = {}
+    for file, part in parts:
+        if (part.category_ids, part.classes) != (first.category_ids, first.classes):
+            raise DataError(
+                f"{file}: categories: other ids or names than in {first_file}; "
+                "files of one split must have the same categories"
+            )
+        for record in part.records:
+            ids = [(images, "images", record["image_id"])]
+            ids += [(objects, "annotations", found["id"]) for found in record["annotations"]]
+            for seen, field, number in ids:
+                if seen.setdefault(number, file) != file:
+                    raise DataError(f"{file}: {field}: id {number} is in {seen[number]} too; renumber one of the files")
+    root = Path(os.path.commonpath([part.root for _, part in parts]))
+    return replace(first, records=[record for _, part in parts for record in part.records], root=root)
 
 
 def ground_truth(split: Split) -> dict[str, Any]:
@@ -121,9 +146,9 @@ def _must_exist(path: Path, downloads: Sequence[str]) -> None:
 
 def _annotation_digests(data: EmbeddedData | CocoData | VocData, split: SplitName) -> Iterator[tuple[str, str]]:
     if not isinstance(data, VocData):
-        annotations = coco_paths(data, split)[0]
-        _must_exist(annotations, (data.download,) if isinstance(data, CocoData) and data.download else ())
-        yield "annotations", sha256_file(annotations)
+        for annotations, _ in coco_paths(data, split):
+            _must_exist(annotations, (data.download,) if isinstance(data, CocoData) and data.download else ())
+            yield "annotations", sha256_file(annotations)
         return
     root = located(data.root)
     yield "classes", json.dumps(data.classes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -12,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from replication.catalog import Column
 from replication.report.cells import Cell, Comparison
-from replication.report.curves import COLORS, INK, STYLE, grid, svg
+from replication.report.drawing import COLORS, INK, STYLE, grid, svg
 
 MARKERS = ("o", "s", "D", "^", "v")
 
@@ -102,8 +101,3 @@ def _panel(
     panel.set_ylabel(f"AP ({unit})")
     grid(panel)
     panel.margins(0.12)
-
-
-def picture_path(comparison: Comparison, results: Path) -> Path:
-    """``results/<protocol>/figures/<table>_latency.svg``."""
-    return results / comparison.protocol.name / "figures" / f"{comparison.table.id}_latency.svg"

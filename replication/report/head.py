@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from replication.catalog import Catalog, Protocol
-from replication.catalog.protocols import CocoData, EmbeddedData
+from replication.catalog.protocols import CocoData, CocoSplit, EmbeddedData
 from replication.report.cells import Comparison
 from replication.timing.latency import conditions
 
@@ -73,8 +74,12 @@ def split_text(protocol: Protocol) -> str:
     if isinstance(data, EmbeddedData):
         return "the embedded validation images"
     if isinstance(data, CocoData):
-        return data.val.annotations.removesuffix(".json")
+        return _file_names(data.val)
     return " + ".join(f"{part.folder} {part.split}".removeprefix(". ") for part in data.val)
+
+
+def _file_names(parts: Sequence[CocoSplit]) -> str:
+    return " + ".join(part.annotations.removesuffix(".json") for part in parts)
 
 
 def data_text(protocol: Protocol) -> str:
@@ -87,7 +92,7 @@ def data_text(protocol: Protocol) -> str:
             f"images of {height} to {width} pixels, seed {data.seed}"
         )
     if isinstance(data, CocoData):
-        train = data.train.annotations.removesuffix(".json")
+        train = _file_names(data.train)
     else:
         train = " + ".join(f"{part.folder} {part.split}".removeprefix(". ") for part in data.train)
     return f"trained on {train}, evaluated on {split_text(protocol)}"
@@ -129,7 +134,8 @@ def settings_text(catalog: Catalog, comparison: Comparison) -> str:
         for line in comparison.lines
         if line.row.variant in catalog.variants
     }
-    groups = [group for group in comparison.protocol.overrides if group == "all" or group in architectures]
+    taken = {"all", *(group for name in architectures for group in comparison.protocol.groups(name))}
+    groups = [group for group in comparison.protocol.overrides if group in taken]
     settings = [
         f"{key}={_plain(value)}" for group in groups for key, value in comparison.protocol.overrides[group].items()
     ]

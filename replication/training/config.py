@@ -33,7 +33,7 @@ def run_config(
     """The frozen config of one run.
 
     Order: Detectron2's defaults, the variant's YAML, the linear rule for the protocol's batch, the protocol's
-    stand-in backbone, its schedule, its overrides (``all`` first, then the meta-architecture's), the data.
+    stand-in backbone, its schedule, its overrides (``Protocol.groups``), the data.
     Raises ConfigError naming the file and key for an unknown key or a value of a wrong type.
     """
     cfg = get_cfg()
@@ -45,9 +45,10 @@ def run_config(
         raise ConfigError(f"{variant.path}: {_reason(error)}") from error
     scale_schedule(cfg, protocol.batch)
     _use_backbone(cfg, variant, protocol)
-    if protocol.iterations is not None:
-        _set_iterations(cfg, variant, protocol)
-    for group in ("all", variant.meta_architecture):
+    iterations = protocol.iterations_of(variant.meta_architecture)
+    if iterations is not None:
+        _set_iterations(cfg, variant, iterations)
+    for group in protocol.groups(variant.meta_architecture):
         for key, value in protocol.overrides.get(group, {}).items():
             _override(cfg, key, value, f"protocol {protocol.name}: overrides.{group}.{key}")
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = num_classes
@@ -106,16 +107,10 @@ def _use_backbone(cfg: CfgNode, variant: Variant, protocol: Protocol) -> None:
         )
 
 
-def _set_iterations(cfg: CfgNode, variant: Variant, protocol: Protocol) -> None:
-    assert protocol.iterations is not None
-    iterations = protocol.iterations.get(variant.meta_architecture)
-    if iterations is None:
-        raise ConfigError(
-            f"protocol {protocol.name}: iterations: no entry for {variant.meta_architecture} "
-            f"(variant {variant.name}); known: {', '.join(protocol.iterations)}"
-        )
+def _set_iterations(cfg: CfgNode, variant: Variant, iterations: int) -> None:
     total = round(variant.iterations * iterations / PAPER_ITERATIONS)
-    cfg.SOLVER.STEPS = tuple(round(step * total / cfg.SOLVER.MAX_ITER) for step in cfg.SOLVER.STEPS)
+    # Rounded down: a drop must come before the end.
+    cfg.SOLVER.STEPS = tuple(step * total // cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
     cfg.SOLVER.MAX_ITER = total
 
 

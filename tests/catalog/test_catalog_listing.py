@@ -52,6 +52,7 @@ def test_json_lists_built_and_planned_variants(configs: Any) -> None:
         "meta_architecture": "RetinaNet",
         "iterations": 90000,
         "masks": False,
+        "proposals_from": "",
     }
     assert (variants["big_R101"]["state"], variants["big_R101"]["path"]) == ("planned", None)
     assert variants["big_R101"]["backbone"] == "R-101"
@@ -72,8 +73,12 @@ def test_table_shows_rows_numbers_and_states(configs: Any) -> None:
     assert claim == ["c1", "built", "New", "Old", "AP", "+2.5", "*"]
     assert "ms/im" in text
     assert "(planned)" not in text
-    assert "AR1000 (planned)" in catalog_table(load_catalog())
     assert "Deviations from toy" in text
+
+
+def test_a_column_that_nothing_measures_is_planned(configs: Any) -> None:
+    configs.table["columns"][0].update(metric="AR100", criterion="giou")
+    assert "AP (planned)" in catalog_table(load_catalog(configs.write()))
 
 
 def test_whole_shipped_catalog_prints() -> None:

@@ -214,6 +214,55 @@ def test_results_that_cannot_be_written_are_told(tmp_path: Path) -> None:
         prepare(protocol(EMBEDDED), tmp_path / "results")
 
 
+def halves(folder: Path) -> dict[str, Any]:
+    """The training split cut into two files; the second half's images lie in a folder of their own."""
+    source = folder / "coco" / "annotations" / "instances_train.json"
+    document = json.loads(source.read_text())
+    middle = len(document["images"]) // 2
+    parts = []
+    for name, images in (("first", document["images"][:middle]), ("second", document["images"][middle:])):
+        ids = {image["id"] for image in images}
+        kept = [found for found in document["annotations"] if found["image_id"] in ids]
+        (folder / f"{name}.json").write_text(json.dumps(document | {"images": images, "annotations": kept}))
+        (folder / name).mkdir()
+        for image in images:
+            shutil.copy(folder / "coco" / "train" / image["file_name"], folder / name)
+        parts.append({"annotations": f"{folder}/{name}.json", "images": f"{folder}/{name}"})
+    return {**coco(folder), "train": parts}
+
+
+def test_a_split_of_two_files_is_the_split_of_one(folder: Path) -> None:
+    def plain(data: dict[str, Any]) -> list[dict[str, Any]]:
+        records = load_split(protocol(data), "train").records
+        return [record | {"file_name": Path(record["file_name"]).name} for record in records]
+
+    two, one = halves(folder), coco(folder)
+    assert plain(two) == plain(one)
+    split = load_split(protocol(two), "train")
+    assert all((split.root / image["file_name"]).is_file() for image in ground_truth(split)["images"])
+    assert data_hash(protocol(two)) != data_hash(protocol({**two, "train": two["train"][:1]}))
+
+
+@pytest.mark.parametrize(
+    ("field", "spoil"),
+    [
+        ("categories", lambda own, other: own["categories"][0].update(name="other")),
+        ("images", lambda own, other: own["images"][0].update(id=other["images"][0]["id"])),
+        ("annotations", lambda own, other: own["annotations"][0].update(id=other["annotations"][0]["id"])),
+    ],
+)
+def test_files_of_a_split_that_do_not_fit_are_told(folder: Path, field: str, spoil: Any) -> None:
+    data = halves(folder)
+    first, second = (Path(part["annotations"]) for part in data["train"])
+    content = json.loads(second.read_text())
+    if field == "images":
+        content["annotations"] = []
+    spoil(content, json.loads(first.read_text()))
+    second.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"second\.json: {field}: .*first\.json"):
+        load_split(protocol(data), "train")
+
+
 def test_register_enters_and_replaces(folder: Path) -> None:
     data = pytest.importorskip("detectron2.data")
     register(protocol(EMBEDDED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from xml.etree import ElementTree
 
@@ -10,7 +11,8 @@ import pytest
 
 from replication.errors import ResultError
 from replication.report.cells import compare
-from replication.report.curves import INK, adaptive, band, draw_curves, smooth
+from replication.report.curves import band, draw_curves, smooth
+from replication.report.drawing import INK, adaptive
 
 
 def test_smooth_keeps_constants_lines_and_ends():
@@ -83,3 +85,13 @@ def test_broken_curves(catalog, protocol, results, add_run, text):
     (folder / "curves.jsonl").write_text(text)
     with pytest.raises(ResultError, match=r"base/seed0/curves\.jsonl: "):
         draw_curves(compare(catalog, "giou-T5", protocol, results))
+
+
+def test_a_run_that_lacks_one_of_the_curves_is_still_named(catalog, protocol, results, add_run):
+    folder = add_run("giou")
+    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
+    rest = ({key: value for key, value in line.items() if key != "loss_cls"} for line in lines)
+    (folder / "curves.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in rest))
+    add_run("base")
+    svg = draw_curves(compare(catalog, "giou-T5", protocol, results))
+    assert svg.count(">GIoU<") == svg.count(">smooth L1<") == 1

@@ -1,8 +1,9 @@
 """Overlap of box pairs, with gradients that stay finite on degenerate boxes. Shared by the IoU and GIoU losses.
 
-Boxes are XYXY, absolute pixels, (N, 4). A prediction's corners are put in order with min and max first (GIoU,
-algorithm 2), a target must be ordered already. Areas of the union and of the enclosing box are floored at ``eps``
-square pixels, which is the only departure from the definition and gives degenerate pairs these values:
+Boxes are XYXY, absolute pixels, (..., 4); pairs may be broadcast against each other. A prediction's corners are put
+in order with min and max first (GIoU, algorithm 2), a target must be ordered already. Areas of the union and of the
+enclosing box are floored at ``eps`` square pixels, which is the only departure from the definition and gives
+degenerate pairs these values:
 
 =====================================================  ===========  ==================
 pair                                                   IoU          GIoU
@@ -25,19 +26,19 @@ from torch import Tensor
 
 def _area(sides: Tensor) -> Tensor:
     # Not Tensor.prod: its backward looks at the values, which makes a GPU wait.
-    return sides[:, 0] * sides[:, 1]
+    return sides[..., 0] * sides[..., 1]
 
 
 def areas(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Areas (N,) of intersection, union and smallest enclosing box of each pair, in square pixels."""
+    """Areas (...) of intersection, union and smallest enclosing box of each pair, in square pixels."""
     if pred.dtype == torch.float16 or pred.dtype == torch.bfloat16:
         pred = pred.float()
     target = target.to(pred.dtype)
-    p1, p2 = pred[:, :2], pred[:, 2:]
+    p1, p2 = pred[..., :2], pred[..., 2:]
     # Not torch.minimum/maximum: they split the gradient of a tie, so a box of no width would never get any.
     swap = p2 < p1
     p1, p2 = torch.where(swap, p2, p1), torch.where(swap, p1, p2)
-    t1, t2 = target[:, :2], target[:, 2:]
+    t1, t2 = target[..., :2], target[..., 2:]
     intersection = _area((torch.minimum(p2, t2) - torch.maximum(p1, t1)).clamp(min=0))
     union = _area(p2 - p1) + _area(t2 - t1) - intersection
     enclosing = _area(torch.maximum(p2, t2) - torch.minimum(p1, t1))
@@ -45,13 +46,13 @@ def areas(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
-    """Intersection over union (N,) of each pair (N, 4), (N, 4) of XYXY boxes, in [0, 1]."""
+    """Intersection over union (...) of each pair (..., 4), (..., 4) of XYXY boxes, in [0, 1]."""
     intersection, union, _ = areas(pred, target)
     return intersection / union.clamp(min=eps)
 
 
 def giou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
-    """Generalised IoU (N,) of each pair (N, 4), (N, 4) of XYXY boxes, in [-1, 1] and at most the IoU.
+    """Generalised IoU (...) of each pair (..., 4), (..., 4) of XYXY boxes, in [-1, 1] and at most the IoU.
 
     GIoU = IoU - (enclosing - union) / enclosing (GIoU, algorithm 1).
     """
