@@ -95,9 +95,8 @@ def test_only_tables_with_latency_are_timed_with_weights_of_the_first_seed(tmp_p
     assert list(plan.timed) == plan.timed_in("fsaf-T2") == [name for name in built if name in CATALOG.variants]
     assert "retinanet_R101" in plan.timed
     assert plan.timed_in("giou-T5") == []
-    assert [(folder.parent.name, folder.name) for folder in plan.timed_folders] == [
-        (name, "seed0") for name in plan.timed
-    ]
+    assert {folder.parent.name for folder in plan.timed_folders} == set(plan.timed)
+    assert {folder.name for folder in plan.timed_folders} == {"seed0"}
     assert plan_of(tmp_path, tables=["giou-T5"]).timed == ()
 
 
