@@ -43,6 +43,7 @@ def population(seed: int, images: int, classes: int, per_image: float = 7.3, tai
         areas=np.round(areas * 0.7, 1),
         crowds=crowds,
         ignored=crowds.copy(),
+        difficult=np.zeros(len(image), np.bool_),
     )
 
 
@@ -94,7 +95,7 @@ def subset(
         image_ids=np.arange(1, len(place) + 1),
         sizes=truth.sizes[place],
         images=kept[1],
-        **{key: getattr(truth, key)[kept[0]] for key in ("labels", "boxes", "box_areas", "areas", "crowds", "ignored")},
+        **{key: getattr(truth, key)[kept[0]] for key in ("labels", "boxes", "box_areas", "areas", "crowds", "ignored", "difficult")},
     )
     others = []
     for one in detections:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class GroundTruth(_Hashed):
     ``image_ids`` (I,) and ``class_ids`` (C,) are sorted; ``images`` and ``labels`` (M,) index them. ``boxes`` (M, 4)
     are XYXY in absolute pixels, ``box_areas`` width x height as in the file, ``areas`` what area ranges are taken
     by (a mask's, where the file says so). ``ignored`` objects are neither counted nor held against a detector;
-    ``crowds`` are ignored and take any number of detections. ``sizes`` (I, 2) are height and width, NaN where unknown.
+    ``crowds`` are ignored and take any number of detections; ``difficult`` objects are ignored under VOC's rules. ``sizes`` (I, 2) are height and width, NaN where unknown.
     """
 
     image_ids: Ints
@@ -58,8 +58,15 @@ class GroundTruth(_Hashed):
     areas: Floats
     crowds: Flags
     ignored: Flags
+    difficult: Flags
     image_names: tuple[str, ...] = ()
     masks: tuple[Any, ...] | None = None
+
+    def under(self, criterion: str) -> GroundTruth:
+        """The ground truth with what the criterion's rules ignore marked so: VOC's leave difficult objects out."""
+        if not criterion.startswith("voc"):
+            return self
+        return replace(self, ignored=self.ignored | self.difficult)
 
     @property
     def objects(self) -> int:

@@ -26,6 +26,7 @@ from replication.evaluation.columns import (
     indices,
     load_columns,
 )  # fmt: skip
+from replication.evaluation.voc_files import read_voc_detections, read_voc_ground_truth
 from replication.evaluation.records import check_detections, check_ground_truth
 
 CHUNK = 4 << 20  # bytes of a detection file that are decoded at once
@@ -54,6 +55,7 @@ class _Annotation(msgspec.Struct, gc=False):
     area: float | None = None
     iscrowd: int | bool | None = 0
     ignore: int | bool | None = 0
+    difficult: int | bool | None = 0
     segmentation: msgspec.Raw = msgspec.Raw()
 
 
@@ -77,7 +79,12 @@ class _Detection(msgspec.Struct, gc=False):
 
 
 def read_ground_truth(path: Path) -> GroundTruth:
-    """Read and check a COCO ground-truth file. Raises DataError naming file and record."""
+    """Read and check a COCO ground-truth file, or VOC's: a list of images, ``ImageSets/Main/<split>.txt``.
+
+    Raises DataError naming file and record.
+    """
+    if path.suffix == ".txt":
+        return read_voc_ground_truth(path)
     content = _bytes(path, DataError)
     try:
         document = msgspec.json.decode(content, type=_Document)
@@ -134,6 +141,7 @@ def _ground_truth(path: Path, document: _Document) -> GroundTruth:
         areas=areas,
         crowds=crowds,
         ignored=ignored,
+        difficult=np.array([bool(entry.difficult) for entry in annotations], np.bool_),
         image_names=tuple(images[index].file_name for index in by_image),
         masks=_segmentations(annotations),
     )
@@ -146,7 +154,7 @@ def _segmentations(annotations: list[_Annotation]) -> tuple[Any, ...] | None:
 
 
 def read_detections(path: Path, truth: GroundTruth) -> Detections:
-    """Read and check a COCO result list, or columns in npz. An empty list is valid.
+    """Read and check a COCO result list, columns in npz, or a folder of VOC's result files. An empty list is valid.
 
     A record has image_id, category_id, score, and ``bbox`` (XYWH, pixels) or ``segmentation`` (RLE) or both. An npz
     file has ``image_ids``, ``class_ids``, ``boxes`` (XYXY, pixels) and ``scores``. Raises ResultError naming file and
@@ -154,6 +162,8 @@ def read_detections(path: Path, truth: GroundTruth) -> Detections:
     """
     if path.suffix == ".npz":
         return _from_npz(path, truth)
+    if path.is_dir():
+        return read_voc_detections(path, truth)
     columns = _Columns()
     content = _bytes(path, ResultError)
     try:

@@ -120,6 +120,7 @@ def _match(
     from replication.evaluation.compiled import in_threads
 
     voc = criterion.startswith("voc")
+    truth = truth.under(criterion)
     limit = UNLIMITED if voc else max_detections
     ranges = np.array([ALL, area_ranges.small, area_ranges.medium, area_ranges.large])
     classes, images = len(truth.class_ids), len(truth.image_ids)

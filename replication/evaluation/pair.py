@@ -46,7 +46,7 @@ def evaluate(detections: Path, ground_truth: Path, options: Options | None = Non
     asked for, and what they are of. Raises DataError (ground truth) or ResultError (detections) naming file and record.
     """
     options = options or Options()
-    truth = read_ground_truth(ground_truth)
+    truth = read_ground_truth(ground_truth).under(options.criterion)
     found = read_detections(detections, truth)
     matches = match(truth, found, options.criterion, options.area_ranges)
     warnings = [f"{detections}: {text}" for text in [exceeding(found, truth)] if text]

@@ -78,6 +78,7 @@ def check_ground_truth(path: Path, content: Any) -> dict[str, Any]:
             raise checker.fail(where, f"area is {area!r}, expected a finite number of square pixels")
         checker.flag(annotation, "iscrowd")
         checker.flag(annotation, "ignore")
+        checker.flag(annotation, "difficult")
     return content
 
 

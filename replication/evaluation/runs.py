@@ -27,6 +27,7 @@ def evaluate_run(run: Run, protocol: Protocol, results: Path) -> dict[str, Any]:
     """
     truth, found, paths = _read(run, protocol, results)
     criterion, by_giou = CRITERIA[protocol.benchmark or "coco"]
+    truth = truth.under(criterion)
     matches, giou = (_matched(run, protocol, results, truth, found, name) for name in (criterion, by_giou))
     by_mask = None
     if with_masks(found, truth, paths, None):
