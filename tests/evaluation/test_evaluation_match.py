@@ -197,17 +197,14 @@ def ap(folder, document, records, criterion):
 
 
 def test_ap_under_giou_by_hand(tmp_path):
-    """Object 0..100 x 0..100, detection 20..120 x 20..120.
-
-    Intersection 80 * 80 = 6400, union 13600, hull 120 * 120 = 14400: IoU 0.4706 and GIoU 0.4706 - 800 / 14400 = 0.415
-    are both below 0.5. Shifted by 10: 8100 / 11900 = 0.6807 and 0.6807 - 200 / 12100 = 0.6642. The thresholds 0.50 to
-    0.65 are reached by both. Shifted by 9 in x and 11 in y: 91 * 89 = 8099 of 11901; hull 109 * 111 = 12099.
-    """
+    """A square of side 100, and the same square moved; one of ten thresholds reached is AP 10."""
     document = truth_of((0, 0, 100, 100))
+    # By 20, 20: intersection 6400, union 13600, hull 14400. IoU 0.4706, GIoU 0.4706 - 800 / 14400 = 0.4150: none.
     assert ap(tmp_path, document, [detection((20, 20, 100, 100))], "giou")[0] == 0
-    assert ap(tmp_path, document, [detection((10, 10, 100, 100))], "giou")[0] == pytest.approx(40)
-    # Shifted by 14 and 2: 86 * 98 = 8428 of 11572 is IoU 0.7283; hull 114 * 102 = 11628, GIoU 0.7235.
-    # Shifted by 5 and 25: 95 * 75 = 7125 of 12875 is IoU 0.5534 (two thresholds); hull 13125, GIoU 0.5344 (one).
+    # By 10, 10: 8100 / 11900 = 0.6807 and 0.6807 - 200 / 12100 = 0.6641: 0.50 to 0.65, four thresholds, by both.
+    for criterion in ("iou", "giou"):
+        assert ap(tmp_path, document, [detection((10, 10, 100, 100))], criterion)[0] == pytest.approx(40)
+    # By 5, 25: 7125 / 12875 = 0.5534, two thresholds; hull 105 * 125 = 13125, GIoU 0.5343, one.
     moved = [detection((5, 25, 100, 100))]
     assert ap(tmp_path, document, moved, "iou")[0] == pytest.approx(20)
     assert ap(tmp_path, document, moved, "giou")[0] == pytest.approx(10)
