@@ -223,7 +223,10 @@ def test_single_images_as_clusters_change_nothing(matches):
 
 def test_points_that_a_tie_does_not_reach():
     """The ten of COCO's 101 and the three of VOC's 11, as numpy's grids have them."""
-    for grid, points, name in ((COCO_GRID, np.linspace(0, 1, 101), "COCO"), (GRIDS["voc07"], np.arange(11) * 0.1, "VOC")):
+    for grid, points, name in (
+        (COCO_GRID, np.linspace(0, 1, 101), "COCO"),
+        (GRIDS["voc07"], np.arange(11) * 0.1, "VOC"),
+    ):
         k = np.arange(len(points))
         above = points > k / grid.intervals
         assert above.sum() == {"COCO": 10, "VOC": 3}[name]
