@@ -61,6 +61,10 @@ print(json.dumps({{"stats": stats, "cpu": usage.ru_utime + usage.ru_stime, "mb":
 """
 
 
+DONE: dict[str, list[dict[str, Any]]] = {}
+"""Runs of each evaluator, for the comparison after the timing."""
+
+
 @pytest.fixture(scope="module")
 def data() -> tuple[GroundTruth, Detections]:
     truth = population(1, 5000, 80)
@@ -115,7 +119,7 @@ def test_bootstrap(benchmark: Benchmark, matches: Matches, numbers: str) -> None
     benchmark.extra_info["cpu_seconds_a_round"] = round((time.process_time() - before) / 6, 3)
 
 
-@pytest.mark.benchmark(group="val2017, replicates of AP, resampled evaluation by rivals")
+@pytest.mark.benchmark(group="val2017, one replicate of AP")
 def test_a_replicate_by_pycocotools(benchmark: Benchmark, files: tuple[Path, Path]) -> None:
     """What one replicate costs without weights: accumulation anew. Ours does a thousand in a quarter of a second."""
     from contextlib import redirect_stdout
@@ -143,26 +147,21 @@ def test_from_json(benchmark: Benchmark, files: tuple[Path, Path], name: str) ->
         pytest.importorskip(name)
     if name == "ours":
         run_alone(name, files)  # compiles, when the cache is empty
-    runs: list[dict[str, Any]] = []
-    benchmark.pedantic(lambda: runs.append(run_alone(name, files)), rounds=1 if name == "pycocotools" else 3)
-    best = min(runs, key=lambda one: one["wall"])
+    rounds = 1 if name == "pycocotools" else 3
+    runs = [*DONE.get(name, ())]
+    benchmark.pedantic(lambda: runs.append(run_alone(name, files)), rounds=rounds)
+    DONE[name] = runs
+    best = min(runs, key=lambda one: one["cpu"])
     benchmark.extra_info.update({key: round(best[key], 2) for key in ("wall", "cpu", "mb")})
-    if name == "ours":
-        assert best["mb"] <= 400
 
 
-def test_equal_to_the_rivals(files: tuple[Path, Path]) -> None:
-    """All twelve numbers within 1e-12 of pycocotools, and of the others where they are installed."""
-    ours = run_alone("ours", files)
-    for name in ("pycocotools", "faster_coco_eval", "hotcoco"):
-        try:
-            __import__(name)
-        except ImportError:
-            continue
-        theirs = run_alone(name, files)
-        np.testing.assert_allclose(ours["stats"], theirs["stats"], rtol=0, atol=1e-12)
-        if name == "pycocotools":
-            assert theirs["cpu"] > 10 * ours["cpu"]
+def test_equal_to_the_rivals_ten_times_faster_than_the_first(files: tuple[Path, Path]) -> None:
+    """All twelve numbers within 1e-12; CPU seconds, as the machine may be busy."""
+    ours, theirs = (DONE.get(name) or [run_alone(name, files)] for name in ("ours", "pycocotools"))
+    assert min(run["cpu"] for run in theirs) > 10 * min(run["cpu"] for run in ours)
+    assert max(run["mb"] for run in ours) <= 400
+    for runs in (theirs, *(DONE[name] for name in RIVALS if name in DONE)):
+        np.testing.assert_allclose(ours[0]["stats"], runs[0]["stats"], rtol=0, atol=1e-12)
 
 
 def test_every_cell_equals_pycocotools(files: tuple[Path, Path], data: tuple[GroundTruth, Detections]) -> None:
