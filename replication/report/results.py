@@ -22,15 +22,16 @@ PROVENANCE_SCHEMA = "provenance/1"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One run with its numbers: ``metrics`` is box AP on 0-100, None where there was nothing to find.
+    """One run with its numbers on 0-100, by IoU (``metrics``) and by GIoU; None where there was nothing to find.
 
-    Of proposals it is average recall, and every AP is None; of detections it is the other way round.
+    They are box AP and recall; of the proposals of an RPN alone only recall, and every AP is None.
     """
 
     variant: str
     seed: int
     folder: Path
     metrics: dict[str, float | None]
+    giou_metrics: dict[str, float | None]
     area_ranges: dict[str, Any]
     provenance: dict[str, Any]
 
@@ -103,18 +104,19 @@ def _run(protocol: Protocol, variant: str, seed: int, folder: Path) -> FinishedR
     for key in ("config_hash", "data_hash", "fingerprint"):
         if not isinstance(provenance.get(key), str):
             raise ResultError(f"{folder / 'provenance.json'}: {key} is missing; train the run again")
-    return FinishedRun(variant, seed, folder, _metrics(document, path), document.get("area_ranges", {}), provenance)
+    by_iou, by_giou = (_metrics(document, path, key) for key in ("metrics", "giou_metrics"))
+    return FinishedRun(variant, seed, folder, by_iou, by_giou, document.get("area_ranges", {}), provenance)
 
 
-def _metrics(document: dict[str, Any], path: Path) -> dict[str, float | None]:
-    metrics = document.get("metrics")
+def _metrics(document: dict[str, Any], path: Path, name: str) -> dict[str, float | None]:
+    metrics = document.get(name)
     if not isinstance(metrics, dict):
-        raise ResultError(f"{path}: metrics is missing; evaluate the run again")
+        raise ResultError(f"{path}: {name} is missing; evaluate the run again")
     metrics = dict.fromkeys(PROPOSAL_METRICS) | metrics
     for key in (*METRICS, *PROPOSAL_METRICS):
         value = metrics.get(key, math.nan)
         if value is not None and not (type(value) in (int, float) and 0 <= value <= 100):
-            raise ResultError(f"{path}: metrics.{key} is {value!r}, expected 0 to 100 or null; evaluate the run again")
+            raise ResultError(f"{path}: {name}.{key} is {value!r}, expected 0 to 100 or null; evaluate the run again")
     return {key: metrics[key] for key in (*METRICS, *PROPOSAL_METRICS)}
 
 
