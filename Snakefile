@@ -1,4 +1,4 @@
-"""Measured beside published: data -> train -> detect -> evaluate -> tables -> report.
+"""Measured beside published: data -> train -> detect -> evaluate -> judge -> tables -> report.
 
 snakemake --cores all                                    the protocol `mini`
 snakemake --cores all --config protocol=paper            the papers' own
@@ -13,7 +13,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from replication.errors import ReplicationError
-from replication.fingerprint import DETECTION, EVALUATION, RENDERING, fingerprint
+from replication.fingerprint import DETECTION, EVALUATION, JUDGING, RENDERING, fingerprint
 from replication.plan import DEFAULT_PROTOCOL, from_workflow
 
 min_version("9.25")
@@ -141,6 +141,29 @@ rule evaluate:
         " 2>&1 | tee {log}"
 
 
+rule judge:
+    input:
+        f"{HERE}/ground_truth.json",
+        [
+            f"{run.folder(plan.results)}/{name}"
+            for run in plan.runs
+            for name in ("metrics.json", "provenance.json", "detections.json")
+        ],
+    output:
+        f"{HERE}/verdicts.json",
+    log:
+        f"{HERE}/logs/judge.log",
+    priority: 300
+    params:
+        where=WHERE,
+        tables=",".join(plan.tables),
+        text=plan.text(),
+        rules=plan.judging(),
+        fingerprint=fingerprint(JUDGING),
+    shell:
+        "python -m replication verdicts {params.where} --tables {params.tables} 2>&1 | tee {log}"
+
+
 rule table:
     input:
         lambda wildcards: [
@@ -163,6 +186,7 @@ rule table:
 
 rule report:
     input:
+        f"{HERE}/verdicts.json",
         expand(f"{HERE}/tables/{{table}}.md", table=plan.tables),
         [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.runs],
     output:

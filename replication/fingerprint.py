@@ -29,7 +29,8 @@ TRAINING = (
 )
 DETECTION = (*TRAINING, "training/detect.py")
 EVALUATION = ("evaluation/*.py",)
-RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py")
+JUDGING = ("evaluation/*.py", "verdicts/*.py", "catalog/*.py", "finished.py")
+RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py", "finished.py")
 
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {

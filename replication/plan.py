@@ -11,7 +11,18 @@ from typing import Any
 from pydantic import Field
 from tabulate import tabulate
 
-from replication.catalog import CONFIGS, Catalog, CocoData, Protocol, Run, VocData, load_catalog, load_protocol, select
+from replication.catalog import (
+    CONFIGS,
+    Catalog,
+    CocoData,
+    Protocol,
+    Run,
+    VocData,
+    load_catalog,
+    load_judging,
+    load_protocol,
+    select,
+)
 from replication.catalog.records import Record, parse, read_yaml
 from replication.catalog.variants import resolve
 from replication.datasets.inputs import annotation_files
@@ -121,6 +132,10 @@ class Plan:
         """Changes with what tables and report quote: the papers and the protocol's words."""
         papers = {name: paper.model_dump(mode="json") for name, paper in self.catalog.papers.items()}
         return sha256_json([papers, self.protocol.model_dump(mode="json")])[:12]
+
+    def judging(self) -> str:
+        """Changes with the rules of the verdicts."""
+        return sha256_json(load_judging().model_dump())[:12]
 
     @property
     def downloads(self) -> tuple[str, ...]:

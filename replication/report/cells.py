@@ -10,7 +10,7 @@ from typing import Literal
 
 from replication.catalog import Catalog, Column, Paper, Protocol, Row, Table
 from replication.errors import ConfigError
-from replication.report.results import FinishedRun, check_together, finished_runs
+from replication.finished import FinishedRun, check_together, finished_runs
 
 Status = Literal["measured", "not run", "planned", "cited"]
 

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from replication.finished import curve
 from replication.report.cells import Comparison
-from replication.report.results import curve
 
 COLORS = ("#3f7fd8", "#e07b1a", "#22997a", "#c2488f", "#8a63d2", "#a8892b", "#5f87a0", "#d9534f")
 """Told apart on white and on near-black, and in the commonest colour blindnesses by lightness order."""

@@ -14,10 +14,10 @@ from markupsafe import Markup
 from replication.catalog import Catalog, Column, Paper, Protocol, select
 from replication.errors import ConfigError
 from replication.files import write_text
+from replication.finished import FinishedRun
 from replication.report.cells import Comparison, Line, compare_all
 from replication.report.curves import adaptive, curves_path, draw_curves
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head
-from replication.report.results import FinishedRun
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import DECIMALS, latex, markdown, number, tidy_csv, varies
 

@@ -52,13 +52,17 @@ class RunVariance:
     value: Floats
     df: int
 
+    def scaled(self, points: float) -> RunVariance:
+        """The same in a unit that is ``points`` times as large."""
+        return RunVariance(self.value / points**2, self.df)
+
 
 @dataclass(frozen=True)
 class Terms:
     """What an interval is made of, each (...).
 
     ``seed`` is V_seed, the variance of the difference by other runs; ``image`` V_img, by other images; ``interaction``
-    the part that both contain. The last two are None without replicates; ``interaction`` also where a side has one run.
+    the part that both contain. The last two are None without replicates.
     """
 
     difference: Floats
@@ -77,7 +81,7 @@ class Terms:
         if estimand == "this benchmark":
             return self.seed
         if self.image is None or self.interaction is None:
-            raise ValueError("the estimand 'new images' needs image replicates of two runs a side")
+            raise ValueError("the estimand 'new images' needs image replicates")
         return np.maximum(np.maximum(self.image, self.seed), self.image + self.seed - self.interaction)
 
     def df(self, estimand: Estimand) -> Floats:
@@ -97,10 +101,7 @@ class Interval:
 
 
 def variance_terms(row: Side, baseline: Side, pooled: RunVariance | None = None) -> Terms:
-    """The terms of row minus baseline; ``pooled`` replaces the two sides' own run variances.
-
-    Without it each side needs at least two runs.
-    """
+    """The terms of row minus baseline, at least two runs each; ``pooled`` replaces the sides' own run variances."""
     if pooled is None:
         seed = run_variance(row.points) / row.runs + run_variance(baseline.points) / baseline.runs
         df = row.runs + baseline.runs - 2
@@ -109,12 +110,10 @@ def variance_terms(row: Side, baseline: Side, pooled: RunVariance | None = None)
     difference = row.mean - baseline.mean
     if row.replicates is None or baseline.replicates is None:
         return Terms(difference, seed, df, None, None)
-    image = (row.replicates.mean(axis=-2) - baseline.replicates.mean(axis=-2)).var(axis=-1, ddof=1)
-    interaction = None
-    if min(row.runs, baseline.runs) > 1:
-        interaction = interaction_variance(row.replicates) / row.runs
-        interaction = interaction + interaction_variance(baseline.replicates) / baseline.runs
-    return Terms(difference, seed, df, image, interaction)
+    parts = [
+        interaction_variance(side.replicates) / side.runs for side in (row, baseline) if side.replicates is not None
+    ]
+    return Terms(difference, seed, df, image_variance(row, baseline), parts[0] + parts[1])
 
 
 def run_variance(points: Floats) -> Floats:
@@ -167,9 +166,15 @@ def welch_interval(row: Side, baseline: Side, alpha: float) -> Interval:
     return Interval(difference - half, difference + half, df)
 
 
-def image_interval(terms: Terms, alpha: float) -> Interval:
+def image_variance(row: Side, baseline: Side) -> Floats:
+    """V_img (...): variance over replicates of the difference of the means over runs."""
+    if row.replicates is None or baseline.replicates is None:
+        raise ValueError("the variance by other images needs image replicates of both sides")
+    return np.asarray((row.replicates.mean(axis=-2) - baseline.replicates.mean(axis=-2)).var(axis=-1, ddof=1))
+
+
+def image_interval(row: Side, baseline: Side, alpha: float) -> Interval:
     """Difference +- z sqrt(V_img): what other images would do to these very runs. No statement about the method."""
-    if terms.image is None:
-        raise ValueError("an image interval needs image replicates")
-    half = stats.norm.isf(alpha / 2) * np.sqrt(terms.image)
-    return Interval(terms.difference - half, terms.difference + half, np.full_like(half, np.inf))
+    half = stats.norm.isf(alpha / 2) * np.sqrt(image_variance(row, baseline))
+    difference = row.mean - baseline.mean
+    return Interval(difference - half, difference + half, np.full_like(half, np.inf))

@@ -19,10 +19,6 @@ Verdict = Literal[
 ]  # fmt: skip
 Words = NDArray[np.str_]
 
-SIZE = "size"
-DIRECTION = "direction"
-"""Whether the size of the claimed gain is judged, or its direction alone."""
-
 
 def judge_size(interval: Interval, cut: float) -> Words:
     """Against the cut, half the claimed gain: reproduced, not reproduced, or inconclusive."""

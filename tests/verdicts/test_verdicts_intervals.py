@@ -91,11 +91,15 @@ def test_one_run_has_an_image_interval_and_no_other():
     row, baseline = Side(np.array([2.0]), drawn), Side(np.array([1.0]), np.ones((1, 4)))
     with pytest.raises(ValueError, match="at least 2"):
         variance_terms(row, baseline)
-    terms = variance_terms(row, baseline, RunVariance(np.asarray(1.0), 4))
     half = 1.959964 * np.sqrt(2 / 3)
-    assert float(image_interval(terms, 0.05).low) == pytest.approx(1 - half, abs=1e-6)
-    with pytest.raises(ValueError, match="two runs a side"):
-        t_interval(terms, "new images", 0.05)
+    assert float(image_interval(row, baseline, 0.05).low) == pytest.approx(1 - half, abs=1e-6)
+
+
+def test_new_images_cannot_be_spoken_of_without_replicates():
+    with pytest.raises(ValueError, match="image replicates"):
+        t_interval(variance_terms(Side(ROW), Side(BASELINE)), "new images", 0.05)
+    with pytest.raises(ValueError, match="image replicates"):
+        image_interval(Side(ROW), Side(BASELINE), 0.05)
 
 
 def test_the_p_value_is_the_level_whose_bound_is_at_the_null():
