@@ -13,7 +13,13 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from replication.errors import ReplicationError
-from replication.fingerprint import DETECTION, EVALUATION, JUDGING, RENDERING, fingerprint
+from replication.fingerprint import (
+    DETECTION,
+    EVALUATION,
+    JUDGING,
+    RENDERING,
+    fingerprint,
+)
 from replication.plan import DEFAULT_PROTOCOL, from_workflow
 
 min_version("9.25")

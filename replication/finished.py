@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,19 @@ PROVENANCE_SCHEMA = "provenance/1"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One run with its numbers: ``metrics`` is box AP on 0-100, None where there was nothing to find.
+    """One run with its numbers: box AP by IoU (``metrics``) and GIoU on 0-100, None where there was nothing to find.
 
-    ``giou_metrics`` are the same with GIoU as the overlap, empty where they were not measured. ``image_set`` says on
-    how many images and objects.
+    ``image_set`` says on how many images and objects.
     """
 
     variant: str
     seed: int
     folder: Path
     metrics: dict[str, float | None]
+    giou_metrics: dict[str, float | None]
     area_ranges: dict[str, Any]
     provenance: dict[str, Any]
-    giou_metrics: dict[str, float | None] = field(default_factory=dict)
-    image_set: tuple[Any, Any] = (None, None)
+    image_set: tuple[Any, Any]
 
     @property
     def metrics_file(self) -> Path:
@@ -117,16 +116,9 @@ def _run(protocol: Protocol, variant: str, seed: int, folder: Path) -> FinishedR
                 f"{folder / 'provenance.json'}: {key} is {provenance[key]!r}, the folder says {value!r}; "
                 "this is another run's result: move it to its own folder"
             )
-    return FinishedRun(
-        variant,
-        seed,
-        folder,
-        _metrics(document, path, "metrics"),
-        document.get("area_ranges", {}),
-        provenance,
-        _metrics(document, path, "giou_metrics") if document.get("giou_metrics") else {},
-        (document.get("images"), document.get("objects")),
-    )
+    by_iou, by_giou = (_metrics(document, path, key) for key in ("metrics", "giou_metrics"))
+    image_set = document.get("images"), document.get("objects")
+    return FinishedRun(variant, seed, folder, by_iou, by_giou, document.get("area_ranges", {}), provenance, image_set)
 
 
 def _metrics(document: dict[str, Any], path: Path, name: str) -> dict[str, float | None]:

@@ -23,7 +23,7 @@ BACKBONES = ("R-50", "R-101", "X-101-64x4d", "D-53")
 """Labels of the backbones that the papers' own rows use: ResNets, ResNeXt-101 64x4d, DarkNet-53."""
 
 BUILT_METRICS: frozenset[tuple[str, str]] = frozenset(
-    (metric, "iou") for metric in ("AP", "AP50", "AP75", "APs", "APm", "APl")
+    (metric, criterion) for metric in ("AP", "AP50", "AP75", "APs", "APm", "APl") for criterion in ("iou", "giou")
 )
 """The (metric, criterion) pairs that ``replication.evaluation`` measures; all others are planned."""
 

@@ -121,7 +121,7 @@ def _values(column: Column, runs: tuple[FinishedRun, ...]) -> list[float]:
     if column.state == "planned":
         return []
     scale = 100 if column.unit == "fraction" else 1
-    values = [run.metrics[column.metric] for run in runs]
+    values = [run.value(column) for run in runs]
     present = [value / scale for value in values if value is not None]
     return present if len(present) == len(values) else []
 

@@ -185,7 +185,13 @@ def test_records_are_frozen(configs: Any) -> None:
 
 @pytest.mark.parametrize(
     ("metric", "criterion", "state"),
-    [("AP", "iou", "built"), ("APl", "iou", "built"), ("ms_per_image", None, "planned"), ("AR100", "iou", "planned")],
+    [
+        ("AP", "iou", "built"),
+        ("APl", "iou", "built"),
+        ("AP75", "giou", "built"),
+        ("ms_per_image", None, "planned"),
+        ("AR100", "iou", "planned"),
+    ],
 )
 def test_state_of_a_column(metric: Any, criterion: Any, state: str) -> None:
     unit: Any = "ms" if criterion is None else "percent"

@@ -69,7 +69,14 @@ def add_run(results):
         folder = results / protocol.name / "runs" / variant / f"seed{seed}"
         values = {"AP": ap, "AP50": ap + 20, "AP75": ap + 2, "APs": ap / 2, "APm": ap, "APl": ap + 10}
         whose = {"variant": variant, "protocol": protocol.name, "seed": seed}
-        body = {"metrics": values, "mask_metrics": None, "per_class": {}, "images": 20, "objects": 60}
+        body = {
+            "metrics": values,
+            "giou_metrics": values,
+            "mask_metrics": None,
+            "per_class": {},
+            "images": 20,
+            "objects": 60,
+        }
         write_json(
             folder / "metrics.json", "metrics/1", whose | body | {"area_ranges": {}} | changes.get("metrics", {})
         )
