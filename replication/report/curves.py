@@ -25,7 +25,7 @@ INK = "#68707c"
 PANELS = (("loss_cls", "classification loss"), ("iou", "average IoU of matched predictions"))
 SMOOTHING = 20  # a line is the running mean over 1/20 of its points
 
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "font.size": 11,
     "axes.edgecolor": INK,
@@ -48,16 +48,21 @@ def draw_curves(comparison: Comparison) -> str | None:
     drawn = _series(comparison)
     if not drawn:
         return None
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": comparison.table.id}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": comparison.table.id}):
         figure = Figure(figsize=(9.2, 3.4 + 0.22 * ((len(drawn) + 2) // 3)), layout="constrained")
         for panel, (key, title) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
             _panel(panel, key, title, drawn)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        )
+        return svg(figure)
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an SVG document without dates, to be called inside of the figure's ``rc_context``."""
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    )
     return buffer.getvalue()
 
 
@@ -66,9 +71,9 @@ def curves_path(comparison: Comparison, results: Path) -> Path:
     return results / comparison.protocol.name / "figures" / f"{comparison.table.id}_curves.svg"
 
 
-def adaptive(svg: str) -> str:
+def adaptive(document: str) -> str:
     """The ``<svg>`` element alone, to stand in an HTML page: text and axes in the page's colour and font."""
-    element = svg[svg.index("<svg ") :]
+    element = document[document.index("<svg ") :]
     element = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", element.replace('height="', 'data-height="', 1), count=1)
     element = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font-size: \1", element)
     return element.replace(INK, "currentColor").strip()
@@ -101,9 +106,14 @@ def _panel(panel: Axes, key: str, title: str, drawn: dict[str, list[list[dict[st
             panel.fill_between(iterations, low, high, color=color, alpha=0.18, linewidth=0)
     panel.set_title(title, loc="left")
     panel.set_xlabel("iteration")
+    grid(panel)
+    panel.margins(x=0.01)
+
+
+def grid(panel: Axes) -> None:
+    """Faint lines behind what is drawn."""
     panel.grid(color=INK, alpha=0.18, linewidth=0.7)
     panel.set_axisbelow(True)
-    panel.margins(x=0.01)
 
 
 def _points(lines: Sequence[dict[str, float]], key: str) -> Points:

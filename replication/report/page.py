@@ -20,6 +20,7 @@ from replication.report.curves import adaptive, curves_path, draw_curves
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import DECIMALS, latex, markdown, number, tidy_csv, varies
+from replication.report.verdicts import Verdicts, bounds, decisive, forest_path, gain, read_verdicts, tone
 
 TEMPLATES = Path(__file__).parent / "templates"
 _MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex"}
@@ -71,7 +72,10 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
     sections = [_section(catalog, one) for one in compare_all(catalog, table_ids, protocol, results)]
-    html = render_page(catalog, protocol, results, sections)
+    verdicts = read_verdicts(protocol, results, [section.comparison for section in sections])
+    html = render_page(catalog, protocol, results, sections, verdicts)
+    for paper, svg in (verdicts.svgs if verdicts else {}).items():
+        write_text(forest_path(protocol, results, paper), svg)
     for section in sections:
         if section.svg is not None:
             write_text(curves_path(section.comparison, results), section.svg)
@@ -80,7 +84,9 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     return path
 
 
-def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: Sequence[Section]) -> str:
+def render_page(
+    catalog: Catalog, protocol: Protocol, results: Path, sections: Sequence[Section], verdicts: Verdicts | None = None
+) -> str:
     """The page as text."""
     comparisons = [section.comparison for section in sections]
     runs = {run.folder: run for comparison in comparisons for run in comparison.runs}
@@ -94,7 +100,9 @@ def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: S
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "signed": signed, "relative": relative, "duration": duration}
+    environment.filters |= {"claim_gain": gain, "claim_bounds": bounds, "decisive": decisive, "tone": tone}
     return environment.get_template("page.html.jinja").render(
+        verdicts=verdicts,
         protocol=protocol,
         warning="" if protocol.published_scale else NOT_COMPARABLE,
         overview=_overview(catalog, protocol, comparisons, list(runs.values())),
