@@ -47,8 +47,13 @@ def population(seed: int, images: int, classes: int, per_image: float = 7.3, tai
     )
 
 
-def detector(truth: GroundTruth, seed: int, skill: float = 1.0, per_image: int = 100, sure: float = 1.0) -> Detections:
-    """A detector that finds most objects, more exactly with more ``skill``; false detections fill up ``per_image``."""
+def detector(
+    truth: GroundTruth, seed: int, skill: float = 1.0, per_image: int = 100, confused: float = 0.12
+) -> Detections:
+    """A detector that finds most objects, the more exactly the more ``skill``, and takes some for another class.
+
+    False detections fill up ``per_image``.
+    """
     rng = np.random.default_rng([seed, 1])
     images, classes = len(truth.image_ids), len(truth.class_ids)
     extent = truth.boxes[:, 2:] - truth.boxes[:, :2]
@@ -60,8 +65,8 @@ def detector(truth: GroundTruth, seed: int, skill: float = 1.0, per_image: int =
     shift = rng.normal(0, 1, (len(tries), 4)) * noise[:, None]
     scaled = np.concatenate([extent, extent], axis=1)[tries]
     boxes = truth.boxes[tries] + shift * scaled
-    score = (0.15 + 0.75 * ease[tries] - 1.3 * noise * sure + rng.normal(0, 0.2, len(tries))).clip(0.011, 0.999)
-    wrong = rng.random(len(tries)) < 0.12
+    score = (0.15 + 0.75 * ease[tries] - 1.3 * noise + rng.normal(0, 0.2, len(tries))).clip(0.011, 0.999)
+    wrong = rng.random(len(tries)) < confused
     label = np.where(wrong, rng.integers(0, classes, len(tries)), truth.labels[tries])
     missing = np.maximum(0, per_image - np.bincount(truth.images[tries], minlength=images))
     image = np.repeat(np.arange(images), missing)
@@ -95,7 +100,10 @@ def subset(
         image_ids=np.arange(1, len(place) + 1),
         sizes=truth.sizes[place],
         images=kept[1],
-        **{key: getattr(truth, key)[kept[0]] for key in ("labels", "boxes", "box_areas", "areas", "crowds", "ignored", "difficult")},
+        **{
+            key: getattr(truth, key)[kept[0]]
+            for key in ("labels", "boxes", "box_areas", "areas", "crowds", "ignored", "difficult")
+        },
     )
     others = []
     for one in detections:

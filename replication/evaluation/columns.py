@@ -44,7 +44,8 @@ class GroundTruth(_Hashed):
     ``image_ids`` (I,) and ``class_ids`` (C,) are sorted; ``images`` and ``labels`` (M,) index them. ``boxes`` (M, 4)
     are XYXY in absolute pixels, ``box_areas`` width x height as in the file, ``areas`` what area ranges are taken
     by (a mask's, where the file says so). ``ignored`` objects are neither counted nor held against a detector;
-    ``crowds`` are ignored and take any number of detections; ``difficult`` objects are ignored under VOC's rules. ``sizes`` (I, 2) are height and width, NaN where unknown.
+    ``crowds`` are ignored and take any number of detections; ``difficult`` objects are ignored under VOC's rules.
+    ``sizes`` (I, 2) are height and width, NaN where unknown.
     """
 
     image_ids: Ints

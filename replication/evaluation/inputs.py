@@ -26,8 +26,8 @@ from replication.evaluation.columns import (
     indices,
     load_columns,
 )  # fmt: skip
-from replication.evaluation.voc_files import read_voc_detections, read_voc_ground_truth
 from replication.evaluation.records import check_detections, check_ground_truth
+from replication.evaluation.voc_files import read_voc_detections, read_voc_ground_truth
 
 CHUNK = 4 << 20  # bytes of a detection file that are decoded at once
 REREAD = 1 << 28  # files above this are not read a second time to explain what is wrong
@@ -122,7 +122,7 @@ def _ground_truth(path: Path, document: _Document) -> GroundTruth:
     given = np.array([entry.area is not None for entry in annotations], np.bool_)
     areas[~given] = box_areas[~given]
     if (bad := first(~np.isfinite(areas) | (areas < 0))) is not None:
-        message = f"area is {areas[bad]!r}, expected a finite number of square pixels, 0 or more"
+        message = f"area is {float(areas[bad])!r}, expected a finite number of square pixels, 0 or more"
         raise fail(f"annotations[{bad}]", message)
     crowds = np.array([bool(entry.iscrowd) for entry in annotations], np.bool_)
     ignored = np.array([bool(entry.ignore) for entry in annotations], np.bool_) | crowds

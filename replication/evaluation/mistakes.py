@@ -101,16 +101,18 @@ class _Scene:
         rows = np.flatnonzero(mistaken & ~self.found[self.aim])
         rows = rows[np.argsort(-self.score[rows], kind="stable")]
         best = rows[np.unique(self.aim[rows], return_index=True)[1]]
-        true, label = self.true.copy(), self.label.copy()
+        true, label = self.true.copy(), self.label
         true[best] = True
         if into_class:
+            label = label.copy()
             label[best] = self.truth.labels[self.aim[best]]
         return self.precision(label, true, self.false & ~mistaken)
 
     def precision(self, label: Ints, true: Flags, false: Flags, unasked: Flags | None = None) -> float:
         """AP of detections that are true, false, or neither and so left out."""
         kept = np.flatnonzero(true | false)
-        kept = kept[np.lexsort((-self.score[kept], label[kept]))]
+        if label is not self.label:  # else they are in order
+            kept = kept[np.lexsort((-self.score[kept], label[kept]))]
         wanted = ~self.truth.ignored if unasked is None else ~self.truth.ignored & ~unasked
         objects = np.flatnonzero(wanted)
         objects = objects[np.argsort(self.truth.labels[objects], kind="stable")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,14 @@ from simulation import coco_documents, detector, population, write_pair
 from replication.catalog.protocols import AreaRanges
 from replication.errors import ConfigError, ResultError
 from replication.evaluation import (
-    Matches, cached_match, match, point, proposal_recall, read_detections, read_ground_truth, summary,
+    Matches,
+    cached_match,
+    match,
+    point,
+    proposal_recall,
+    read_detections,
+    read_ground_truth,
+    summary,
 )  # fmt: skip
 from replication.evaluation.matching import AREAS
 from replication.evaluation.summary import precision_cells, recall_cells
@@ -44,7 +52,9 @@ def scene(seed: int, ignored: bool = False) -> tuple[dict, list[dict]]:
         for category in document["categories"][: None if rng.random() < 0.7 else 1]:
             for _ in range(rng.poisson(2.5)):
                 box = [*rng.integers(0, 120, 2), *rng.integers(1, 100, 2)]
-                box = [float(v) for v in box] if rng.random() < 0.5 else [round(float(v + rng.random()), 2) for v in box]
+                box = (
+                    [float(v) for v in box] if rng.random() < 0.5 else [round(float(v + rng.random()), 2) for v in box]
+                )
                 document["annotations"].append(
                     {
                         "id": len(document["annotations"]) + 1, "image_id": image["id"], "category_id": category["id"],
@@ -160,13 +170,13 @@ def test_recall_equal_to_a_point(found_of_100):
     """100 objects, the first ``found_of_100`` found: AP counts numpy's points that n/100 reaches in floating point."""
     truth = population(0, 1, 1)
     objects = 100
-    boxes = np.stack([np.arange(objects) * 50.0, np.zeros(objects)] * 2, axis=1) + [0, 0, 40, 40]
+    boxes = np.stack([np.arange(objects) * 50.0, np.zeros(objects)] * 2, axis=1) + np.array([0, 0, 40, 40])
     many = np.zeros(objects, np.int64)
     false = np.zeros(objects, bool)
     area = np.full(objects, 1600.0)
-    truth = type(truth)(
-        truth.image_ids, truth.sizes, truth.class_ids, truth.class_names, many, many, boxes, area, area, false, false,
-        false,
+    truth = replace(
+        truth, images=many, labels=many, boxes=boxes, box_areas=area, areas=area, crowds=false, ignored=false,
+        difficult=false,
     )  # fmt: skip
     detections = detector(truth, 0, per_image=0)
     rows = np.arange(found_of_100)
@@ -197,17 +207,14 @@ def ap(folder, document, records, criterion):
 
 
 def test_ap_under_giou_by_hand(tmp_path):
-    """Object 0..100 x 0..100, detection 20..120 x 20..120.
-
-    Intersection 80 * 80 = 6400, union 13600, hull 120 * 120 = 14400: IoU 0.4706 and GIoU 0.4706 - 800 / 14400 = 0.415
-    are both below 0.5. Shifted by 10: 8100 / 11900 = 0.6807 and 0.6807 - 200 / 12100 = 0.6642. The thresholds 0.50 to
-    0.65 are reached by both. Shifted by 9 in x and 11 in y: 91 * 89 = 8099 of 11901; hull 109 * 111 = 12099.
-    """
+    """A square of side 100, and the same square moved; one of ten thresholds reached is AP 10."""
     document = truth_of((0, 0, 100, 100))
+    # By 20, 20: intersection 6400, union 13600, hull 14400. IoU 0.4706, GIoU 0.4706 - 800 / 14400 = 0.4150: none.
     assert ap(tmp_path, document, [detection((20, 20, 100, 100))], "giou")[0] == 0
-    assert ap(tmp_path, document, [detection((10, 10, 100, 100))], "giou")[0] == pytest.approx(40)
-    # Shifted by 14 and 2: 86 * 98 = 8428 of 11572 is IoU 0.7283; hull 114 * 102 = 11628, GIoU 0.7235.
-    # Shifted by 5 and 25: 95 * 75 = 7125 of 12875 is IoU 0.5534 (two thresholds); hull 13125, GIoU 0.5344 (one).
+    # By 10, 10: 8100 / 11900 = 0.6807 and 0.6807 - 200 / 12100 = 0.6641: 0.50 to 0.65, four thresholds, by both.
+    for criterion in ("iou", "giou"):
+        assert ap(tmp_path, document, [detection((10, 10, 100, 100))], criterion)[0] == pytest.approx(40)
+    # By 5, 25: 7125 / 12875 = 0.5534, two thresholds; hull 105 * 125 = 13125, GIoU 0.5343, one.
     moved = [detection((5, 25, 100, 100))]
     assert ap(tmp_path, document, moved, "iou")[0] == pytest.approx(20)
     assert ap(tmp_path, document, moved, "giou")[0] == pytest.approx(10)
@@ -272,7 +279,7 @@ def test_other_thresholds(tmp_path):
     assert summary(matches)["AP"] == pytest.approx(60)
     equal = match(*columns(tmp_path, document, [detection((0, 0, 10, 10))]), thresholds=np.array([0.5, 0.75, 1.0]))
     assert summary(equal)["AP"] == pytest.approx(100)
-    with pytest.raises(ConfigError, match="do not hold 0.75"):
+    with pytest.raises(ConfigError, match=r"do not hold 0\.75"):
         summary(match(*data, thresholds=np.array([0.5])))
     with pytest.raises(ConfigError, match="from 1 to 16"):
         match(*data, thresholds=np.linspace(0.5, 0.9, 17))
