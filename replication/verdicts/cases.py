@@ -13,8 +13,24 @@ from replication.verdicts.intervals import Floats, Side
 from replication.verdicts.rules import Verdict
 
 Runs = Mapping[str, Sequence[FinishedRun]]
-Replicates = Callable[[FinishedRun, Column], Floats | None]
-"""Image bootstrap (R,) of a run's metric on 0-100, replicate r of the same draw for every run; None without files."""
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Image bootstrap of a run's metric, on 0-100; replicate r is of the same draw for every run.
+
+    ``replicates`` (R,) are over all classes; ``supported`` is the number itself over the ``classes[0]`` of
+    ``classes[1]`` classes that have at least ten objects, ``supported_replicates`` (R,) its bootstrap.
+    """
+
+    replicates: Floats
+    supported: float
+    supported_replicates: Floats
+    classes: tuple[int, int]
+
+
+Replicates = Callable[[FinishedRun, Column], Resampled | None]
+"""None where the files for it are not there."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +97,22 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Supported:
+    """The same pair over the classes that have at least ten objects: resampling cannot see what rarer ones vary by."""
+
+    pair: Pair
+    classes: int
+    of: int
+
+
+@dataclass(frozen=True)
 class Case:
     """A question with its runs. ``obstacle`` is the verdict that bars another, with its reason."""
 
     question: Question
     pair: Pair | None = None
     obstacle: tuple[Verdict, str] | None = None
+    supported: Supported | None = None
 
 
 def metric_name(column: Column) -> str:
@@ -118,16 +144,17 @@ def make_case(
     reason = _missing(question, runs)
     if reason:
         return Case(question, obstacle=("blocked", reason))
-    pair = _common(*(_side(question, runs[one.variant or ""], replicates) for one in _sides(question)))
+    pair, supported = _compared(question, runs, replicates)
     reason = _twins(question, runs) or _failed(question, pair, protocol, judging)
     if reason:
-        return Case(question, pair, ("blocked", reason))
+        return Case(question, pair, ("blocked", reason), supported)
     if pair.runs == 1:
-        return Case(question, pair, ("single run", "one seed on a side: nothing is known of the spread of runs"))
+        reason = "one seed on a side: nothing is known of the spread of runs"
+        return Case(question, pair, ("single run", reason), supported)
     if pair.runs < judging.min_runs:
         reason = f"too few runs: {pair.runs} on a side, {judging.min_runs} are needed"
-        return Case(question, pair, ("blocked", reason))
-    return Case(question, pair)
+        return Case(question, pair, ("blocked", reason), supported)
+    return Case(question, pair, None, supported)
 
 
 def _sides(question: Question) -> tuple[Row, Row]:
@@ -167,24 +194,29 @@ def _missing(question: Question, runs: Runs) -> str:
     return ""
 
 
-def _side(question: Question, group: Sequence[FinishedRun], replicates: Replicates) -> Side:
-    points = np.array([run.value(question.column) for run in group], dtype=np.float64) / question.scale
-    drawn = [replicates(run, question.column) for run in group]
-    there = [one for one in drawn if one is not None]
-    return Side(points, np.stack(there) / question.scale if len(there) == len(drawn) else None)
-
-
-def _common(row: Side, baseline: Side) -> Pair:
-    """The sides without the draws in which there is nothing to find; without any where one side has none."""
-    if row.replicates is None or baseline.replicates is None:
-        return Pair(Side(row.points), Side(baseline.points))
-    defined = ~(np.isnan(row.replicates).any(axis=0) | np.isnan(baseline.replicates).any(axis=0))
-    return Pair(
-        *(
-            Side(side.points, drawn[:, defined])
-            for side, drawn in ((row, row.replicates), (baseline, baseline.replicates))
-        )
+def _compared(question: Question, runs: Runs, replicates: Replicates) -> tuple[Pair, Supported | None]:
+    """Both sides over all classes, and over the supported ones where all runs have replicates."""
+    groups = [runs[row.variant or ""] for row in _sides(question)]
+    points = [[run.value(question.column) or 0.0 for run in group] for group in groups]
+    drawn = [[replicates(run, question.column) for run in group] for group in groups]
+    there = [[one for one in side if one is not None] for side in drawn]
+    if any(len(some) < len(every) for some, every in zip(there, drawn, strict=True)):
+        return Pair(*(Side(np.array(values) / question.scale) for values in points)), None
+    whole = _pair(question, points, [[one.replicates for one in side] for side in there])
+    few = _pair(
+        question,
+        [[one.supported for one in side] for side in there],
+        [[one.supported_replicates for one in side] for side in there],
     )
+    return whole, None if np.isnan(few.row.mean + few.baseline.mean) else Supported(few, *there[0][0].classes)
+
+
+def _pair(question: Question, points: Sequence[Sequence[float]], drawn: Sequence[Sequence[Floats]]) -> Pair:
+    """In the column's unit, without the draws in which one side has nothing to find."""
+    replicates = [np.stack(side) / question.scale for side in drawn]
+    defined = ~np.isnan(np.concatenate(replicates)).any(axis=0)
+    sides = zip(points, replicates, strict=True)
+    return Pair(*(Side(np.array(values) / question.scale, sample[:, defined]) for values, sample in sides))
 
 
 def _twins(question: Question, runs: Runs) -> str:

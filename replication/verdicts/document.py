@@ -10,7 +10,7 @@ from replication.catalog import Catalog, Judging, Protocol
 from replication.errors import ConfigError
 from replication.files import sha256_file, write_json
 from replication.finished import finished_runs
-from replication.verdicts.cases import Replicates, Runs, make_case, questions
+from replication.verdicts.cases import Case, Replicates, Runs, make_case, questions
 from replication.verdicts.judge import Rules, judge_cases, spreads
 from replication.verdicts.numbers import published_numbers
 from replication.verdicts.output import DIRECTION_HEAD, LEGEND, SCHEMA, SIZE_HEAD, spread_entry, verdict_entry
@@ -69,7 +69,7 @@ def judge(
         "rules": plan["rules"],
         "seeds_registered": protocol.seeds,
         "plan_hash": plan_hash(plan),
-        "notes": _notes(protocol, runs),
+        "notes": _notes(protocol, runs, cases),
         "runs": [
             {"variant": run.variant, "seed": run.seed, "metrics_sha256": sha256_file(run.metrics_file)}
             for group in runs.values()
@@ -86,13 +86,20 @@ def _variants(catalog: Catalog, tables: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(row.variant for row in rows if row.variant is not None))
 
 
-def _notes(protocol: Protocol, runs: Runs) -> list[str]:
+def _notes(protocol: Protocol, runs: Runs, cases: Sequence[Case]) -> list[str]:
     """What a reader of the verdicts must know besides."""
+    notes = []
     counts = {len(group) for group in runs.values()}
-    if not counts or counts == {protocol.seeds}:
-        return []
-    span = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-    return [
-        f"{span} runs a variant, {protocol.seeds} registered: seeds added after a look at the results make firm "
-        "verdicts more frequent than the stated level"
-    ]
+    if counts and counts != {protocol.seeds}:
+        span = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        notes.append(
+            f"{span} runs a variant, {protocol.seeds} registered: seeds added after a look at the results make firm "
+            "verdicts more frequent than the stated level"
+        )
+    rare = {one.supported.of - one.supported.classes for one in cases if one.supported is not None}
+    if rare - {0}:
+        notes.append(
+            f"{max(rare)} classes have fewer than ten objects, and resampling images cannot see all that they vary by: "
+            "supported_classes has each gain over the others"
+        )
+    return notes

@@ -11,12 +11,14 @@ import numpy as np
 from tabulate import tabulate
 
 from replication.catalog import Judging
-from replication.verdicts.cases import Pair
+from replication.verdicts.cases import Pair, Supported
 from replication.verdicts.intervals import (
     Interval,
     image_interval,
     interaction_variance,
     run_variance,
+    t_interval,
+    variance_terms,
     welch_interval,
 )
 from replication.verdicts.judge import Answer, Comparison, Judged, Rules, usable
@@ -67,6 +69,7 @@ def verdict_entry(one: Judged, rules: Rules) -> dict[str, Any]:
         "image_interval": _bounds(image_interval(pair.row, pair.baseline, judging.alpha), pair)
         if pair and pair.has_images
         else None,
+        "supported_classes": _supported(case.supported, judging) if case.supported else None,
         "answers": {name: _answer(answer, pair) for name, answer in one.answers.items() if pair},
         "terms": _terms(one.comparison) if one.comparison else None,
         "welch": _bounds(welch_interval(pair.row, pair.baseline, judging.alpha), pair)
@@ -79,6 +82,17 @@ def _measured(pair: Pair) -> dict[str, float | None]:
     row, baseline = float(pair.row.mean), float(pair.baseline.mean)
     relative = 100 * (row - baseline) / baseline if baseline else None
     return {"row": row, "baseline": baseline, "gain": row - baseline, "relative_percent": relative}
+
+
+def _supported(supported: Supported, judging: Judging) -> dict[str, Any]:
+    """The gain over classes with at least ten objects; its interval is of the two variants' own runs, or of images."""
+    pair = supported.pair
+    if pair.runs > 1:
+        interval = t_interval(variance_terms(pair.row, pair.baseline), judging.estimand, judging.alpha)
+    else:
+        interval = image_interval(pair.row, pair.baseline, judging.alpha)
+    whose = {"classes": supported.classes, "of": supported.of}
+    return whose | _measured(pair) | {"interval": _bounds(interval, pair)}
 
 
 def _bounds(interval: Interval, pair: Pair) -> dict[str, Any]:

@@ -113,6 +113,18 @@ def test_the_interval_of_this_benchmark_by_hand(tiny):
     assert spread["equal_spread"] == {"test": "Bartlett", "p": pytest.approx(stats.bartlett(*offsets).pvalue)}
 
 
+def test_the_gain_over_supported_classes_stands_beside(tiny):
+    """Here one AP more for every run, so the same gain; three of five classes have ten objects."""
+    null, once = (entry(tiny, name) for name in ("null-AP", "once-AP"))
+    beside = null["supported_classes"]
+    assert (beside["classes"], beside["of"]) == (3, 5)
+    assert beside["row"] == pytest.approx(null["measured"]["row"] + 0.01)
+    assert beside["gain"] == pytest.approx(null["measured"]["gain"])
+    assert beside["interval"]["low"] < beside["gain"] < beside["interval"]["high"]
+    assert once["supported_classes"]["interval"]["low"] == pytest.approx(once["image_interval"]["low"])
+    assert entry(tiny, "gone-AP")["supported_classes"] is None
+
+
 def test_welch_stands_beside(tiny):
     entries = [entry(tiny, "worse-AP"), entry(tiny, "gone-AP"), entry(tiny, "once-AP")]
     runs = [36.0 + np.array([0.1, -0.1 + 0.003 * n, 0.02 + 0.006 * n]) for n in (4, 5)]
@@ -295,6 +307,12 @@ def test_more_seeds_than_registered_are_noted(tiny, world, protocol, catalog, re
     assert judge(catalog, fewer, results, TABLES, judging)["notes"]
 
 
+def test_rare_classes_are_noted(tiny, world, protocol, catalog, results, judging):
+    assert tiny["notes"][1].startswith("2 classes have fewer than ten objects")
+    without = judge(catalog, protocol, results, TABLES, judging, lambda run, column: None)
+    assert len(without["notes"]) == 1
+
+
 def test_the_file_names_its_runs_and_is_the_same_each_time(world, protocol, catalog, results, judging):
     world(protocol)
     write_verdicts(catalog, protocol, results, TABLES, judging)
@@ -313,7 +331,8 @@ def test_the_file_names_its_runs_and_is_the_same_each_time(world, protocol, cata
 
 KEYS = {
     "id", "paper", "table", "row", "baseline", "backbone", "column", "unit", "primary", "claimed", "verdict",
-    "qualifiers", "reason", "estimand", "runs", "measured", "image_interval", "answers", "terms", "welch",
+    "qualifiers", "reason", "estimand", "runs", "measured", "image_interval",
+    "supported_classes", "answers", "terms", "welch",
 }  # fmt: skip
 ANSWER_KEYS = {
     "verdict", "qualifiers", "interval", "family_interval", "p", "p_holm", "variance", "smallest_gain", "expected_gain",

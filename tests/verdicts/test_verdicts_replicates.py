@@ -14,14 +14,14 @@ from simulation import coco_documents, detector, population
 from replication.catalog import load_catalog, load_protocol
 from replication.cli import main
 from replication.errors import ResultError
-from replication.evaluation import bootstrap, evaluate, match, read_detections, read_ground_truth
+from replication.evaluation import bootstrap, evaluate, match, point, read_detections, read_ground_truth
 from replication.files import read_json, write_json
 from replication.finished import finished_runs
 from replication.verdicts.replicates import image_replicates
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES = 60
-SKILLS = {"smooth_l1": 1.0, "iou": 1.0, "giou": 2.5}
+IMAGES, CLASSES = 60, 5
+SKILLS = {"smooth_l1": 1.0, "iou": 1.0, "giou": 4.0}
 """Of the rows of GIoU's table 5: the IoU loss is no better than its baseline here, the GIoU loss much."""
 
 WITHOUT_TORCH = """
@@ -58,7 +58,7 @@ def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("finished")
     (root / "own.yaml").write_text(OWN_DATA)
     here = root / "results" / "own"
-    truth = population(3, IMAGES, 4)
+    truth = population(3, IMAGES, CLASSES, tail=2.2)
     for place, (name, skill) in enumerate(SKILLS.items()):
         for seed in range(3):
             document, found = coco_documents(truth, detector(truth, 100 * place + seed, skill, per_image=20))
@@ -108,10 +108,13 @@ def test_replicates_are_those_of_the_evaluation_for_every_run(own):
     source = image_replicates(protocol, results, few)
     for run in (runs["faster_rcnn_R50_iou"][0], runs["faster_rcnn_R50_smooth_l1"][2]):
         matches = match(truth, read_detections(run.folder / "detections.json", truth))
-        assert np.array_equal(
-            source(run, column("AP75_iou")), bootstrap(matches, 200, few.bootstrap_seed).metric("AP75")
-        )
-        by_iou, by_giou = (source(run, column(name)) for name in ("AP_iou", "AP_giou"))
+        ours, theirs = source(run, column("AP75_iou")), bootstrap(matches, 200, few.bootstrap_seed)
+        assert np.array_equal(ours.replicates, theirs.metric("AP75"))
+        supported = np.bincount(truth.labels[~truth.ignored], minlength=CLASSES) >= 10
+        assert ours.classes == (supported.sum(), CLASSES) == (CLASSES - 1, CLASSES)
+        assert np.array_equal(ours.supported_replicates, theirs.metric("AP75", supported))
+        assert ours.supported == point(matches).metric("AP75", supported)[0]
+        by_iou, by_giou = (source(run, column(name)).replicates for name in ("AP_iou", "AP_giou"))
         assert (by_giou <= by_iou + 1e-9).all(), "GIoU is never above IoU"
         assert (by_giou < by_iou - 1e-3).any()
 

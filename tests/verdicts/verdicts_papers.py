@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from replication.verdicts.cases import Resampled
+
 
 def few_images(run, column):
     """Replicates (200,) around the run's number: an image effect of the variant, and one of the run."""
@@ -11,7 +13,8 @@ def few_images(run, column):
         return None
     own = np.random.default_rng([len(run.variant), run.seed, 7]).normal(0, 0.05, 200)
     shared = np.random.default_rng([len(run.variant), 1]).normal(0, 0.05, 200)
-    return run.value(column) + own + shared
+    replicates = run.value(column) + own + shared
+    return Resampled(replicates, run.value(column) + 1, replicates + 1, (3, 5))
 
 
 COLUMNS = [
