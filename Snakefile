@@ -1,4 +1,4 @@
-"""Measured beside published: data -> train -> detect -> evaluate, time -> tables -> report.
+"""Measured beside published: data -> train -> detect -> evaluate, time -> judge -> tables -> report.
 
 snakemake --cores all                                    the protocol `mini`
 snakemake --cores all --config protocol=paper            the papers' own
@@ -18,6 +18,7 @@ from replication.fingerprint import (
     DETECTION,
     EVALUATION,
     FIGURES,
+    JUDGING,
     RENDERING,
     TIMING,
     fingerprint,
@@ -194,6 +195,29 @@ rule time:
         "python -m replication time {params.where} --variants {params.variants} 2>&1 | tee {log}"
 
 
+rule judge:
+    input:
+        f"{HERE}/ground_truth.json",
+        [
+            f"{run.folder(plan.results)}/{name}"
+            for run in plan.runs
+            for name in ("metrics.json", "provenance.json", "detections.json")
+        ],
+    output:
+        f"{HERE}/verdicts.json",
+    log:
+        f"{HERE}/logs/judge.log",
+    priority: 300
+    params:
+        where=WHERE,
+        tables=",".join(plan.tables),
+        text=plan.text(),
+        rules=plan.judging(),
+        fingerprint=fingerprint(JUDGING),
+    shell:
+        "python -m replication verdicts {params.where} --tables {params.tables} 2>&1 | tee {log}"
+
+
 rule table:
     input:
         lambda wildcards: [
@@ -238,6 +262,7 @@ rule figures:
 
 rule report:
     input:
+        f"{HERE}/verdicts.json",
         plan.figure_data,
         expand(f"{HERE}/tables/{{table}}.md", table=plan.tables),
         [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.runs],

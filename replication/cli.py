@@ -184,6 +184,9 @@ def _add_results(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     verb.add_argument("--verify", action="store_true", help="compute again with pycocotools, fail above 1e-12")
     verb.add_argument("--out", type=Path, help="also write the numbers to this JSON file")
     _format(verb)
+    verb = _verb(verbs, "verdicts", _verdicts, "judge the papers' claims by the finished runs and write verdicts.json")
+    _tables_option(verb)
+    _format(verb)
     for name, handler, text in (
         ("tables", _tables, "render measured beside published numbers as Markdown, CSV and LaTeX"),
         ("report", _report, "render one HTML page with tables, curves and provenance"),
@@ -365,6 +368,19 @@ def _tables(options: Arguments) -> None:
     write_tables(catalog, protocol, options.results, tables)
     for table in tables:
         print(terminal_table(catalog, table, protocol, options.results), end="\n\n", flush=True)
+
+
+def _verdicts(options: Arguments) -> None:
+    import json
+
+    from replication.catalog import load_judging
+    from replication.verdicts import SCHEMA, verdicts_table, write_verdicts
+
+    catalog, protocol = _load(options)
+    tables = options.tables or list(protocol.tables)
+    document = write_verdicts(catalog, protocol, options.results, tables, load_judging())
+    as_json = options.format == "json"
+    print(json.dumps({"schema": SCHEMA, **document}, indent=1) if as_json else verdicts_table(document))
 
 
 def _report(options: Arguments) -> None:
