@@ -18,11 +18,12 @@ from replication.files import read_json
 
 SCHEMA = "latency/1"
 CONFIDENCE = 0.95
+UNDISTURBED = 0.95  # of the time that passed, spent computing, on a CPU
 
 Stage = Literal["model", "postprocessing"]
 STAGES: tuple[Stage, ...] = ("model", "postprocessing")
 
-SHOWN = ("cpu", "device", "method", "inputs", "weights", "candidates", "flops", "parameters", "peak_memory")
+SHOWN = ("cpu", "device", "method", "inputs", "weights", "candidates", "flops", "parameters", "peak_memory", "state")
 """Keys of a file, beside the times, that tables and page show."""
 
 
@@ -151,8 +152,16 @@ def conditions(document: Mapping[str, Any]) -> str:
         f"median over {_count(method['rounds'], 'round')} taken in turns, "
         f"each the mean of {_count(len(inputs['sizes']), 'image')} "
         f"({inputs['source']}; {spread}), batch 1, on {device}{threads}, {method['precision']}, "
-        f"{'torch.compile' if method['compiled'] else 'eager'}; weights: {weights['kind']}"
+        f"{'torch.compile' if method['compiled'] else 'eager'}; weights: {weights['kind']}{_disturbed(document)}"
     )
+
+
+def _disturbed(document: Mapping[str, Any]) -> str:
+    """A warning where the process had to share its core; a GPU's is left alone, since its process waits."""
+    share = document["state"]["cpu_share"]
+    if document["device"]["type"] == "cuda" or share >= UNDISTURBED:
+        return ""
+    return f"; DISTURBED: other work left the process {100 * share:.0f}% of a core"
 
 
 def _count(number: int, noun: str) -> str:

@@ -102,11 +102,13 @@ def time_variants(
         costs = {subject.name: _costs(subject, device) for subject in subjects}
         _compile_and_warm_up(subjects, settings, device)
         before = machine.state(device)
+        wall, used = time.perf_counter(), time.process_time()
         written: list[Latency] = []
 
         def finished(name: str, taken: list[dict[Stage, float]]) -> None:
             subject = next(one for one in subjects if one.name == name)
-            state = {"before": before, "after": machine.state(device)}
+            share = (time.process_time() - used) / (time.perf_counter() - wall)
+            state = {"before": before, "after": machine.state(device), "cpu_share": round(share, 3)}
             path = folder / f"{subject.file}.json"
             write_json(path, SCHEMA, _document(subject, facts, costs[name], taken, state))
             written.append(read_latency(path, protocol.name, name))

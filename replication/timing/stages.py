@@ -77,6 +77,11 @@ def dissect(model: nn.Module, prior: float) -> Anatomy:
             top_k=model.test_topk_candidates,
         )
     if isinstance(model, GeneralizedRCNN):
+        if model.proposal_generator is None:
+            raise ConfigError(
+                "MODEL.PROPOSAL_GENERATOR.NAME: PrecomputedProposals: proposals come from a file, so what takes the "
+                "time would not be timed; choose a variant that makes its own"
+            )
         heads = model.roi_heads
         masks: tuple[Any, ...] = ()
         if heads.mask_on:

@@ -36,6 +36,7 @@ def add_latency(results):
             "inputs": {"source": "validation images", "sizes": [[480, 640], [480, 640]]},
             "weights": {"kind": "trained"}, "candidates": {"per_image": 812.4, "detections": 99.6},
             "flops": {"total": 239_300_000_000}, "parameters": 37_700_000, "peak_memory": {"bytes": 260 * 2**20},
+            "state": {"cpu_share": 0.99},
         }  # fmt: skip
         path = results / protocol / "latency" / device / f"{variant}.json"
         write_json(path, "latency/1", body | more)
@@ -89,6 +90,12 @@ def test_the_head_says_how_it_was_measured(catalog, protocol, results):
     assert "of latency the ratio to it, which alone is compared" in head
     assert "Latency" not in render_table(catalog, "giou-T5", protocol, results)["md"]
     assert f"{TIMES}0.800" in terminal_table(catalog, "libra-T1", protocol, results, width=200)
+
+
+def test_the_head_tells_a_disturbed_machine(catalog, protocol, results, add_latency):
+    add_latency("base", BASE, state={"cpu_share": 0.31})
+    head = render_table(catalog, "libra-T1", protocol, results)["md"]
+    assert "weights: trained; DISTURBED: other work left the process 31% of a core" in head
 
 
 def test_times_of_two_sessions_have_no_ratio(catalog, protocol, results, add_latency):

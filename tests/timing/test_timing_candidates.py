@@ -45,6 +45,12 @@ def test_a_dense_detector_lets_through_what_was_asked_for_on_each_level(subject:
     }
 
 
+def test_both_branches_let_through_what_was_asked_for(subject: Callable[..., Subject]):
+    one = subject("fsaf_R50_joint", 6)
+    assert one.candidates["per_level"] == {"head.cls_score": [6.0] * LEVELS, "head.af_cls_score": [6.0] * LEVELS}
+    assert one.candidates["per_image"] == 2 * LEVELS * 6
+
+
 @torch.no_grad()
 def test_a_level_with_too_few_scores_lets_all_but_one_or_all_through(subject: Callable[..., Subject]):
     one = subject("retinanet_R50", 500)

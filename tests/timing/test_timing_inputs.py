@@ -35,10 +35,10 @@ def test_a_small_protocol_takes_its_own_images_at_its_own_sizes(protocol: Protoc
 
 
 @pytest.mark.usefixtures("no_data")
-def test_without_coco_a_seeded_list_of_its_sizes(catalog: Catalog, capsys: pytest.CaptureFixture[str]):
+def test_without_coco_a_seeded_list_of_its_sizes(catalog: Catalog, capfd: pytest.CaptureFixture[str]):
     paper = load_protocol("paper")
     source = find_source(paper, 40)
-    told = capsys.readouterr()
+    told = capfd.readouterr()
     assert "noise in sizes of COCO images stands for the validation images: " in told.out + told.err
     assert "instances_val2017.json: no such file" in told.out + told.err
     assert source == find_source(paper, 40)

@@ -105,6 +105,7 @@ def test_a_file_says_all_that_is_needed_to_judge_it(made: Path):
     assert set(document["stages"]) == {"model", "postprocessing"}
     for when in ("before", "after"):
         assert {"time", "load_average", "cpu_mhz", "gpu"} == set(document["state"][when])
+    assert 0 < document["state"]["cpu_share"] < 1.5
     assert document["state"]["before"]["time"] <= document["state"]["after"]["time"]
     assert {"commit", "dirty", "packages", "python", "platform", "cpu", "device", "timing_fingerprint"} <= set(document)
     assert document["packages"]["torch"] == torch.__version__.partition("+")[0]

@@ -51,8 +51,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Subject], list[tuple[str,
     from detectron2.modeling.meta_arch import dense_detector, rcnn, retinanet
     from detectron2.modeling.roi_heads import fast_rcnn
 
+    from replication.detectors.fsaf import inference
+
     places = {
         "dense NMS": (retinanet, "batched_nms"),
+        "joint NMS": (inference, "batched_nms"),
         "dense rescaling": (dense_detector, "detector_postprocess"),
         "proposal NMS": (proposal_generator.proposal_utils, "batched_nms"),
         "box NMS": (fast_rcnn, "batched_nms"),
@@ -93,6 +96,16 @@ def test_dense_detector(subject: Callable[..., Subject], seen: Callable[[Subject
         ("backbone", "model"),
         ("head", "model"),
         ("dense NMS", "postprocessing"),
+        ("dense rescaling", "postprocessing"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["fsaf_R50", "fsaf_R50_joint"])
+def test_fsaf(subject: Callable[..., Subject], seen: Callable[[Subject], list[tuple[str, str]]], name: str):
+    assert seen(subject(name)) == [
+        ("backbone", "model"),
+        ("head", "model"),
+        ("joint NMS", "postprocessing"),
         ("dense rescaling", "postprocessing"),
     ]
 
@@ -142,6 +155,14 @@ def test_class_layers_are_found_by_their_prior(config: Callable[[str], CfgNode])
 def test_an_unknown_architecture_is_named():
     with pytest.raises(ConfigError, match="Linear: its stages are not known"):
         dissect(nn.Linear(1, 1), 0.01)
+
+
+def test_proposals_of_a_file_are_not_timed(config: Callable[[str], CfgNode]):
+    cfg = config("faster_rcnn_R50")
+    cfg.defrost()
+    cfg.MODEL.PROPOSAL_GENERATOR.NAME = "PrecomputedProposals"
+    with pytest.raises(ConfigError, match="proposals come from a file"):
+        dissect(build_model(cfg), 0.01)
 
 
 def test_every_stage_is_described():
