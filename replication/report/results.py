@@ -35,6 +35,11 @@ class FinishedRun:
     provenance: dict[str, Any]
 
     @property
+    def class_agnostic(self) -> bool:
+        """Whether its detections are the proposals of an RPN alone."""
+        return self.metrics["AR100"] is not None
+
+    @property
     def metrics_file(self) -> Path:
         """Where the numbers were read."""
         return self.folder / "metrics.json"
