@@ -38,6 +38,11 @@ class FinishedRun:
     image_set: tuple[Any, Any]
 
     @property
+    def class_agnostic(self) -> bool:
+        """Whether its detections are the proposals of an RPN alone."""
+        return self.metrics["AR100"] is not None
+
+    @property
     def metrics_file(self) -> Path:
         """Where the numbers were read."""
         return self.folder / "metrics.json"
