@@ -37,7 +37,8 @@ def in_threads(work: Callable[[Task], object], tasks: Iterable[Task], threads: i
     ``threads`` None takes all processors that this process may use.
     """
     pending: Sequence[Task] = list(tasks)
-    count = min(threads or len(os.sched_getaffinity(0)), len(pending))
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = min(threads or usable, len(pending))
     if count <= 1:
         for task in pending:
             work(task)

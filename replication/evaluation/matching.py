@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from replication.catalog.protocols import AreaRanges
 from replication.errors import ConfigError
 from replication.evaluation.columns import Detections, Floats, GroundTruth, Ints
+from replication.files import write_bytes
 from replication.fingerprint import EVALUATION, fingerprint
 
 Criterion = Literal["iou", "giou", "giou_paper", "voc07", "voc", "voc07_giou", "voc_giou"]
@@ -60,12 +63,10 @@ class Matches:
 
     def save(self, path: Path) -> None:
         """Write the matches as npz."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
-        part = path.with_name(f".{path.name}.part")
-        with open(part, "wb") as file:
-            np.savez(file, **arrays)
-        part.replace(path)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        write_bytes(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Matches:
@@ -183,13 +184,20 @@ def object_columns(truth: GroundTruth) -> Any:
 
 
 def cached_match(folder: Path, truth: GroundTruth, detections: Detections, **options: Any) -> Matches:
-    """``match``, kept in ``folder`` under a hash of both files' content, the options and the code of this room."""
+    """``match``, kept in ``folder`` under a hash of both files' content, the options and the code of this room.
+
+    One file a criterion is kept: the latest. An unreadable one is made again.
+    """
     areas = options.get("area_ranges", COCO_AREAS).model_dump_json()
     parts = [truth.content_hash, detections.content_hash, fingerprint(EVALUATION), areas]
     parts += [f"{key}={np.asarray(value).tolist()}" for key, value in sorted(options.items()) if key != "area_ranges"]
-    path = folder / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.npz"
-    if path.exists():
+    name = f"{options.get('criterion', 'iou')}{'-masks' if options.get('masks') else ''}"
+    path = folder / f"{name}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.npz"
+    try:
         return Matches.load(path)
-    matches = match(truth, detections, **options)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        matches = match(truth, detections, **options)
+    for outdated in folder.glob(f"{name}-{'[0-9a-f]' * 16}.npz"):
+        outdated.unlink()
     matches.save(path)
     return matches

@@ -101,7 +101,13 @@ def resampled(matches: Matches, replicates: int, seed: int) -> dict[str, Any]:
 
 
 def compared(matches: Matches, other: Matches, replicates: int, seed: int) -> dict[str, Any]:
-    """``difference`` of two runs, first less second, with paired intervals, and over supported classes."""
+    """``difference`` of two runs, first less second, with paired intervals, and over supported classes.
+
+    Raises ResultError when they are of different images or classes.
+    """
+    for name in ("image_ids", "class_ids"):
+        if not np.array_equal(getattr(matches, name), getattr(other, name)):
+            raise ResultError(f"two runs of different {name} cannot be compared; evaluate both on one ground truth")
     estimates = point(matches), point(other)
     supported = supported_classes(matches)
     against = {name: float(estimates[1].metric(name)[0]) for name in METRICS}

@@ -12,8 +12,10 @@ import pytest
 from simulation import coco_documents, detector, population, write_pair
 
 from replication import cli
+from replication.errors import ResultError
 from replication.evaluation import METRICS, bootstrap, match, point, read_detections, read_ground_truth
 from replication.evaluation import compiled as compilation
+from replication.evaluation.pair import compared
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -184,6 +186,12 @@ def test_detections_of_other_images_are_refused_for_a_difference(capsys, files):
     assert code == 0
     assert f"warning: 1 of 80 images have detections in one of {files['found']}" in err
     assert f"such as image {images[5]} in {files['found']}" in err
+
+
+def test_runs_on_other_images_are_not_compared():
+    runs = [match(truth, detector(truth, 1, per_image=5)) for truth in (population(1, n, 2) for n in (10, 11))]
+    with pytest.raises(ResultError, match="different image_ids cannot be compared"):
+        compared(*runs, replicates=10, seed=0)
 
 
 def test_corners_for_extents_are_warned_of(capsys, files):

@@ -11,7 +11,7 @@ import pytest
 from simulation import detector, population, write_pair
 
 from replication.errors import DataError, ResultError
-from replication.evaluation import evaluate, inputs, read_detections, read_ground_truth, save_detections
+from replication.evaluation import checks, evaluate, json_results, read_detections, read_ground_truth, save_detections
 
 TRUTH = {
     "images": [{"id": 1, "height": 100, "width": 100}, {"id": 2, "height": 100, "width": 100}],
@@ -172,7 +172,7 @@ def test_reading_in_parts_gives_the_same(simulated, monkeypatch, indent):
     path, _, truth = simulated
     path.write_text(json.dumps(json.loads(path.read_text()), indent=indent))
     whole = read_detections(path, truth)
-    monkeypatch.setattr(inputs, "CHUNK", 500)
+    monkeypatch.setattr(json_results, "CHUNK", 500)
     assert same(read_detections(path, truth), whole)
 
 
@@ -182,7 +182,7 @@ def test_cuts_that_fall_into_a_record_do_no_harm(simulated, monkeypatch):
     whole = read_detections(path, truth)
     records = [{"made": [{"a": 1}, {"b": 2}], "note": "},{", **one} for one in json.loads(path.read_text())]
     path.write_text(json.dumps(records, separators=(",", ":")))
-    monkeypatch.setattr(inputs, "CHUNK", 500)
+    monkeypatch.setattr(json_results, "CHUNK", 500)
     assert same(read_detections(path, truth), whole)
 
 
@@ -191,8 +191,8 @@ def test_a_file_too_large_to_read_twice_still_names_the_record(simulated, monkey
     records = json.loads(path.read_text())
     records[400]["score"] = "high"
     path.write_text(json.dumps(records))
-    monkeypatch.setattr(inputs, "CHUNK", 500)
-    monkeypatch.setattr(inputs, "REREAD", 1000)
+    monkeypatch.setattr(json_results, "CHUNK", 500)
+    monkeypatch.setattr(checks, "REREAD", 1000)
     with pytest.raises(
         ResultError, match=r"detections\.json: detections\[\d+\] or one of the following.*score"
     ) as caught:
@@ -204,7 +204,7 @@ def test_a_truncated_file_says_where(simulated, monkeypatch):
     path, _, truth = simulated
     text = path.read_text()
     path.write_text(text[: len(text) * 2 // 3])
-    monkeypatch.setattr(inputs, "CHUNK", 500)
+    monkeypatch.setattr(json_results, "CHUNK", 500)
     with pytest.raises(ResultError, match=r"after record \d+, not valid JSON, perhaps truncated"):
         read_detections(path, truth)
 

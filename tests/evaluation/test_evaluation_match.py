@@ -309,6 +309,19 @@ def test_matches_are_kept_by_content(tmp_path, monkeypatch):
         cached_match(tmp_path, truth, detector(truth, 9, per_image=10), criterion="giou")
 
 
+def test_only_the_latest_match_is_kept_and_a_broken_one_made_again(tmp_path):
+    truth = population(7, 10, 3)
+    one, two = (detector(truth, seed, per_image=10) for seed in (8, 9))
+    cached_match(tmp_path, truth, one, criterion="iou")
+    cached_match(tmp_path, truth, one, criterion="giou")
+    expected = cached_match(tmp_path, truth, two, criterion="giou")
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["giou", "iou"]
+    (path,) = tmp_path.glob("giou-*")
+    for content in (b"", path.read_bytes()[:1000]):
+        path.write_bytes(content)
+        assert np.array_equal(cached_match(tmp_path, truth, two, criterion="giou").true, expected.true)
+
+
 def test_verification_finds_a_wrong_match(tmp_path):
     truth = population(9, 10, 3)
     paths = write_pair(tmp_path, truth, detector(truth, 1, per_image=20))
