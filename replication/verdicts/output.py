@@ -44,6 +44,8 @@ def verdict_entry(one: Judged, rules: Rules) -> dict[str, Any]:
     case, question, judging = one.case, one.case.question, rules.judging
     claim, column, pair = question.claim, question.column, case.pair
     chosen = one.headline(judging.estimand)
+    answer = one.answers[chosen] if chosen else None
+    word, reason = case.obstacle or (answer.verdict if answer else "", "")
     return {
         "id": claim.id,
         "paper": claim.paper,
@@ -60,9 +62,9 @@ def verdict_entry(one: Judged, rules: Rules) -> dict[str, Any]:
             "relative_percent": question.relative,
             "stated": claim.stated,
         },
-        "verdict": one.answers[chosen].verdict if chosen else case.obstacle[0] if case.obstacle else "blocked",
-        "qualifiers": list(one.answers[chosen].qualifiers) if chosen else [],
-        "reason": case.obstacle[1] if case.obstacle else "",
+        "verdict": word,
+        "qualifiers": list(answer.qualifiers) if answer else [],
+        "reason": reason,
         "estimand": chosen,
         "runs": {name: side.runs for name, side in pair.sides.items()} if pair else {"row": 0, "baseline": 0},
         "measured": _measured(pair) if pair else None,
