@@ -1,4 +1,4 @@
-"""Measured beside published: data -> train -> detect -> evaluate -> tables -> report.
+"""Measured beside published: data -> train -> detect -> evaluate, time -> tables -> report.
 
 snakemake --cores all                                    the protocol `mini`
 snakemake --cores all --config protocol=paper            the papers' own
@@ -12,9 +12,17 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
+from replication.catalog.variants import PROPOSALS_SEED
 from replication.errors import ReplicationError
-from replication.fingerprint import DETECTION, EVALUATION, RENDERING, fingerprint
-from replication.plan import DEFAULT_PROTOCOL, from_workflow
+from replication.fingerprint import (
+    DETECTION,
+    EVALUATION,
+    FIGURES,
+    RENDERING,
+    TIMING,
+    fingerprint,
+)
+from replication.plan import DEFAULT_PROTOCOL, FIGURES_FROM, from_workflow
 
 min_version("9.25")
 
@@ -83,6 +91,7 @@ rule prepare:
 rule train:
     input:
         ancient(f"{HERE}/data.json"),
+        lambda wildcards: plan.proposals(wildcards.variant),
     output:
         f"{RUN}/model_final.pth",
         f"{RUN}/curves.jsonl",
@@ -105,10 +114,34 @@ rule train:
         " --gpus {params.gpus} 2>&1 | tee -a {log}"
 
 
+# What Fast R-CNN is trained and tested on: written once, from one run of an RPN.
+rule proposals:
+    input:
+        f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/model_final.pth",
+        f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/provenance.json",
+    output:
+        expand(
+            f"{HERE}/proposals/{{{{variant}}}}/{{split}}.json", split=["train", "val"]
+        ),
+        expand(
+            f"{HERE}/proposals/{{{{variant}}}}/{{split}}.f32", split=["train", "val"]
+        ),
+    log:
+        f"{HERE}/logs/proposals/{{variant}}.log",
+    priority: 500
+    threads: plan.protocol.threads
+    params:
+        where=WHERE,
+        fingerprint=fingerprint(DETECTION),
+    shell:
+        "python -m replication proposals {params.where} --variant {wildcards.variant} 2>&1 | tee {log}"
+
+
 rule detect:
     input:
         f"{RUN}/model_final.pth",
         f"{RUN}/provenance.json",
+        lambda wildcards: plan.proposals(wildcards.variant),
     output:
         f"{RUN}/detections.json",
     log:
@@ -141,6 +174,26 @@ rule evaluate:
         " 2>&1 | tee {log}"
 
 
+# A time is worth nothing beside other work: it takes every core, so no other job of the workflow runs with it, on
+# whatever GPU. Not the result files are declared but a mark: their folder is named after the device, and what was
+# finished before an interruption must stay.
+rule time:
+    input:
+        [f"{folder}/model_final.pth" for folder in plan.timed_folders],
+    output:
+        touch(f"{HERE}/latency/timed.done"),
+    log:
+        f"{HERE}/logs/time.log",
+    priority: 250
+    threads: lambda wildcards: workflow.cores
+    params:
+        where=WHERE,
+        variants=",".join(plan.timed),
+        fingerprint=fingerprint(TIMING),
+    shell:
+        "python -m replication time {params.where} --variants {params.variants} 2>&1 | tee {log}"
+
+
 rule table:
     input:
         lambda wildcards: [
@@ -148,6 +201,9 @@ rule table:
             for run in plan.runs_of(wildcards.table)
             for name in ("metrics.json", "provenance.json")
         ],
+        lambda wildcards: (
+            f"{HERE}/latency/timed.done" if plan.timed_in(wildcards.table) else []
+        ),
     output:
         expand(f"{HERE}/tables/{{{{table}}}}.{{kind}}", kind=["md", "csv", "tex"]),
     log:
@@ -161,8 +217,28 @@ rule table:
         "python -m replication tables {params.where} --tables {wildcards.table} 2>&1 | tee {log}"
 
 
+# What Libra R-CNN's figures 3 and 5 are drawn from.
+rule figures:
+    input:
+        f"{HERE}/runs/{FIGURES_FROM}/seed0/model_final.pth",
+        f"{HERE}/runs/{FIGURES_FROM}/seed0/provenance.json",
+    output:
+        f"{HERE}/figures/libra_sampling.json",
+        f"{HERE}/figures/libra_balanced_l1.json",
+    log:
+        f"{HERE}/logs/figures.log",
+    threads: plan.protocol.threads
+    params:
+        where=WHERE,
+        variant=FIGURES_FROM,
+        fingerprint=fingerprint(FIGURES),
+    shell:
+        "python -m replication figures {params.where} --variant {params.variant} 2>&1 | tee {log}"
+
+
 rule report:
     input:
+        plan.figure_data,
         expand(f"{HERE}/tables/{{table}}.md", table=plan.tables),
         [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.runs],
     output:

@@ -100,6 +100,13 @@ def _at_least(least: int) -> Callable[[str], int]:
     return whole
 
 
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HEIGHTxWIDTH in pixels, e.g. 480x640")
+    return int(height), int(width)
+
+
 def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
@@ -135,6 +142,33 @@ def _add_runs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb.add_argument("--gpus", type=_at_least(1), default=1, help="processes, one a GPU, that share the batch")
     verb = _verb(verbs, "detect", _detect, "run a trained model on the validation images")
     _run(verb)
+    verb = _verb(verbs, "proposals", _proposals, "write a trained RPN's proposals, on which Fast R-CNN is trained")
+    verb.add_argument("--variant", default="rpn_R50", help="the RPN; default: %(default)s")
+    verb.set_defaults(seed=0)  # PROPOSALS_SEED, which is not imported before a verb needs it
+
+    verb = _verb(verbs, "figures", _figures, "compute what Libra R-CNN's figures 3 and 5 show, from a trained detector")
+    verb.add_argument("--variant", default="faster_rcnn_R50", help="the detector; default: %(default)s")
+    verb.add_argument("--seed", type=_at_least(0), default=0)
+    _add_time(verbs)
+
+
+def _add_time(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = _verb(verbs, "time", _time, "time variants in turns: ms an image, model and post-processing apart")
+    _tables_option(verb)
+    verb.add_argument("--variants", type=_names, help="default: of the tables with latency; detectron2:NAME is its own")
+    verb.add_argument("--rounds", type=_at_least(1), default=10, help="6 or more give an interval; default: 10")
+    verb.add_argument("--images", type=_at_least(1), default=16, help="images a round; default: 16")
+    verb.add_argument("--warmup", type=_at_least(1), default=2, help="passes before the clock starts; default: 2")
+    verb.add_argument("--size", type=_size, help="HEIGHTxWIDTH of all inputs; default: as the protocol resizes them")
+    verb.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: the protocol's")
+    verb.add_argument("--threads", type=_at_least(1), help="default: the protocol's")
+    verb.add_argument("--precision", choices=("fp32", "tf32", "fp16", "bf16"), default="fp32")
+    verb.add_argument("--compile", action="store_true", help="torch.compile backbone and heads; default: eager")
+    verb.add_argument(
+        "--weights", choices=("auto", "trained", "random"), default="auto", help="auto: trained if all are"
+    )
+    verb.add_argument("--candidates", type=_at_least(1), default=200, help="a level, for random weights; default: 200")
+    verb.add_argument("--out", type=Path, help="folder; default: RESULTS/PROTOCOL/latency/DEVICE")
 
 
 def _add_results(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -224,6 +258,51 @@ def _detect(options: Arguments) -> None:
     print(detect(_job(options)))
 
 
+def _time(options: Arguments) -> None:
+    from tabulate import tabulate
+
+    from replication.plan import make_plan
+    from replication.timing.latency import conditions, details, ratio_text
+
+    catalog, protocol = _load(options)
+    names = options.variants
+    if names is None:
+        tables = options.tables or catalog.latency_tables(protocol)
+        names = make_plan(catalog, protocol, options.results, tables, seeds=1).timed
+    if not names:
+        raise ConfigError("--tables: none of them has a latency column; give --variants")
+    from replication.timing.run import Settings, time_variants
+
+    settings = Settings(
+        rounds=options.rounds,
+        images=options.images,
+        warmup=options.warmup,
+        size=options.size,
+        device=options.device,
+        threads=options.threads,
+        precision=options.precision,
+        compiled=options.compile,
+        weights=options.weights,
+        candidates=options.candidates,
+    )
+    found = time_variants(catalog, protocol, options.results, names, settings, options.out)
+    lines = [details(one) | {"ratio": ratio_text(one.ratio_to(found[0]))} for one in found]
+    print(f"{conditions(found[0].document)}\n\n{tabulate(lines, headers='keys', disable_numparse=True)}")
+    print(f"\nratio: to {found[0].variant}. Files: {found[0].path.parent}")
+
+
+def _proposals(options: Arguments) -> None:
+    from replication.training.propose import propose
+
+    print(*propose(_job(options)), sep="\n")
+
+
+def _figures(options: Arguments) -> None:
+    from replication.training.figures import write_figures
+
+    print(*write_figures(_job(options)), sep="\n")
+
+
 def _evaluate(options: Arguments) -> None:
     from replication.evaluation import evaluate, evaluate_run, format_evaluation
 
@@ -232,9 +311,10 @@ def _evaluate(options: Arguments) -> None:
     if options.detections is None:
         from replication.catalog import Run
 
-        _, protocol = _load(options)
+        catalog, protocol = _load(options)
+        variant = catalog.variants.get(options.variant)
         run = Run(protocol=protocol.name, variant=options.variant, seed=options.seed)
-        result = evaluate_run(run, protocol, options.results)
+        result = evaluate_run(run, protocol, options.results, variant is not None and variant.class_agnostic)
     elif options.ground_truth is None:
         raise ConfigError("evaluate: GROUND_TRUTH is missing: the COCO annotation file of the detections' images")
     else:

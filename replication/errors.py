@@ -24,5 +24,9 @@ class TrainingError(ReplicationError):
     """A training cannot go on: non-finite loss, folder in use, no device."""
 
 
+class TimingError(ReplicationError):
+    """A model cannot be timed: no memory, weights that do not fit."""
+
+
 class ResultError(ReplicationError):
     """A result file is missing, incomplete, or does not belong with the others."""

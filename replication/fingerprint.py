@@ -25,11 +25,14 @@ TRAINING = (
     "training/config.py",
     "training/data.py",
     "training/optimizer.py",
+    "training/proposals.py",
     "training/trainer.py",
 )
-DETECTION = (*TRAINING, "training/detect.py", "training/levels.py")
+DETECTION = (*TRAINING, "training/detect.py", "training/levels.py", "training/propose.py")
+FIGURES = (*DETECTION, "training/figures.py")
 EVALUATION = ("evaluation/*.py",)
-RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py")
+TIMING = (*TRAINING, "timing/*.py")
+RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py", "timing/latency.py")
 
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {

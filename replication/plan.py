@@ -11,15 +11,26 @@ from typing import Any
 from pydantic import Field
 from tabulate import tabulate
 
-from replication.catalog import CONFIGS, Catalog, CocoData, Protocol, Run, VocData, load_catalog, load_protocol, select
+from replication.catalog import (
+    CONFIGS,
+    Catalog,
+    CocoData,
+    Protocol,
+    Run,
+    VocData,
+    load_catalog,
+    load_protocol,
+    select,
+)
 from replication.catalog.records import Record, parse, read_yaml
-from replication.catalog.variants import resolve
+from replication.catalog.variants import PROPOSALS_SEED, resolve
 from replication.datasets.inputs import annotation_files
 from replication.errors import ConfigError, ResultError
 from replication.files import read_json, sha256_json
 from replication.fingerprint import training_fingerprint
 
 DEFAULT_PROTOCOL = "mini"
+FIGURES_FROM = "faster_rcnn_R50"  # the detector among whose proposals Libra R-CNN's figure 3 samples
 PAPER_ITERATIONS = 90_000  # the 1x schedule of all three papers' baselines, at batch 16
 
 
@@ -93,10 +104,41 @@ class Plan:
         order = list(dict.fromkeys(run.variant for run in self.runs))
         return len(order) - order.index(variant)
 
+    def proposals(self, variant: str) -> list[str]:
+        """The files of fixed proposals that a training or inference of the variant reads; none for most."""
+        source = self.catalog.variants[variant].proposals_from
+        folder = self.results / self.protocol.name / "proposals" / source
+        return [str(folder / f"{split}.json") for split in ("train", "val")] if source else []
+
+    @property
+    def figure_data(self) -> list[str]:
+        """The files that Libra R-CNN's figures are drawn from; none unless its tables and their baseline are run."""
+        wanted = any(table.startswith("libra") for table in self.tables)
+        made_by = Run(protocol=self.protocol.name, variant=FIGURES_FROM, seed=0)
+        folder = self.results / self.protocol.name / "figures"
+        names = ("libra_sampling", "libra_balanced_l1") if wanted and made_by in self.runs else ()
+        return [str(folder / f"{name}.json") for name in names]
+
     def runs_of(self, table: str) -> list[Run]:
         """The planned runs that one table shows."""
         shown = {row.variant for row in self.catalog.table(table).rows}
         return [run for run in self.runs if run.variant in shown]
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """Variants that the chosen tables with a latency column show, each once."""
+        return tuple(dict.fromkeys(name for table in self.tables for name in self.timed_in(table)))
+
+    @property
+    def timed_folders(self) -> list[Path]:
+        """Folders of the runs whose weights are timed: the first seed's."""
+        return [run.folder(self.results) for run in self.runs if run.variant in self.timed and run.seed == 0]
+
+    def timed_in(self, table: str) -> list[str]:
+        """Planned variants of one table, in row order; none when it shows no latency."""
+        record = self.catalog.table(table)
+        planned = {run.variant for run in self.runs}
+        return [row.variant for row in record.rows if record.shows_latency and row.variant in planned]
 
     def training_fingerprint(self, variant: str) -> str:
         """See ``replication.fingerprint``; the workflow trains again when it changes."""
@@ -141,7 +183,8 @@ class Plan:
             made = _provenance(folder / "provenance.json") or {}
             if made.get("training_fingerprint") != self.training_fingerprint(run.variant):
                 return "outdated", "code or settings of the training have changed", iterations
-            if (folder / "metrics.json").exists():
+            proposed = self.results / self.protocol.name / "proposals" / run.variant / "val.json"
+            if (folder / "metrics.json").exists() or proposed.exists():
                 return "done", "", 0
             return "trained", "detections or metrics are missing", 0
         checkpoints = sorted(folder.glob("checkpoint_*.pth"))
@@ -207,7 +250,19 @@ def make_plan(
 ) -> Plan:
     """The plan of a protocol; what is None is the protocol's own."""
     chosen = tuple(tables or protocol.tables)
-    return Plan(protocol, catalog, results, chosen, tuple(select(catalog, protocol, chosen, seeds, backbones)))
+    runs = tuple(_with_sources(catalog, select(catalog, protocol, chosen, seeds, backbones)))
+    return Plan(protocol, catalog, results, chosen, runs)
+
+
+def _with_sources(catalog: Catalog, runs: Sequence[Run]) -> dict[Run, None]:
+    """The runs in order, each once, with the run whose proposals some need before the first that needs them."""
+    ordered: dict[Run, None] = {}
+    for run in runs:
+        source = catalog.variants[run.variant].proposals_from
+        if source:
+            ordered[Run(protocol=run.protocol, variant=source, seed=PROPOSALS_SEED)] = None
+        ordered[run] = None
+    return ordered
 
 
 def from_workflow(config: Mapping[str, Any]) -> Plan:

@@ -82,6 +82,32 @@ def test_a_dry_run_says_what_why_and_how_long(tmp_path: Path):
     assert "reason: Missing output files" in screen
 
 
+def test_fixed_proposals_are_planned_once_and_before_those_that_need_them(tmp_path: Path):
+    done = snakemake(tmp_path, "--dry-run", tables="libra-T1,libra-T2", seeds=2)
+    screen = done.stdout + done.stderr
+    assert done.returncode == 0, screen
+    counts = dict(line.split() for line in screen.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit())
+    # Faster, Libra, RetinaNet, Libra RetinaNet and four Fast R-CNNs, two seeds each, and the RPN.
+    assert (counts["proposals"], counts["train"], counts["detect"], counts["figures"]) == ("1", "17", "16", "1")
+
+
+@pytest.mark.slow
+def test_the_ablations_of_libra_rcnn(tmp_path: Path):
+    """Table 2 on the proposals of an RPN that table 3 evaluates, and the figures of table 1."""
+    done = snakemake(tmp_path, tables="libra-T1,libra-T2,libra-T3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    here = tmp_path / "smoke"
+    used = {
+        json.loads(path.read_text())["proposals_sha256"] for path in here.glob("runs/fast_rcnn*/seed0/provenance.json")
+    }
+    assert used == {json.loads((here / "proposals" / "rpn_R50" / "train.json").read_text())["sha256"]}
+    assert "AR1000" in (here / "tables" / "libra-T3.md").read_text()
+    names = {path.stem for path in (here / "figures").glob("*.svg")}
+    assert {"libra_sampling", "libra_balanced_l1", "libra-T3_effects"} <= names
+    again = snakemake(tmp_path, "--dry-run", tables="libra-T1,libra-T2,libra-T3")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
 def test_a_wrong_config_key_stops_with_one_message(tmp_path: Path):
     command = [str(SNAKEMAKE), "--cores", "1", "-n", "--config", "protocoll=smoke"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)

@@ -121,3 +121,27 @@ def test_downloads_follow_the_protocols_data():
     assert from_workflow({"protocol": "paper"}).downloads == ("coco2017",)
     assert from_workflow({"protocol": "paper_voc"}).downloads == ("voc2007",)
     assert from_workflow({"protocol": "mini"}).downloads == ()
+
+
+def test_an_rpn_is_run_for_those_that_need_its_proposals(tmp_path: Path):
+    plan = plan_of(tmp_path, tables=["libra-T1", "libra-T2"], seeds=2)
+    names = [(run.variant, run.seed) for run in plan.runs]
+    assert names.count(("rpn_R50", 0)) == 1
+    assert ("rpn_R50", 1) not in names
+    assert names.index(("rpn_R50", 0)) == names.index(("fast_rcnn_R50", 0)) - 1
+    files = plan.proposals("fast_rcnn_R50")
+    assert files == [str(tmp_path / "smoke" / "proposals" / "rpn_R50" / f"{name}.json") for name in ("train", "val")]
+    assert plan.proposals("libra_rcnn_R50") == []
+    folder = finished(plan, names.index(("rpn_R50", 0)))
+    (folder / "metrics.json").unlink()
+    assert plan_of(tmp_path, tables=["libra-T2"]).steps[0].state == "trained"
+    Path(files[1]).parent.mkdir(parents=True)
+    Path(files[1]).write_text("")
+    assert plan_of(tmp_path, tables=["libra-T2"]).steps[0].state == "done"
+
+
+def test_figures_need_their_tables_and_their_detector(tmp_path: Path):
+    names = [Path(path).name for path in plan_of(tmp_path, tables=["libra-T1"]).figure_data]
+    assert names == ["libra_sampling.json", "libra_balanced_l1.json"]
+    assert plan_of(tmp_path, tables=["libra-T2"]).figure_data == []
+    assert plan_of(tmp_path, tables=["giou-T5"]).figure_data == []

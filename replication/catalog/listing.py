@@ -59,7 +59,7 @@ def _variant_names(catalog: Catalog) -> list[str]:
 def _variant(catalog: Catalog, name: str) -> dict[str, Any]:
     rows = [f"{table.id}/{row.id}" for table in catalog.tables.values() for row in table.rows if row.variant == name]
     built: Variant | None = catalog.variants.get(name)
-    facts: dict[str, Any] = {"path": None, "meta_architecture": None, "iterations": None, "masks": None}
+    facts: dict[str, Any] = dict.fromkeys(("path", "meta_architecture", "iterations", "masks", "proposals_from"))
     if built is not None:
         facts = built.model_dump(mode="json", exclude={"name", "path", "backbone"})
         facts["path"] = f"{built.path.parent.name}/{built.path.name}"

@@ -33,6 +33,12 @@ class Catalog(Record):
             raise ConfigError(f"table {table_id!r} is unknown; known tables: {', '.join(self.tables)}")
         return self.tables[table_id]
 
+    def latency_tables(self, protocol: Protocol) -> list[str]:
+        """The protocol's tables that show latency or, if none does, all of its benchmark that do."""
+        shown = [name for name, table in self.tables.items() if table.shows_latency]
+        own = [name for name in protocol.tables if name in shown]
+        return own or [name for name in shown if protocol.benchmark in (None, self.tables[name].benchmark)]
+
     def row_state(self, row: Row) -> State:
         """``cited`` is never run; ``planned`` has a variant that no file builds yet; ``built`` can run."""
         if row.variant is None:
@@ -70,6 +76,10 @@ def _problems(papers: dict[Path, Paper], variants: dict[str, Variant], configs: 
             yield f"{path}: {message}"
     for stem, message in check_papers(papers.values(), variants):
         yield f"{configs / 'papers' / stem}.yaml: {message}"
+    for variant in variants.values():
+        source = variant.proposals_from
+        if source and not (source in variants and variants[source].class_agnostic):
+            yield f"{variant.path}: DATASETS.PROPOSALS_FROM: {source!r} is no built variant that is an RPN alone"
 
 
 def _protocols(folder: Path) -> dict[str, Protocol]:

@@ -22,10 +22,13 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 BACKBONES = ("R-50", "R-101", "X-101-64x4d", "D-53")
 """Labels of the backbones that the papers' own rows use: ResNets, ResNeXt-101 64x4d, DarkNet-53."""
 
-BUILT_METRICS: frozenset[tuple[str, str]] = frozenset(
-    (metric, "iou") for metric in ("AP", "AP50", "AP75", "APs", "APm", "APl")
+BUILT_METRICS: frozenset[tuple[str, str | None]] = frozenset(
+    {
+        ("ms_per_image", None),
+        *((metric, "iou") for metric in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "AR300", "AR1000")),
+    }
 )
-"""The (metric, criterion) pairs that ``replication.evaluation`` measures; all others are planned."""
+"""The (metric, criterion) pairs that ``replication.evaluation`` and ``timing`` measure; all others are planned."""
 
 
 class Column(Record):
@@ -42,7 +45,7 @@ class Column(Record):
 
     @property
     def state(self) -> State:
-        """``planned`` when our evaluation cannot measure it yet."""
+        """``planned`` when nothing here measures it yet."""
         return "built" if (self.metric, self.criterion) in BUILT_METRICS else "planned"
 
     @property
@@ -114,6 +117,11 @@ class Table(Record):
     def row(self, row_id: str) -> Row:
         """The row of that id; KeyError when there is none (papers that load have no such reference)."""
         return {row.id: row for row in self.rows}[row_id]
+
+    @property
+    def shows_latency(self) -> bool:
+        """Whether a column is in ms an image."""
+        return any(column.lower_is_better for column in self.columns)
 
     def column(self, column_id: str) -> Column:
         """The column of that id; KeyError when there is none."""

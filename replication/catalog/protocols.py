@@ -15,6 +15,7 @@ Benchmark = Literal["coco", "voc2007"]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 META_ARCHITECTURES: dict[str, str | None] = {
     "GeneralizedRCNN": None,
+    "ProposalNetwork": None,
     "ReplicationRetinaNet": None,
     "FSAF": "ReplicationRetinaNet",
 }

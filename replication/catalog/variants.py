@@ -22,9 +22,19 @@ DEFAULTS: dict[str, Any] = {
 }
 """Values that Detectron2 0.6 (config/defaults.py) takes for a key that no file sets."""
 
+OWN_DEFAULTS: dict[str, Any] = {"DATASETS.PROPOSALS_FROM": ""}
+"""The same for keys that ``replication.detectors.config`` adds."""
+
+PROPOSALS_SEED = 0
+"""The run of the variant DATASETS.PROPOSALS_FROM whose proposals all runs of a protocol share."""
+
 
 class Variant(Record):
-    """One trainable detector at the papers' scale: ``iterations`` is its full SOLVER.MAX_ITER, ``masks`` MASK_ON."""
+    """One trainable detector at the papers' scale: ``iterations`` is its full SOLVER.MAX_ITER, ``masks`` MASK_ON.
+
+    ``proposals_from`` names the variant, an RPN, on whose fixed proposals it is trained and tested; empty for one that
+    makes its own.
+    """
 
     name: str
     path: Path
@@ -32,6 +42,12 @@ class Variant(Record):
     meta_architecture: str
     iterations: int
     masks: bool
+    proposals_from: str = ""
+
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether it is an RPN alone, whose detections are proposals without a class."""
+        return self.meta_architecture == "ProposalNetwork"
 
     @property
     def state(self) -> State:
@@ -48,7 +64,7 @@ def read_variants(folder: Path) -> dict[str, Variant]:
 def read_variant(path: Path) -> Variant:
     """The variant of one leaf and its chain of ``_BASE_`` files; ConfigError names the file and the key."""
     config = resolve(path)
-    values = {key: _value(config, key, default, path) for key, default in DEFAULTS.items()}
+    values = {key: _value(config, key, default, path) for key, default in (DEFAULTS | OWN_DEFAULTS).items()}
     return parse(
         Variant,
         {
@@ -62,6 +78,7 @@ def read_variant(path: Path) -> Variant:
             "meta_architecture": values["MODEL.META_ARCHITECTURE"],
             "iterations": values["SOLVER.MAX_ITER"],
             "masks": values["MODEL.MASK_ON"],
+            "proposals_from": values["DATASETS.PROPOSALS_FROM"],
         },
         path,
     )

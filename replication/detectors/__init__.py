@@ -4,13 +4,17 @@ from replication.detectors.box_head import BoxPredictor, ReplicationROIHeads
 from replication.detectors.config import add_replication_config
 from replication.detectors.efficientnet_lite import EfficientNetLite, use_backbone
 from replication.detectors.fsaf import FSAF
+from replication.detectors.libra import BalancedPyramid, BottomUpPath, ReplicationRPN
 from replication.detectors.retinanet import ReplicationRetinaNet
 
 __all__ = [
     "FSAF",
+    "BalancedPyramid",
+    "BottomUpPath",
     "BoxPredictor",
     "EfficientNetLite",
     "ReplicationROIHeads",
+    "ReplicationRPN",
     "ReplicationRetinaNet",
     "add_replication_config",
     "use_backbone",

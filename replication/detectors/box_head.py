@@ -1,4 +1,4 @@
-"""Box head of Faster and Mask R-CNN with the box regression loss as a switch: smooth L1, IoU or GIoU.
+"""Box head of Faster and Mask R-CNN with the box regression loss as a switch: smooth L1, balanced L1, IoU or GIoU.
 
 MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE chooses, BBOX_REG_LOSS_WEIGHT multiplies (10 for IoU and GIoU). Only the final
 box refinement changes; the RPN keeps its own loss (GIoU, section 5.2).
@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import ROI_HEADS_REGISTRY, StandardROIHeads
+from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
+from detectron2.structures import Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
+from replication.detectors.libra import BalancedL1, BalancedSampler, log_negative_bins
 from replication.detectors.losses import giou_loss, iou, iou_loss
 from replication.errors import ConfigError
 
@@ -28,22 +31,42 @@ def log_mean_iou(pred_boxes: Tensor, gt_boxes: Tensor) -> None:
 
 
 class BoxPredictor(FastRCNNOutputLayers):  # type: ignore[misc]
-    """Detectron2's class scores and class-specific box deltas, with IoU and GIoU losses on the decoded boxes.
+    """Detectron2's class scores and box deltas, with balanced L1 on the deltas, or IoU and GIoU on the decoded boxes.
 
     With ``smooth_l1`` it is Detectron2's predictor bit for bit. Every loss is summed over the foreground RoIs and
     divided by the number of all sampled RoIs, as the GIoU authors' code and Detectron2 both do.
     """
 
     @configurable  # type: ignore[untyped-decorator]
-    def __init__(self, input_shape: Any, *, box_reg_loss_type: str = "smooth_l1", **kwargs: Any) -> None:
-        """See FastRCNNOutputLayers; ``box_reg_loss_type`` is smooth_l1, iou or giou. Raises ConfigError otherwise."""
-        known = ("smooth_l1", *_DECODED_LOSSES)
+    def __init__(
+        self,
+        input_shape: Any,
+        *,
+        box_reg_loss_type: str = "smooth_l1",
+        balanced_l1: BalancedL1 | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """See FastRCNNOutputLayers; ``box_reg_loss_type`` is smooth_l1, balanced_l1, iou or giou, else ConfigError.
+
+        ``balanced_l1`` is the loss of that name.
+        """
+        known = ("smooth_l1", "balanced_l1", *_DECODED_LOSSES)
         if box_reg_loss_type not in known:
             raise ConfigError(
                 f"MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE: {box_reg_loss_type!r} is unknown; "
                 f"choose from {', '.join(known)}"
             )
         super().__init__(input_shape, box_reg_loss_type=box_reg_loss_type, **kwargs)
+        self.balanced_l1 = balanced_l1
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: Any) -> dict[str, Any]:
+        """Arguments of ``__init__`` from MODEL.ROI_BOX_HEAD."""
+        parts: dict[str, Any] = super().from_config(cfg, input_shape)
+        if parts["box_reg_loss_type"] == "balanced_l1":
+            node = cfg.MODEL.ROI_BOX_HEAD.BALANCED_L1
+            parts["balanced_l1"] = BalancedL1.from_config(node, "MODEL.ROI_BOX_HEAD.BALANCED_L1")
+        return parts
 
     def box_reg_loss(self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor) -> Tensor:
         """Scalar loss of R sampled RoIs: boxes (R, 4) XYXY, deltas (R, 4 K) or (R, 4), classes (R,) with K = none."""
@@ -57,13 +80,42 @@ class BoxPredictor(FastRCNNOutputLayers):  # type: ignore[misc]
         if self.box_reg_loss_type == "smooth_l1":
             loss: Tensor = super().box_reg_loss(proposal_boxes, gt_boxes, pred_deltas, gt_classes)
             return loss
-        total = _DECODED_LOSSES[self.box_reg_loss_type](pred_boxes, matched, reduction="sum")
+        if self.balanced_l1 is not None:
+            total = self.balanced_l1.sum(deltas, self.box2box_transform.get_deltas(proposal_boxes[foreground], matched))
+        else:
+            total = _DECODED_LOSSES[self.box_reg_loss_type](pred_boxes, matched, reduction="sum")
         return total / max(gt_classes.numel(), 1)
 
 
 @ROI_HEADS_REGISTRY.register()
 class ReplicationROIHeads(StandardROIHeads):  # type: ignore[misc]
-    """StandardROIHeads with ``BoxPredictor``; from one seed it starts with the same weights as Detectron2's."""
+    """StandardROIHeads with ``BoxPredictor``; from one seed it starts with the same weights as Detectron2's.
+
+    MODEL.ROI_HEADS.SAMPLER chooses how RoIs are sampled. With its defaults sampling is Detectron2's bit for bit.
+    """
+
+    @configurable  # type: ignore[untyped-decorator]
+    def __init__(
+        self, *, sampler: BalancedSampler | None = None, negative_below: float = 0.5, num_bins: int = 3, **kwargs: Any
+    ) -> None:
+        """See StandardROIHeads.
+
+        ``sampler`` None samples as Detectron2; the share of negatives is logged in ``num_bins`` bins of their IoU over
+        [0, ``negative_below``).
+        """
+        super().__init__(**kwargs)
+        self.sampler, self.negative_below, self.num_bins = sampler, negative_below, num_bins
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: Any) -> dict[str, Any]:
+        """Arguments of ``__init__`` from MODEL.ROI_HEADS and the heads' own nodes."""
+        node, negative_below = cfg.MODEL.ROI_HEADS.SAMPLER, cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS[0]
+        return {
+            **super().from_config(cfg, input_shape),
+            "sampler": BalancedSampler.from_config(node, "MODEL.ROI_HEADS.SAMPLER", negative_below),
+            "negative_below": negative_below,
+            "num_bins": node.NUM_BINS,
+        }
 
     @classmethod
     def _init_box_head(cls, cfg: Any, input_shape: Any) -> dict[str, Any]:
@@ -72,3 +124,44 @@ class ReplicationROIHeads(StandardROIHeads):  # type: ignore[misc]
             predictor = BoxPredictor(cfg, parts["box_head"].output_shape)
         predictor.load_state_dict(parts["box_predictor"].state_dict())
         return {**parts, "box_predictor": predictor}
+
+    @torch.no_grad()
+    def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
+        """The sampled RoIs of each image with ``gt_classes`` and, where the image has objects, their other targets.
+
+        ``proposals`` have ``proposal_boxes``, ``targets`` the fields ``gt_*``; see StandardROIHeads.
+        """
+        if self.sampler is None:
+            sampled: list[Instances] = super().label_and_sample_proposals(proposals, targets)
+        else:
+            if self.proposal_append_gt:
+                proposals = add_ground_truth_to_proposals(targets, proposals)
+            sampled = [self._sample(self.sampler, *pair) for pair in zip(proposals, targets, strict=True)]
+            negative = sum(int((one.gt_classes == self.num_classes).sum()) for one in sampled)
+            storage = get_event_storage()
+            storage.put_scalar("roi_head/num_fg_samples", (sum(map(len, sampled)) - negative) / len(sampled))
+            storage.put_scalar("roi_head/num_bg_samples", negative / len(sampled))
+        negatives = [one.proposal_boxes[one.gt_classes == self.num_classes] for one in sampled]
+        log_negative_bins(negatives, [one.gt_boxes for one in targets], self.negative_below, self.num_bins)
+        return sampled
+
+    def _sample(self, sampler: BalancedSampler, proposals: Instances, targets: Instances) -> Instances:
+        """One image's sample, as Detectron2 labels it but chosen by ``sampler``."""
+        iou_matrix = pairwise_iou(targets.gt_boxes, proposals.proposal_boxes)
+        matches, is_object = self.proposal_matcher(iou_matrix)
+        if len(targets):
+            overlaps = iou_matrix.max(dim=0).values
+            classes = targets.gt_classes[matches]
+            classes[is_object == 0] = self.num_classes
+            classes[is_object == -1] = -1
+        else:
+            overlaps, classes = iou_matrix.new_zeros(len(proposals)), torch.full_like(matches, self.num_classes)
+        chosen = torch.cat(
+            sampler(classes, matches, overlaps, self.batch_size_per_image, self.positive_fraction, self.num_classes)
+        )
+        sampled = proposals[chosen]
+        sampled.gt_classes = classes[chosen]
+        for name, value in targets.get_fields().items():
+            if len(targets) and name.startswith("gt_") and not sampled.has(name):
+                sampled.set(name, value[matches[chosen]])
+        return sampled

@@ -18,6 +18,7 @@ from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
+from replication.detectors.libra import innermost_builder
 from replication.errors import ConfigError, WeightsError
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -151,11 +152,12 @@ def use_backbone(cfg: Any, name: str, weights: Path | None = None) -> None:
     """
     if name not in NAMES:
         raise ConfigError(f"backbone: {name!r} is unknown; choose from {', '.join(NAMES)}")
-    current = cfg.MODEL.BACKBONE.NAME
+    node, key = innermost_builder(cfg)
+    current = node[key]
     builder = current if current in _BUILDERS.values() else _BUILDERS.get(current)
     if builder is None:
         raise ConfigError(f"MODEL.BACKBONE.NAME: {current!r} has no EfficientNet-Lite stand-in")
-    cfg.MODEL.BACKBONE.NAME = builder
+    node[key] = builder
     cfg.MODEL.EFFICIENTNET_LITE.NAME = name
     cfg.MODEL.EFFICIENTNET_LITE.WEIGHTS = str(weights) if weights is not None else ""
     cfg.MODEL.WEIGHTS = ""

@@ -89,6 +89,14 @@ def _precision(
     return precision
 
 
+def class_agnostic_evaluation(truth: GroundTruth, detections: Iterable[dict[str, Any]]) -> COCOeval:
+    """COCOeval set up for boxes of all sizes without regard to their classes."""
+    evaluation = _Evaluation(_truth_index(truth), _detection_index(truth, detections, "bbox"), "bbox")
+    evaluation.params.useCats = 0
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [list(_ALL)], ["all"]
+    return evaluation
+
+
 def _truth_index(truth: GroundTruth) -> COCO:
     # A deep copy: mask evaluation replaces segmentations in place.
     return _index(truth, copy.deepcopy(truth.annotations))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from replication.catalog import Catalog, Column, Paper, Protocol, Row, Table
+from replication.catalog.papers import State
 from replication.errors import ConfigError
 from replication.report.results import FinishedRun, check_together, finished_runs
+from replication.timing.latency import Latency, Summary, latencies
 
-Status = Literal["measured", "not run", "planned", "cited"]
+Status = Literal["measured", "not run", "not timed", "planned", "cited"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,9 @@ class Cell:
 
     ``measured`` is the mean over the runs, ``sd`` their sample standard deviation (None below two runs). The gains are
     differences to the row's baseline, None for the baseline itself.
+
+    Of latency, ``measured`` is the median over rounds and ``interval`` its 95% interval; the ratios are to the row's
+    baseline. The measured one is None where the two were not timed in turns.
     """
 
     published: float | None
@@ -29,6 +34,9 @@ class Cell:
     sd: float | None
     measured_gain: float | None
     status: Status
+    interval: Summary | None = None
+    published_ratio: float | None = None
+    measured_ratio: Summary | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Comparison:
     table: Table
     protocol: Protocol
     lines: tuple[Line, ...]
+    latencies: dict[str, Latency] = field(default_factory=dict)
 
     @property
     def runs(self) -> list[FinishedRun]:
@@ -70,8 +79,9 @@ def compare(catalog: Catalog, table_id: str, protocol: Protocol, results: Path) 
     paper = next(paper for paper in catalog.papers.values() if table in paper.tables)
     variants = [row.variant for row in table.rows if row.variant is not None]
     runs = finished_runs(protocol, results, variants)
-    lines = tuple(_line(catalog, table, row, runs) for row in table.rows)
-    return Comparison(paper, table, protocol, lines)
+    timed = latencies(protocol, results, variants) if table.shows_latency else {}
+    lines = tuple(_line(catalog, table, row, runs, timed) for row in table.rows)
+    return Comparison(paper, table, protocol, lines, timed)
 
 
 def compare_all(catalog: Catalog, table_ids: Sequence[str], protocol: Protocol, results: Path) -> list[Comparison]:
@@ -81,14 +91,41 @@ def compare_all(catalog: Catalog, table_ids: Sequence[str], protocol: Protocol, 
     return comparisons
 
 
-def _line(catalog: Catalog, table: Table, row: Row, runs: dict[str, list[FinishedRun]]) -> Line:
+def _line(
+    catalog: Catalog, table: Table, row: Row, runs: dict[str, list[FinishedRun]], timed: dict[str, Latency]
+) -> Line:
     own = tuple(runs.get(row.variant or "", ()))
     state = catalog.row_state(row)
     status: Status = "measured" if own else "not run" if state == "built" else state
     baseline = table.row(row.baseline) if row.baseline is not None and row.baseline != row.id else None
     base_runs = tuple(runs.get(baseline.variant or "", ())) if baseline is not None else ()
-    cells = {column.id: _cell(column, row, baseline, status, own, base_runs) for column in table.columns}
+    cells = {
+        column.id: _latency_cell(column, row, baseline, state, timed)
+        if column.lower_is_better
+        else _cell(column, row, baseline, status, own, base_runs)
+        for column in table.columns
+    }
     return Line(row, status, cells, own)
+
+
+def _latency_cell(column: Column, row: Row, baseline: Row | None, state: State, timed: dict[str, Latency]) -> Cell:
+    published = row.published[column.id]
+    reference = baseline.published[column.id] if baseline is not None else None
+    own, base = (timed.get(one.variant or "") if one is not None else None for one in (row, baseline))
+    ratio = own.ratio_to(base) if own is not None and base is not None else None
+    total = own.total if own is not None else None
+    difference = total.median - base.total.median if ratio and total and base else None
+    return Cell(
+        published=published,
+        published_gain=None if published is None or reference is None else published - reference,
+        measured=total.median if total is not None else None,
+        sd=None,
+        measured_gain=difference,
+        status="measured" if own is not None else "not timed" if state == "built" else state,
+        interval=total,
+        published_ratio=None if published is None or reference is None else published / reference,
+        measured_ratio=ratio,
+    )
 
 
 def _cell(

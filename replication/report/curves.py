@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -14,31 +11,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from replication.report.cells import Comparison
+from replication.report.drawing import COLORS, STYLE, grid, svg
 from replication.report.results import curve
 
-COLORS = ("#3f7fd8", "#e07b1a", "#22997a", "#c2488f", "#8a63d2", "#a8892b", "#5f87a0", "#d9534f")
-"""Told apart on white and on near-black, and in the commonest colour blindnesses by lightness order."""
-
-INK = "#68707c"
-"""Colour of axes and text; ``adaptive`` turns it into the page's own text colour."""
-
-PANELS = (("loss_cls", "classification loss"), ("iou", "average IoU of matched predictions"))
+PANELS = (
+    (("loss_cls", "loss_rpn_cls"), "classification loss"),  # an RPN alone has the second only
+    (("iou",), "average IoU of matched predictions"),
+)
 SMOOTHING = 20  # a line is the running mean over 1/20 of its points
-
-STYLE = {
-    "svg.fonttype": "none",
-    "font.size": 11,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "lines.linewidth": 1.8,
-}
 
 Points = NDArray[np.float64]
 
@@ -48,38 +28,21 @@ def draw_curves(comparison: Comparison) -> str | None:
     drawn = _series(comparison)
     if not drawn:
         return None
+    panels = [
+        panel for panel in PANELS if any(_points(lines, panel[0]).size for runs in drawn.values() for lines in runs)
+    ]
+    if not panels:
+        return None
     with mpl.rc_context({**STYLE, "svg.hashsalt": comparison.table.id}):
         figure = Figure(figsize=(9.2, 3.4 + 0.22 * ((len(drawn) + 2) // 3)), layout="constrained")
-        for panel, (key, title) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
-            _panel(panel, key, title, drawn)
+        for axis, (keys, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _panel(axis, keys, title, drawn)
         # A detector may have one of the curves only.
-        lines = {line.get_label(): line for panel in reversed(figure.axes) for line in panel.get_lines()}
+        lines = {line.get_label(): line for axis in reversed(figure.axes) for line in axis.get_lines()}
         labels = [label for label in drawn if label in lines]
         handles = [lines[label] for label in labels]
         figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
-        return svg_text(figure)
-
-
-def svg_text(figure: Figure) -> str:
-    """A figure as an SVG document without date and version; transparent. Within the style's context."""
-    buffer = io.StringIO()
-    figure.savefig(
-        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    )
-    return buffer.getvalue()
-
-
-def curves_path(comparison: Comparison, results: Path) -> Path:
-    """``results/<protocol>/figures/<table>_curves.svg``."""
-    return results / comparison.protocol.name / "figures" / f"{comparison.table.id}_curves.svg"
-
-
-def adaptive(svg: str) -> str:
-    """The ``<svg>`` element alone, to stand in an HTML page: text and axes in the page's colour and font."""
-    element = svg[svg.index("<svg ") :]
-    element = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", element.replace('height="', 'data-height="', 1), count=1)
-    element = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font-size: \1", element)
-    return element.replace(INK, "currentColor").strip()
+        return svg(figure)
 
 
 def _series(comparison: Comparison) -> dict[str, list[list[dict[str, float]]]]:
@@ -97,10 +60,10 @@ def _series(comparison: Comparison) -> dict[str, list[list[dict[str, float]]]]:
     return series
 
 
-def _panel(panel: Axes, key: str, title: str, drawn: dict[str, list[list[dict[str, float]]]]) -> None:
+def _panel(panel: Axes, keys: Sequence[str], title: str, drawn: dict[str, list[list[dict[str, float]]]]) -> None:
     for position, (label, curves) in enumerate(drawn.items()):
         color, dash = COLORS[position % len(COLORS)], ("-", "--", ":")[position // len(COLORS) % 3]
-        runs = [points for points in (_points(lines, key) for lines in curves) if len(points)]
+        runs = [points for points in (_points(lines, keys) for lines in curves) if len(points)]
         if not runs:
             continue
         iterations, low, mean, high = band(runs)
@@ -109,14 +72,16 @@ def _panel(panel: Axes, key: str, title: str, drawn: dict[str, list[list[dict[st
             panel.fill_between(iterations, low, high, color=color, alpha=0.18, linewidth=0)
     panel.set_title(title, loc="left")
     panel.set_xlabel("iteration")
-    panel.grid(color=INK, alpha=0.18, linewidth=0.7)
-    panel.set_axisbelow(True)
+    grid(panel)
     panel.margins(x=0.01)
 
 
-def _points(lines: Sequence[dict[str, float]], key: str) -> Points:
-    """Iteration and smoothed value, shape (n, 2)."""
-    raw = np.array([(line["iteration"], line[key]) for line in lines if key in line], dtype=np.float64).reshape(-1, 2)
+def _points(lines: Sequence[dict[str, float]], keys: Sequence[str]) -> Points:
+    """Iteration and smoothed value of the first of the keys that a line has, shape (n, 2)."""
+    found = [
+        (line["iteration"], next(line[key] for key in keys if key in line)) for line in lines if line.keys() & set(keys)
+    ]
+    raw = np.array(found, dtype=np.float64).reshape(-1, 2)
     if len(raw):
         raw[:, 1] = smooth(raw[:, 1])
     return raw

@@ -9,6 +9,7 @@ from typing import Any
 from replication.catalog import Catalog, Protocol
 from replication.catalog.protocols import CocoData, CocoSplit, EmbeddedData
 from replication.report.cells import Comparison
+from replication.timing.latency import conditions
 
 NOT_COMPARABLE = (
     "Absolute measured values are NOT comparable with the published ones: data, scale and schedule differ. "
@@ -18,6 +19,10 @@ OTHER_SPLIT = (
     "Published on {split}, whose annotations are withheld; measured on {measured}: absolute values differ by the split."
 )
 IN_PARENTHESES = "In parentheses: difference to the baseline row, on the same side."
+RATIOS = (
+    "In parentheses: difference to the baseline row, on the same side; of latency the ratio to it, which alone is "
+    "compared, since milliseconds are those of a machine."
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
         ("Settings", settings_text(catalog, comparison)),
         ("Protocol note", protocol.note.strip()),
         ("Table note", table.note.strip()),
-        ("Reading", IN_PARENTHESES),
+        ("Latency", latency_text(comparison)),
+        ("Reading", RATIOS if table.shows_latency else IN_PARENTHESES),
     ]
     kept = tuple((name, " ".join(text.split())) for name, text in facts if text)
     return Head(f"{table.id}: {table.caption}", kept, _warning(comparison))
@@ -114,6 +120,11 @@ def backbone_text(comparison: Comparison) -> str:
     used = dict.fromkeys(line.row.backbone for line in comparison.lines if not line.row.cited)
     stand_ins = comparison.protocol.backbones
     return "; ".join(f"{stand_ins[name]} stands for {name}" for name in used if name in stand_ins)
+
+
+def latency_text(comparison: Comparison) -> str:
+    """How the times were measured, once for each way in which they were."""
+    return "; ".join(dict.fromkeys(conditions(one.document) for one in comparison.latencies.values()))
 
 
 def settings_text(catalog: Catalog, comparison: Comparison) -> str:

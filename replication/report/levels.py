@@ -14,7 +14,8 @@ from matplotlib.ticker import FormatStrFormatter
 from replication.errors import ResultError
 from replication.files import read_json
 from replication.report.cells import Comparison
-from replication.report.curves import COLORS, INK, STYLE, Points, svg_text
+from replication.report.curves import Points
+from replication.report.drawing import COLORS, INK, STYLE, svg
 
 SCHEMA = "levels/1"
 _GOLDEN = 0.6180339887498949  # spreads the dots of a level evenly over its height, the same way each time
@@ -36,12 +37,7 @@ def draw_levels(comparison: Comparison) -> str | None:
         panels[0].set_ylabel("level")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-        return svg_text(figure)
-
-
-def levels_path(comparison: Comparison, results: Path) -> Path:
-    """``results/<protocol>/figures/<table>_levels.svg``."""
-    return results / comparison.protocol.name / "figures" / f"{comparison.table.id}_levels.svg"
+        return svg(figure)
 
 
 def heuristic_level(sides: Points, content: dict[str, Any]) -> Points:

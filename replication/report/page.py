@@ -14,16 +14,51 @@ from markupsafe import Markup
 from replication.catalog import Catalog, Column, Paper, Protocol, select
 from replication.errors import ConfigError
 from replication.files import write_text
+from replication.report.accuracy_latency import draw_picture
 from replication.report.cells import Comparison, Line, compare_all
-from replication.report.curves import adaptive, curves_path, draw_curves
-from replication.report.head import NOT_COMPARABLE, Head, data_text, head
-from replication.report.levels import draw_levels, levels_path
+from replication.report.curves import draw_curves
+from replication.report.drawing import Drawing
+from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text
+from replication.report.levels import draw_levels
+from replication.report.libra import drawings
 from replication.report.results import FinishedRun
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
-from replication.report.tables import DECIMALS, latex, markdown, number, tidy_csv, varies
+from replication.report.tables import DECIMALS, latex, markdown, number, ratio, tidy_csv, varies
+from replication.timing.latency import details
 
 TEMPLATES = Path(__file__).parent / "templates"
-_MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex"}
+_FORMS = {
+    "csv": ("CSV", "text/csv"),
+    "md": ("Markdown", "text/markdown"),
+    "tex": ("LaTeX", "application/x-tex"),
+    "svg": ("SVG", "image/svg+xml"),
+}
+_FIGURES = {
+    "latency": (
+        draw_picture,
+        "AP against latency, a line a method through its backbones. Milliseconds of two machines: the panels compare "
+        "in shape, not in place.",
+    ),
+    "curves": (
+        draw_curves,
+        "Training, running mean over a twentieth of the curve. A line is the mean of a variant's seeds, a band their "
+        "range.",
+    ),
+    "levels": (
+        draw_levels,
+        "The level that each object of the first validation images selects by its loss, first seed, against its size "
+        "in the input image. The line is the level that the heuristic gives.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that the page carries within itself."""
+
+    file: str
+    label: str
+    uri: str
 
 
 @dataclass(frozen=True)
@@ -32,19 +67,18 @@ class Section:
 
     comparison: Comparison
     head: Head
-    svg: str | None
-    levels_svg: str | None
-    downloads: dict[str, str]
+    drawings: tuple[Drawing, ...]
+    downloads: tuple[Download, ...]
 
     @property
-    def curves(self) -> Markup | None:
-        """The training curves as an element of the page."""
-        return Markup(adaptive(self.svg)) if self.svg is not None else None
+    def times(self) -> list[dict[str, str]]:
+        """What the times are made of, a line a timed variant."""
+        return [details(one) for one in self.comparison.latencies.values()]
 
     @property
-    def levels(self) -> Markup | None:
-        """The level-selection figure as an element of the page."""
-        return Markup(adaptive(self.levels_svg)) if self.levels_svg is not None else None
+    def conditions(self) -> str:
+        """How the times were measured."""
+        return latency_text(self.comparison)
 
     @property
     def backbones(self) -> bool:
@@ -73,18 +107,17 @@ class Gain:
 
 
 def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> Path:
-    """Write ``results/<protocol>/report.html`` and ``figures/<table>_{curves,levels}.svg``.
+    """Write ``results/<protocol>/report.html`` and ``figures/*.svg``; the same bytes for the same results.
 
-    The same bytes for the same results. Raises ConfigError for an unknown table, ResultError for runs that must not be
-    compared.
+    Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
-    sections = [_section(catalog, one) for one in compare_all(catalog, table_ids, protocol, results)]
+    comparisons = compare_all(catalog, table_ids, protocol, results)
+    libra = drawings(comparisons, protocol, results)
+    sections = [_section(catalog, one, libra.get(one.table.id, ())) for one in comparisons]
     html = render_page(catalog, protocol, results, sections)
     for section in sections:
-        if section.svg is not None:
-            write_text(curves_path(section.comparison, results), section.svg)
-        if section.levels_svg is not None:
-            write_text(levels_path(section.comparison, results), section.levels_svg)
+        for drawing in section.drawings:
+            write_text(drawing.path(protocol, results), drawing.svg)
     path = results / protocol.name / "report.html"
     write_text(path, html)
     return path
@@ -103,7 +136,13 @@ def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: S
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "signed": signed, "relative": relative, "duration": duration}
+    environment.filters |= {
+        "number": number,
+        "signed": signed,
+        "relative": relative,
+        "duration": duration,
+        "ratio": ratio,
+    }
     return environment.get_template("page.html.jinja").render(
         protocol=protocol,
         warning="" if protocol.published_scale else NOT_COMPARABLE,
@@ -122,18 +161,23 @@ def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: S
     )
 
 
-def _section(catalog: Catalog, comparison: Comparison) -> Section:
+def _section(catalog: Catalog, comparison: Comparison, more: Sequence[Drawing]) -> Section:
     text = head(catalog, comparison)
-    svg = draw_curves(comparison)
+    table = comparison.table.id
+    drawn = ((kind, draw(comparison), caption) for kind, (draw, caption) in _FIGURES.items())
+    drawings = [Drawing(f"{table}_{kind}", svg, caption) for kind, svg, caption in drawn if svg is not None]
+    drawings += more
     forms = {"csv": tidy_csv(comparison), "md": markdown(comparison, text), "tex": latex(comparison, text)}
-    downloads = {form: _data_uri(content, _MIME[form]) for form, content in forms.items()}
-    if svg is not None:
-        downloads["svg"] = _data_uri(svg, "image/svg+xml")
-    return Section(comparison, text, svg, draw_levels(comparison), downloads)
+    downloads = [_download(table, form, content) for form, content in forms.items()]
+    downloads += [_download(drawing.name, "svg", drawing.svg) for drawing in drawings]
+    return Section(comparison, text, tuple(drawings), tuple(downloads))
 
 
-def _data_uri(content: str, mime: str) -> str:
-    return f"data:{mime};base64,{base64.b64encode(content.encode()).decode()}"
+def _download(name: str, form: str, content: str) -> Download:
+    label, mime = _FORMS[form]
+    what = f" {name.rpartition('_')[2]}" if form == "svg" else ""
+    uri = f"data:{mime};base64,{base64.b64encode(content.encode()).decode()}"
+    return Download(f"{name}.{form}", f"{label}{what}", uri)
 
 
 def _by_paper(sections: Sequence[Section]) -> list[tuple[Paper, list[Section]]]:

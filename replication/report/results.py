@@ -13,6 +13,7 @@ from typing import Any
 from replication.catalog import Protocol
 from replication.errors import ResultError
 from replication.evaluation import METRICS
+from replication.evaluation.proposals import PROPOSAL_METRICS
 from replication.files import read_json
 
 METRICS_SCHEMA = "metrics/1"
@@ -21,7 +22,10 @@ PROVENANCE_SCHEMA = "provenance/1"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One run with its numbers: ``metrics`` is box AP on 0-100, None where there was nothing to find."""
+    """One run with its numbers: ``metrics`` is box AP on 0-100, None where there was nothing to find.
+
+    Of proposals it is average recall, and every AP is None; of detections it is the other way round.
+    """
 
     variant: str
     seed: int
@@ -106,11 +110,12 @@ def _metrics(document: dict[str, Any], path: Path) -> dict[str, float | None]:
     metrics = document.get("metrics")
     if not isinstance(metrics, dict):
         raise ResultError(f"{path}: metrics is missing; evaluate the run again")
-    for key in METRICS:
+    metrics = dict.fromkeys(PROPOSAL_METRICS) | metrics
+    for key in (*METRICS, *PROPOSAL_METRICS):
         value = metrics.get(key, math.nan)
         if value is not None and not (type(value) in (int, float) and 0 <= value <= 100):
             raise ResultError(f"{path}: metrics.{key} is {value!r}, expected 0 to 100 or null; evaluate the run again")
-    return {key: metrics[key] for key in METRICS}
+    return {key: metrics[key] for key in (*METRICS, *PROPOSAL_METRICS)}
 
 
 def _same(runs: list[FinishedRun], key: str, what: str) -> None:

@@ -13,6 +13,7 @@ from replication.catalog import Catalog, Column, Protocol
 from replication.files import write_text
 from replication.report.cells import Cell, Comparison, Line, compare, compare_all
 from replication.report.head import Head, head
+from replication.timing.latency import Summary, ratio_text
 
 DECIMALS = {"fraction": 3, "percent": 1, "ms": 0}
 """Decimals as the papers print them."""
@@ -20,6 +21,7 @@ DECIMALS = {"fraction": 3, "percent": 1, "ms": 0}
 CSV_FIELDS = (
     "table", "protocol", "absolute_comparable", "row", "label", "backbone", "schedule", "variant", "baseline", "status",
     "column", "metric", "criterion", "unit", "published", "published_gain", "measured", "sd", "runs", "measured_gain",
+    "published_ratio", "measured_low", "measured_high", "measured_ratio", "measured_ratio_low", "measured_ratio_high",
 )  # fmt: skip
 
 
@@ -118,7 +120,15 @@ def _csv_record(comparison: Comparison, line: Line, column: Column) -> dict[str,
         "sd": cell.sd,
         "runs": len(line.runs),
         "measured_gain": cell.measured_gain,
+        "published_ratio": cell.published_ratio,
+        **_ends("measured", cell.interval),
+        "measured_ratio": cell.measured_ratio.median if cell.measured_ratio else None,
+        **_ends("measured_ratio", cell.measured_ratio),
     }
+
+
+def _ends(name: str, found: Summary | None) -> dict[str, float | None]:
+    return {f"{name}_low": found.low, f"{name}_high": found.high} if found else {}
 
 
 def grid(comparison: Comparison, columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
@@ -143,9 +153,11 @@ def varies(comparison: Comparison, key: str) -> bool:
 
 
 def published_text(cell: Cell, column: Column) -> str:
-    """The printed number and its gain, e.g. ``0.369 (+0.009)``."""
+    """The printed number and its gain, e.g. ``0.369 (+0.009)``; of latency its ratio, e.g. ``107 (x0.817)``."""
     if cell.published is None:
         return "-"
+    if column.lower_is_better:
+        return number(cell.published, column) + _in_parentheses(ratio(cell.published_ratio))
     return number(cell.published, column) + gain(cell.published_gain, column)
 
 
@@ -153,6 +165,8 @@ def measured_text(cell: Cell, column: Column) -> str:
     """Mean, sample standard deviation and gain, e.g. ``41.2 ± 0.3 (+0.8)``; the status where there is no number."""
     if cell.measured is None:
         return "-" if cell.status == "measured" else cell.status
+    if column.lower_is_better:
+        return f"{cell.measured:.1f}" + _in_parentheses(ratio(cell.measured_ratio))
     spread = f" ± {number(cell.sd, column)}" if cell.sd is not None else ""
     return number(cell.measured, column) + spread + gain(cell.measured_gain, column)
 
@@ -160,6 +174,17 @@ def measured_text(cell: Cell, column: Column) -> str:
 def number(value: float, column: Column) -> str:
     """With the decimals of the column's unit."""
     return f"{value:.{DECIMALS[column.unit]}f}"
+
+
+def ratio(value: float | Summary | None) -> str:
+    """A ratio to the baseline, with its interval where there is one; empty for None."""
+    if value is None:
+        return ""
+    return "\N{MULTIPLICATION SIGN}" + (f"{value:.3f}" if isinstance(value, float) else ratio_text(value))
+
+
+def _in_parentheses(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 def gain(value: float | None, column: Column) -> str:

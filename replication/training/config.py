@@ -109,7 +109,8 @@ def _use_backbone(cfg: CfgNode, variant: Variant, protocol: Protocol) -> None:
 
 def _set_iterations(cfg: CfgNode, variant: Variant, iterations: int) -> None:
     total = round(variant.iterations * iterations / PAPER_ITERATIONS)
-    cfg.SOLVER.STEPS = tuple(round(step * total / cfg.SOLVER.MAX_ITER) for step in cfg.SOLVER.STEPS)
+    # Rounded down: a drop must come before the end.
+    cfg.SOLVER.STEPS = tuple(step * total // cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
     cfg.SOLVER.MAX_ITER = total
 
 

@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from replication.errors import DataError
+from replication.training.proposals import Proposals
 
 Record = dict[str, Any]
 Key = tuple[int, int]  # position in the stream of images, index of the record
@@ -57,13 +58,17 @@ class BatchSampler(Sampler[list[Key]]):
 class MappedRecords(Dataset[Any]):
     """Records read and augmented by Detectron2's mapper, with random numbers keyed by (seed, position).
 
+    With ``proposals`` each record gets its image's.
+
     An image that cannot be read is returned as a DataError, which ``checked`` raises in the main process: raised
     inside a worker it would arrive as a traceback.
     """
 
-    def __init__(self, records: list[Record], mapper: DatasetMapper, seed: int) -> None:
+    def __init__(
+        self, records: list[Record], mapper: DatasetMapper, seed: int, proposals: Proposals | None = None
+    ) -> None:
         self.records = DatasetFromList(records, copy=False, serialize=True)
-        self.mapper, self.seed = mapper, seed
+        self.mapper, self.seed, self.proposals = mapper, seed, proposals
 
     def __len__(self) -> int:
         return len(self.records)
@@ -71,6 +76,8 @@ class MappedRecords(Dataset[Any]):
     def __getitem__(self, key: Key) -> Record | DataError:
         position, index = key
         record = self.records[index]
+        if self.proposals is not None:
+            record = self.proposals.add_to(record)
         state = np.random.get_state()
         # Detectron2's augmentations draw from numpy's global state, so that is what has to be keyed.
         np.random.seed(np.random.SeedSequence([self.seed, position]).generate_state(4))
@@ -95,7 +102,9 @@ def training_records(records: list[Record]) -> list[Record]:
     return kept
 
 
-def train_loader(cfg: CfgNode, records: list[Record], start: int) -> Iterator[list[Record]]:
+def train_loader(
+    cfg: CfgNode, records: list[Record], start: int, proposals: Proposals | None = None
+) -> Iterator[list[Record]]:
     """Batches of mapped records for this process, from iteration ``start`` on."""
     world = comm.get_world_size()
     batch, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, world)
@@ -110,7 +119,7 @@ def train_loader(cfg: CfgNode, records: list[Record], start: int) -> Iterator[li
         world,
     )
     loader = DataLoader(
-        MappedRecords(records, DatasetMapper(cfg, is_train=True), cfg.SEED),
+        MappedRecords(records, DatasetMapper(cfg, is_train=True), cfg.SEED, proposals),
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_same,
@@ -119,13 +128,13 @@ def train_loader(cfg: CfgNode, records: list[Record], start: int) -> Iterator[li
     return checked(loader)
 
 
-def val_loader(cfg: CfgNode, records: list[Record]) -> Iterator[list[Record]]:
+def val_loader(cfg: CfgNode, records: list[Record], proposals: Proposals | None = None) -> Iterator[list[Record]]:
     """One mapped record at a time, in order; in its original size where TEST.AUG resizes it."""
     mapper = DatasetMapper(cfg, is_train=False)
     if cfg.TEST.AUG.ENABLED:
         mapper = DatasetMapper(is_train=False, augmentations=[], image_format=cfg.INPUT.FORMAT)
     loader = DataLoader(
-        MappedRecords(records, mapper, cfg.SEED),
+        MappedRecords(records, mapper, cfg.SEED, proposals),
         batch_sampler=[[(i, i)] for i in range(len(records))],
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_same,

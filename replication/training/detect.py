@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,13 @@ from pycocotools import mask as rle
 
 from replication.datasets import Split, load_split
 from replication.detectors.test_time_augmentation import DenseDetectorWithTTA
-from replication.errors import ResultError
 from replication.files import write_text
 from replication.training.config import run_config
 from replication.training.curves import say
 from replication.training.data import val_loader
 from replication.training.devices import devices
 from replication.training.levels import selects_online, write_levels
-from replication.training.run import FINAL, Job, check_identity, on_device, prepare_process
+from replication.training.run import FINAL, Job, on_device, prepare_process
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -33,14 +33,11 @@ def detect(job: Job) -> Path:
 
     Boxes are XYWH in pixels of the original image, scores in (0, 1], category ids those of ``ground_truth.json``.
     With TEST.AUG.ENABLED every image is looked at in all sizes of TEST.AUG. A model that selects levels online
-    leaves ``levels.json`` too.
+    leaves ``levels.json`` too. Proposals of an RPN alone have their logit for a score and, having no class, the first
+    category.
     Raises ResultError when the run is not trained.
     """
-    prepare_process(job.protocol)
-    final = job.folder / FINAL
-    if not final.exists():
-        raise ResultError(f"{final}: no such file; train the run first: `python -m replication train`")
-    check_identity(job, job.identity(), "train it again")
+    job.check_trained()
     split = load_split(job.protocol, "val")
     cfg = run_config(job.variant, job.protocol, job.seed, len(split.classes), job.folder)
     with devices(job.protocol.device) as taken:
@@ -51,23 +48,52 @@ def detect(job: Job) -> Path:
 
 
 def _detect_all(job: Job, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    model = trained_model(job, cfg)
+    for image_id, output in outputs(job, model, cfg, split, "detected on"):
+        if job.variant.class_agnostic:
+            found += detections(as_detections(output["proposals"].to("cpu")), image_id, split.category_ids)
+        else:
+            found += detections(output["instances"].to("cpu"), image_id, split.category_ids)
+    if selects_online(model):
+        write_levels(model, cfg, split.records, job.folder / "levels.json")
+    return found
+
+
+def trained_model(job: Job, cfg: CfgNode) -> Any:
+    """The finished model of a run, for inference."""
+    prepare_process(job.protocol)
     model = build_model(cfg).eval()
     model.load_state_dict(torch.load(job.folder / FINAL, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"])
+    return model
+
+
+def outputs(job: Job, model: Any, cfg: CfgNode, split: Split, what: str) -> Iterator[tuple[int, dict[str, Instances]]]:
+    """Image id and the model's output for every image of a split, one at a time.
+
+    A line now and then says ``what`` is done.
+    """
     predictor = DenseDetectorWithTTA(cfg, model) if cfg.TEST.AUG.ENABLED else model
-    found: list[dict[str, Any]] = []
     started = last = time.perf_counter()
+    loader = val_loader(cfg, split.records, job.proposals(split.name, split.records))
     with torch.no_grad():
-        for done, batch in enumerate(val_loader(cfg, split.records), 1):
-            instances = predictor(batch)[0]["instances"].to("cpu")
-            found += detections(instances, batch[0]["image_id"], split.category_ids)
+        for done, batch in enumerate(loader, 1):
+            yield batch[0]["image_id"], predictor(batch)[0]
             now = time.perf_counter()
             if now - last > SECONDS_BETWEEN_LINES or done == len(split.records):
                 last = now
                 left = (now - started) / done * (len(split.records) - done)
-                say(f"{job.label}: detected on {done}/{len(split.records)} images, {left:.0f} s left")
-    if selects_online(model):
-        write_levels(model, cfg, split.records, job.folder / "levels.json")
-    return found
+                say(f"{job.label}: {what} {done}/{len(split.records)} images, {left:.0f} s left")
+
+
+def as_detections(proposals: Instances) -> Instances:
+    """Proposals in the fields of detections: the logit as score, class 0."""
+    return Instances(
+        proposals.image_size,
+        pred_boxes=proposals.proposal_boxes,
+        scores=proposals.objectness_logits,
+        pred_classes=torch.zeros(len(proposals), dtype=torch.long),
+    )
 
 
 def detections(instances: Instances, image_id: int, category_ids: tuple[int, ...]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from replication.training.config import config_hash, mask_format, run_config
 from replication.training.curves import PARTIAL, Curves, Progress, say
 from replication.training.data import Record, training_records
 from replication.training.devices import devices, visible_names
+from replication.training.proposals import Proposals, open_proposals, proposals_hash, proposals_path
 from replication.training.provenance import environment, now, weights
 from replication.training.trainer import Checkpoints, Trainer
 
@@ -57,10 +58,30 @@ class Job:
 
     def identity(self) -> dict[str, str]:
         """What a training depends on; two trainings of one folder must agree in it to be the same run."""
-        return {
+        identity = {
             "training_fingerprint": training_fingerprint(self.variant, self.protocol),
             "data_hash": data_hash(self.protocol),
         }
+        if self.variant.proposals_from:
+            identity["proposals_sha256"] = proposals_hash(self._proposals_path("train"))
+        return identity
+
+    def proposals(self, split: str, records: list[Record]) -> Proposals | None:
+        """The fixed proposals for the records of a split; None for a variant that makes its own."""
+        if not self.variant.proposals_from:
+            return None
+        ids = (record["image_id"] for record in records)
+        return open_proposals(self._proposals_path(split), data_hash(self.protocol), ids)
+
+    def _proposals_path(self, split: str) -> Path:
+        return proposals_path(self.results, self.protocol.name, self.variant.proposals_from, split)
+
+    def check_trained(self) -> None:
+        """Raise ResultError unless the folder holds a finished run of this code, these settings and these data."""
+        final = self.folder / FINAL
+        if not final.exists():
+            raise ResultError(f"{final}: no such file; train the run first: `python -m replication train`")
+        check_identity(self, self.identity(), "train it again")
 
 
 def train(job: Job, restart: bool = False, gpus: int = 1) -> Path:
@@ -107,9 +128,10 @@ def _launch(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, s
         ) from error
 
 
-def _fit_on_rank(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str]) -> None:
+def _fit_on_rank(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str], kind: str = "cuda") -> None:
     prepare_process(job.protocol)
-    _fit(job, cfg, records, identity, torch.device("cuda", comm.get_local_rank()))
+    on = torch.device(kind) if kind == "cpu" else torch.device(kind, comm.get_local_rank())
+    _fit(job, cfg, records, identity, on)
 
 
 def _fit(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str], on: torch.device) -> None:
@@ -117,7 +139,7 @@ def _fit(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str]
     started, clock = now(), time.perf_counter()
     curves = Curves(job.folder, max(1, cfg.SOLVER.MAX_ITER // CURVE_POINTS))
     observers = [curves, Progress(job.label)] if comm.is_main_process() else []
-    trainer = Trainer(on_device(cfg, on), records, observers)
+    trainer = Trainer(on_device(cfg, on), records, observers, job.proposals("train", records))
     before = trainer.extra
     resumed_at = [*before.get("resumed_at", []), *([trainer.start_iter] if before else [])]
     if before:

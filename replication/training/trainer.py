@@ -25,6 +25,7 @@ from replication.errors import TrainingError
 from replication.training.checkpoint import AtomicCheckpointer
 from replication.training.data import train_loader
 from replication.training.optimizer import build_optimizer
+from replication.training.proposals import Proposals
 
 
 class KeyedRandomness(HookBase):  # type: ignore[misc]
@@ -61,16 +62,24 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
     """One run's model, optimiser, schedule and data, resumed from the folder's last checkpoint if there is one.
 
     ``observers`` are hooks that run before a checkpoint is written, so that it holds their state.
-    ``extra`` is what the last checkpoint stored beside the model (empty for a fresh start).
+    ``extra`` is what the last checkpoint stored beside the model (empty for a fresh start). ``proposals`` are the fixed
+    ones of a variant without an RPN.
     """
 
-    def __init__(self, cfg: CfgNode, records: list[dict[str, Any]], observers: list[HookBase]) -> None:
+    def __init__(
+        self,
+        cfg: CfgNode,
+        records: list[dict[str, Any]],
+        observers: list[HookBase],
+        proposals: Proposals | None = None,
+    ) -> None:
         torch.manual_seed(cfg.SEED)
         # Channels last changes nothing but the layout in memory; on a CPU a step takes a fifth to a quarter less time.
         model = build_model(cfg).to(memory_format=torch.channels_last)
         optimizer = build_optimizer(cfg, model)
         # The loader depends on the iteration to start from, so it is made after the checkpoint is read.
-        super().__init__(create_ddp_model(model, broadcast_buffers=False), (), optimizer)
+        parallel = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}  # else Detectron2 names the process's GPU
+        super().__init__(create_ddp_model(model, broadcast_buffers=False, **parallel), (), optimizer)
         self.cfg, self.max_iter = cfg, cfg.SOLVER.MAX_ITER
         self.register_hooks(
             [
@@ -81,7 +90,7 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
         )
         self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.extra = self._resume_or_load()
-        self._data_loader_iter = train_loader(cfg, records, self.start_iter)
+        self._data_loader_iter = train_loader(cfg, records, self.start_iter, proposals)
 
     def _resume_or_load(self) -> dict[str, Any]:
         self.start_iter = 0

@@ -114,7 +114,10 @@ def test_the_toy_is_right(configs: Any) -> None:
     assert [row.baseline for row in table.rows] == [None, "old", None, "old"]
     assert [column.unit for column in table.columns] == ["percent", "ms"]
     assert [catalog.row_state(row) for row in table.rows] == ["cited", "built", "built", "planned"]
-    assert [catalog.claim_state(claim) for claim in catalog.papers["toy"].claims] == ["built", "planned"]
+    assert [catalog.claim_state(claim) for claim in catalog.papers["toy"].claims] == ["built", "built"]
+    later = catalog.papers["toy"].claims[0].model_copy(update={"row": "big"})
+    assert catalog.claim_state(later) == "planned"
+    assert table.shows_latency
     assert catalog.papers["toy"].claims[0].paper == "toy"
     assert catalog.papers["toy"].primary_column("toy-T1", "new") == "AP"
     assert catalog.papers["toy"].primary_column("toy-T1", "big") is None
@@ -185,7 +188,13 @@ def test_records_are_frozen(configs: Any) -> None:
 
 @pytest.mark.parametrize(
     ("metric", "criterion", "state"),
-    [("AP", "iou", "built"), ("APl", "iou", "built"), ("ms_per_image", None, "planned"), ("AR100", "iou", "planned")],
+    [
+        ("AP", "iou", "built"),
+        ("APl", "iou", "built"),
+        ("ms_per_image", None, "built"),
+        ("AR100", "iou", "built"),
+        ("AR100", "giou", "planned"),
+    ],
 )
 def test_state_of_a_column(metric: Any, criterion: Any, state: str) -> None:
     unit: Any = "ms" if criterion is None else "percent"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from replication.catalog import CONFIGS
+from replication.catalog import CONFIGS, load_catalog
 from replication.catalog.variants import backbone_label, read_variant, read_variants, resolve
 from replication.errors import ConfigError
 
@@ -142,3 +143,21 @@ def test_shipped_variants_resolve_as_detectron2_does() -> None:
     assert paths
     for path in paths:
         assert resolve(path) == common.CfgNode.load_yaml_with_base(str(path)), path
+
+
+def test_fixed_proposals_are_an_rpn_s(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        rpn_R50="MODEL: {META_ARCHITECTURE: ProposalNetwork}\n",
+        fast_R50="DATASETS: {PROPOSALS_FROM: rpn_R50}\n",
+    )
+    variants = read_variants(tmp_path)
+    assert (variants["fast_R50"].proposals_from, variants["fast_R50"].class_agnostic) == ("rpn_R50", False)
+    assert (variants["rpn_R50"].proposals_from, variants["rpn_R50"].class_agnostic) == ("", True)
+
+
+@pytest.mark.parametrize("source", ["gone_R50", "old_R50"])
+def test_fixed_proposals_of_what_is_no_rpn(configs: Any, source: str) -> None:
+    configs.variants["new_R50"]["DATASETS"] = {"PROPOSALS_FROM": source}
+    with pytest.raises(ConfigError, match=rf"new_R50\.yaml: DATASETS\.PROPOSALS_FROM: '{source}' is no built variant"):
+        load_catalog(configs.write())

@@ -15,6 +15,7 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor
 
 from replication.detectors import BoxPredictor, ReplicationROIHeads, add_replication_config
+from replication.detectors.libra import BalancedL1, balanced_l1_loss
 from replication.detectors.losses import giou_loss, iou, iou_loss
 from replication.errors import ConfigError
 
@@ -32,6 +33,7 @@ def predictor(kind: type, loss: str, weight: float = 1.0, agnostic: bool = False
         smooth_l1_beta=1.0,
         box_reg_loss_type=loss,
         loss_weight={"loss_box_reg": weight},
+        **({"balanced_l1": BalancedL1(0.5, 1.5, 1.0)} if loss == "balanced_l1" else {}),
     )
     torch.nn.init.normal_(head.bbox_pred.weight, std=0.3)  # far from the start, where every delta is 0
     return head
@@ -109,6 +111,21 @@ def test_decoded_loss_is_over_all_sampled_rois_times_ten(loss: str, function: An
     assert (gradient != 0).any(dim=1).all()  # classes 0, 1 and 2 all occur
 
 
+def test_balanced_l1_is_on_the_deltas_over_all_sampled_rois() -> None:
+    """Four foreground RoIs of eight; targets are deltas in units of the papers' standard deviations."""
+    head, sampled = predictor(BoxPredictor, "balanced_l1"), proposals(MIXED)
+    values, _ = losses(head, sampled)
+    _, deltas = head(features(8))
+    labels = torch.cat([p.gt_classes for p in sampled]).tolist()
+    boxes, targets = (torch.cat([p.get(k).tensor for p in sampled]) for k in ("proposal_boxes", "gt_boxes"))
+    rows = [i for i, label in enumerate(labels) if label < CLASSES]
+    pred = torch.stack([deltas[i, 4 * labels[i] : 4 * labels[i] + 4] for i in rows])
+    expected = balanced_l1_loss(pred, TRANSFORM.get_deltas(boxes[rows], targets[rows]), reduction="sum") / 8
+    torch.testing.assert_close(values["loss_box_reg"], expected)
+    values["loss_box_reg"].backward()
+    assert (head.bbox_pred.bias.grad.view(CLASSES, 4) != 0).any(dim=1).all()
+
+
 def test_only_the_true_class_is_trained() -> None:
     head = predictor(BoxPredictor, "giou", weight=10.0)
     values, _ = losses(head, proposals([[1, 3, 1]]))
@@ -118,7 +135,7 @@ def test_only_the_true_class_is_trained() -> None:
     assert torch.equal(gradient[[0, 2]], torch.zeros(2, 4))
 
 
-@pytest.mark.parametrize("loss", ["smooth_l1", "iou", "giou"])
+@pytest.mark.parametrize("loss", ["smooth_l1", "balanced_l1", "iou", "giou"])
 @pytest.mark.parametrize("classes", [[[3, 3, 3]], [[], []]])
 def test_without_foreground_the_loss_is_zero_with_a_graph(loss: str, classes: list[list[int]]) -> None:
     head = predictor(BoxPredictor, loss, weight=10.0)
@@ -129,7 +146,7 @@ def test_without_foreground_the_loss_is_zero_with_a_graph(loss: str, classes: li
     assert torch.equal(head.bbox_pred.weight.grad, torch.zeros_like(head.bbox_pred.weight))
 
 
-@pytest.mark.parametrize("loss", ["smooth_l1", "iou", "giou"])
+@pytest.mark.parametrize("loss", ["smooth_l1", "balanced_l1", "iou", "giou"])
 def test_mean_iou_is_logged(loss: str) -> None:
     head, sampled = predictor(BoxPredictor, loss), proposals(MIXED)
     _, logged = losses(head, sampled)
@@ -188,5 +205,7 @@ def test_config_selects_the_loss() -> None:
 
 
 def test_unknown_loss_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"BBOX_REG_LOSS_TYPE: 'l3' is unknown; choose from smooth_l1, iou, giou"):
+    with pytest.raises(
+        ConfigError, match=r"BBOX_REG_LOSS_TYPE: 'l3' is unknown; choose from smooth_l1, balanced_l1, iou, giou"
+    ):
         ReplicationROIHeads(roi_config("l3"), {"p2": ShapeSpec(channels=4, stride=4)})

@@ -11,7 +11,8 @@ import pytest
 
 from replication.errors import ResultError
 from replication.report.cells import compare
-from replication.report.curves import INK, adaptive, band, draw_curves, smooth
+from replication.report.curves import band, draw_curves, smooth
+from replication.report.drawing import INK, adaptive
 
 
 def test_smooth_keeps_constants_lines_and_ends():

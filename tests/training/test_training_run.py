@@ -8,18 +8,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from detectron2.utils import comm
 from filelock import FileLock
 
 from replication.catalog import Protocol, load_catalog
+from replication.datasets import load_split
 from replication.errors import ConfigError, ReplicationError, ResultError, TrainingError
 from replication.files import read_json
 from replication.training import devices as device_room
 from replication.training.checkpoint import save_atomically
+from replication.training.config import run_config
+from replication.training.data import training_records
 from replication.training.detect import detect
-from replication.training.run import FINAL, Job, train
+from replication.training.run import FINAL, Job, _fit_on_rank, train
 
 
 def changed(job: Job, **update: object) -> Job:
@@ -112,6 +117,30 @@ def test_a_run_killed_half_way_ends_like_an_uninterrupted_one(job: Job, tmp_path
     assert read_json(killed.folder / "provenance.json", "provenance/1")["resumed_at"] in ([2], [4])
     assert curve(whole) == curve(killed)
     assert same(weights(whole), weights(killed))
+
+
+def _one_of_two(rank: int, meeting: str, job: Job, *what: Any) -> None:
+    torch.distributed.init_process_group("gloo", init_method=meeting, world_size=2, rank=rank)
+    comm._LOCAL_PROCESS_GROUP = torch.distributed.new_group([0, 1])
+    _fit_on_rank(job, *what, kind="cpu")
+
+
+def test_two_processes_share_a_training(job: Job):
+    """On a CPU, where Detectron2's launcher starts none; on GPUs only the way gradients travel is another."""
+    one, two = elsewhere(job, "one"), elsewhere(job, "two")
+    train(one)
+    records = training_records(load_split(two.protocol, "train").records)
+    cfg = run_config(two.variant, two.protocol, two.seed, 10, two.folder)
+    two.folder.mkdir(parents=True)
+    meeting = f"file://{two.folder}/meeting"
+    torch.multiprocessing.spawn(_one_of_two, nprocs=2, args=(meeting, two, cfg, records, two.identity()))
+    made = read_json(two.folder / "provenance.json", "provenance/1")
+    assert (made["processes"], made["batch"], made["iterations"]) == (2, 2, 6)
+    first, other = curve(one), curve(two)
+    assert [line["iteration"] for line in first] == [line["iteration"] for line in other]
+    # The first losses are those of the same images and weights, but for what is sampled of their boxes.
+    assert other[0]["loss_rpn_cls"] == pytest.approx(first[0]["loss_rpn_cls"], rel=0.05)
+    assert not same(weights(one), weights(two))
 
 
 def test_a_finished_run_is_left_alone_and_other_settings_are_refused(job: Job):

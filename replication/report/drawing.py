@@ -1,0 +1,76 @@
+"""What all figures share: colours, style, and an SVG document of a matplotlib figure."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from replication.catalog import Protocol
+
+COLORS = ("#3f7fd8", "#e07b1a", "#22997a", "#c2488f", "#8a63d2", "#a8892b", "#5f87a0", "#d9534f")
+"""Told apart on white and on near-black, and in the commonest colour blindnesses by lightness order."""
+
+INK = "#68707c"
+"""Colour of axes and text; ``adaptive`` turns it into the page's own text colour."""
+
+STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 11,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "lines.linewidth": 1.8,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the page: the name of its file, an SVG document, and the sentence that says what it shows."""
+
+    name: str
+    svg: str
+    caption: str
+
+    @property
+    def element(self) -> Markup:
+        """The figure as an element of an HTML page."""
+        return Markup(adaptive(self.svg))
+
+    def path(self, protocol: Protocol, results: Path) -> Path:
+        """``results/<protocol>/figures/<name>.svg``."""
+        return results / protocol.name / "figures" / f"{self.name}.svg"
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an SVG document without dates, to be called inside of the figure's ``rc_context``."""
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    )
+    return buffer.getvalue()
+
+
+def adaptive(document: str) -> str:
+    """The ``<svg>`` element alone, to stand in an HTML page: text and axes in the page's colour and font."""
+    element = document[document.index("<svg ") :]
+    element = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", element.replace('height="', 'data-height="', 1), count=1)
+    element = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font-size: \1", element)
+    return element.replace(INK, "currentColor").strip()
+
+
+def grid(panel: Axes) -> None:
+    """Faint lines behind what is drawn."""
+    panel.grid(color=INK, alpha=0.18, linewidth=0.7)
+    panel.set_axisbelow(True)

@@ -1,0 +1,186 @@
+"""Result files of timing, ``latency/1``, and their statistics. No torch: tables and figures read them."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scipy import stats
+
+from replication.catalog import Protocol
+from replication.errors import ResultError
+from replication.files import read_json
+
+SCHEMA = "latency/1"
+CONFIDENCE = 0.95
+
+Stage = Literal["model", "postprocessing"]
+STAGES: tuple[Stage, ...] = ("model", "postprocessing")
+
+SHOWN = ("cpu", "device", "method", "inputs", "weights", "candidates", "flops", "parameters", "peak_memory")
+"""Keys of a file, beside the times, that tables and page show."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Median of a number over rounds and its interval, None where there are too few rounds for one."""
+
+    median: float
+    low: float | None
+    high: float | None
+
+    def as_json(self) -> dict[str, float | None]:
+        """For the result file."""
+        return {"median": self.median, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One variant's timing. ``rounds`` holds, by stage, the mean ms an image of each round."""
+
+    variant: str
+    path: Path
+    rounds: Mapping[Stage, tuple[float, ...]]
+    document: dict[str, Any]
+
+    @property
+    def session(self) -> str:
+        """Identifies the variants that were timed in turns; only those may be compared."""
+        return str(self.document["session"]["id"])
+
+    @property
+    def totals(self) -> tuple[float, ...]:
+        """Mean ms an image of each round, both stages together."""
+        return tuple(map(math.fsum, zip(*self.rounds.values(), strict=True)))
+
+    @property
+    def total(self) -> Summary:
+        """Time an image, in ms."""
+        return summarise(self.totals)
+
+    def stage(self, stage: Stage) -> Summary:
+        """Time an image in one stage, in ms."""
+        return summarise(self.rounds[stage])
+
+    def ratio_to(self, other: Latency) -> Summary | None:
+        """Median over rounds of this time by the other's in the same round; None unless they were timed in turns."""
+        if self.session != other.session or len(self.totals) != len(other.totals):
+            return None
+        return summarise([mine / its for mine, its in zip(self.totals, other.totals, strict=True)])
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Median and its exact 95% confidence interval, whose ends are two of the values (order statistics).
+
+    It assumes nothing of the distribution but that rounds are alike and independent; below six rounds even the whole
+    range covers the median with less than 95%, so there is no interval.
+    """
+    interval = stats.quantile_test(values, p=0.5).confidence_interval(CONFIDENCE)
+    found = [None if math.isnan(end) else float(end) for end in (interval.low, interval.high)]
+    low, high = (None, None) if None in found else found
+    return Summary(statistics.median(values), low, high)
+
+
+def latency_folder(protocol: Protocol, results: Path) -> Path:
+    """``results/<protocol>/latency``; it holds a folder a device."""
+    return results / protocol.name / "latency"
+
+
+def read_latency(path: Path, protocol: str, variant: str) -> Latency:
+    """One file; ResultError when it is broken, of another version, or of another protocol or variant."""
+    document = read_json(path, SCHEMA)
+    for key, value in {"protocol": protocol, "variant": variant}.items():
+        if document.get(key) != value:
+            raise ResultError(
+                f"{path}: {key} is {document.get(key)!r}, its place says {value!r}; "
+                "results of different runs must not be mixed: move it away or time the variant again"
+            )
+    missing = [key for key in SHOWN if key not in document]
+    if missing:
+        raise ResultError(f"{path}: {', '.join(missing)} missing; time the variant again")
+    session, rounds = document.get("session"), document.get("rounds")
+    if not isinstance(session, dict) or not isinstance(session.get("id"), str):
+        raise ResultError(f"{path}: session.id is missing; time the variant again")
+    if not isinstance(rounds, dict) or set(rounds) != set(STAGES):
+        raise ResultError(f"{path}: rounds: expected the stages {', '.join(STAGES)}; time the variant again")
+    values = {stage: tuple(rounds[stage]) if isinstance(rounds[stage], list) else () for stage in STAGES}
+    if not all(map(_positive, values.values())) or len({len(one) for one in values.values()}) != 1:
+        raise ResultError(
+            f"{path}: rounds: expected, for each stage, the same number of times above 0; time the variant again"
+        )
+    return Latency(variant, path, values, document)
+
+
+def _positive(values: Sequence[Any]) -> bool:
+    return bool(values) and all(type(one) in (int, float) and 0 < one < math.inf for one in values)
+
+
+def latencies(protocol: Protocol, results: Path, variants: Iterable[str]) -> dict[str, Latency]:
+    """The timings of ``variants`` on one device: the one that has most of them, at defaults where two are equal.
+
+    A device's folder carries in its name every setting that is not the default, so the shortest name is the plainest.
+    """
+    names = list(dict.fromkeys(variants))
+    folder = latency_folder(protocol, results)
+    devices = [one for one in folder.iterdir() if one.is_dir()] if folder.is_dir() else []
+    files = {device: [name for name in names if (device / f"{name}.json").exists()] for device in devices}
+    if not files:
+        return {}
+    fullest = min(files, key=lambda device: (-len(files[device]), len(device.name), device.name))
+    return {name: read_latency(fullest / f"{name}.json", protocol.name, name) for name in files[fullest]}
+
+
+def slug(text: str) -> str:
+    """A device's name as the name of a folder, e.g. ``nvidia_h100_80gb_hbm3``."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def conditions(document: Mapping[str, Any]) -> str:
+    """How a file was measured, in words, for the head of a table."""
+    method, inputs, weights = document["method"], document["inputs"], document["weights"]
+    device = document["device"]["name"] if document["device"]["type"] == "cuda" else document["cpu"]
+    threads = "" if document["device"]["type"] == "cuda" else f", {_count(method['threads'], 'thread')}"
+    sizes = sorted({f"{height}x{width}" for height, width in inputs["sizes"]})
+    spread = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes, e.g. {sizes[0]}"
+    return (
+        f"median over {_count(method['rounds'], 'round')} taken in turns, "
+        f"each the mean of {_count(len(inputs['sizes']), 'image')} "
+        f"({inputs['source']}; {spread}), batch 1, on {device}{threads}, {method['precision']}, "
+        f"{'torch.compile' if method['compiled'] else 'eager'}; weights: {weights['kind']}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def details(latency: Latency) -> dict[str, str]:
+    """What explains a time, as text by column head: stages, candidates, operations, parameters, memory."""
+    document = latency.document
+    total = latency.total
+    interval = "" if total.low is None else f" [{total.low:.2f}, {total.high:.2f}]"
+    return {
+        "variant": latency.variant,
+        "ms/im": f"{total.median:.2f}{interval}",
+        "model": f"{latency.stage('model').median:.2f}",
+        "post-processing": f"{latency.stage('postprocessing').median:.2f}",
+        "candidates": f"{document['candidates']['per_image']:.0f}",
+        "detections": f"{document['candidates']['detections']:.0f}",
+        "GFLOPs": f"{document['flops']['total'] / 1e9:#.4g}",
+        "parameters (M)": f"{document['parameters'] / 1e6:.1f}",
+        "peak memory (MiB)": f"{document['peak_memory']['bytes'] / 2**20:.0f}",
+        "weights": document["weights"]["kind"],
+    }
+
+
+def ratio_text(ratio: Summary | None) -> str:
+    """``0.817`` with its interval where there is one; a dash when the two were not timed in turns."""
+    if ratio is None:
+        return "-"
+    interval = "" if ratio.low is None else f" [{ratio.low:.3f}, {ratio.high:.3f}]"
+    return f"{ratio.median:.3f}{interval}"

@@ -1,0 +1,267 @@
+"""Timing as the papers do it, batch 1, but of all compared variants in turns, and with what explains the time."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from replication.catalog import Catalog, Protocol
+from replication.files import write_json
+from replication.fingerprint import TIMING, fingerprint
+from replication.timing import cost, machine
+from replication.timing.inputs import SEED, Size, Source, find_source, shapes
+from replication.timing.latency import SCHEMA, STAGES, Latency, Stage, latency_folder, read_latency, slug, summarise
+from replication.timing.stages import Clock, CpuClock, CudaClock, Stopwatch, watched
+from replication.timing.subjects import (
+    Precision,
+    Subject,
+    Weights,
+    build_subject,
+    choose_runs,
+    compile_parts,
+    known_variant,
+    memory_errors,
+    subject_config,
+)
+from replication.training.config import config_hash
+from replication.training.curves import say
+from replication.training.devices import devices
+from replication.training.provenance import environment, now
+from replication.training.run import prepare_process
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to time. ``size`` None: as the protocol resizes test images; ``device`` and ``threads`` None: its own.
+
+    ``candidates`` is what random weights are biased to let through: 200 a level, 1,000 an image, is an assumption
+    about trained COCO models (about ten for each of the hundred detections that they are cut to), not a measurement.
+    """
+
+    rounds: int = 10
+    images: int = 16
+    warmup: int = 2
+    size: Size | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    threads: int | None = None
+    precision: Precision = "fp32"
+    compiled: bool = False
+    weights: Weights = "auto"
+    candidates: int = 200
+
+    def suffix(self) -> str:
+        """Names what is not the default and makes times incomparable, e.g. ``_480x640_compiled``."""
+        parts = [
+            f"{self.size[0]}x{self.size[1]}" if self.size else "",
+            f"{self.threads}_threads" if self.threads else "",
+            self.precision if self.precision != "fp32" else "",
+            "compiled" if self.compiled else "",
+        ]
+        return "".join(f"_{part}" for part in parts if part)
+
+
+def time_variants(
+    catalog: Catalog,
+    protocol: Protocol,
+    results: Path,
+    names: Sequence[str],
+    settings: Settings,
+    out: Path | None = None,
+) -> list[Latency]:
+    """Time variants in turns (A B C A B C ...) and write a file each, ``<variant>.json``; returns what was written.
+
+    Names are those of variants, or ``detectron2:<variant>`` for what Detectron2 ships in its place. Files go to
+    ``out``, by default ``results/<protocol>/latency/<device>``; each is written when its last round is done, so an
+    interruption leaves those of finished variants, and older ones as they were. Raises ConfigError for unknown names,
+    TrainingError when there is no such device, TimingError when memory runs out, DataError, ResultError.
+    """
+    names = list(dict.fromkeys(names))
+    for name in names:
+        known_variant(catalog, name)
+    prepare_process(protocol)
+    torch.set_num_threads(settings.threads or protocol.threads)
+    runs = choose_runs(protocol, results, names, settings.weights)
+    source = find_source(protocol, settings.images)
+    with devices(settings.device or protocol.device) as taken, _precision(settings.precision):
+        device = taken[0]
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        _warn(machine.busy(machine.state(device), torch.get_num_threads()))
+        subjects = [_prepared(catalog, protocol, source, settings, name, runs[name], device) for name in names]
+        facts = _shared_facts(protocol, settings, source, names, device)
+        folder = out or latency_folder(protocol, results) / f"{slug(facts['device']['name'])}{settings.suffix()}"
+        costs = {subject.name: _costs(subject, device) for subject in subjects}
+        _compile_and_warm_up(subjects, settings, device)
+        before = machine.state(device)
+        written: list[Latency] = []
+
+        def finished(name: str, taken: list[dict[Stage, float]]) -> None:
+            subject = next(one for one in subjects if one.name == name)
+            state = {"before": before, "after": machine.state(device)}
+            path = folder / f"{subject.file}.json"
+            write_json(path, SCHEMA, _document(subject, facts, costs[name], taken, state))
+            written.append(read_latency(path, protocol.name, name))
+
+        clock: Clock = CudaClock() if device.type == "cuda" else CpuClock()
+        with _quiet_collector():
+            interleave({one.name: partial(one_pass, one, clock) for one in subjects}, settings.rounds, finished)
+    return written
+
+
+def interleave(
+    passes: Mapping[str, Callable[[], dict[Stage, float]]],
+    rounds: int,
+    finished: Callable[[str, list[dict[Stage, float]]], None],
+) -> None:
+    """Run every pass once a round, in order; ``finished`` gets a pass's name and times right after its last."""
+    taken: dict[str, list[dict[Stage, float]]] = {name: [] for name in passes}
+    started = time.monotonic()
+    for done in range(1, rounds + 1):
+        for name, run in passes.items():
+            taken[name].append(run())
+            if done == rounds:
+                finished(name, taken[name])
+        left = (time.monotonic() - started) / done * (rounds - done)
+        say(f"timed {done}/{rounds} rounds of {len(passes)} variants, {left:.0f} s left")
+
+
+def one_pass(subject: Subject, clock: Clock) -> dict[Stage, float]:
+    """Mean ms an image by stage, over all inputs, one at a time."""
+    watch = Stopwatch(clock)
+    spent: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
+    with watched(subject.anatomy, watch):
+        for batch in subject.inputs:
+            watch.start()
+            subject.run(batch)
+            for stage, milliseconds in watch.stop().items():
+                spent[stage] += milliseconds / len(subject.inputs)
+    return spent
+
+
+def _prepared(
+    catalog: Catalog,
+    protocol: Protocol,
+    source: Source,
+    settings: Settings,
+    name: str,
+    folder: Path | None,
+    device: torch.device,
+) -> Subject:
+    cfg = subject_config(catalog, protocol, name, source.num_classes, device)
+    with memory_errors(name, device):
+        subject = build_subject(name, cfg, source, settings.size, folder, settings.candidates, settings.precision)
+    say(f"{name}: {subject.weights['kind']}, {subject.candidates['per_image']:.0f} candidates an image")
+    return subject
+
+
+def _costs(subject: Subject, device: torch.device) -> dict[str, Any]:
+    with memory_errors(subject.name, device):
+        return {
+            "parameters": cost.parameters(subject.model),
+            "flops": cost.flops(subject.model, subject.inputs[0]),
+            "peak_memory": cost.peak_memory(subject.run, subject.model, subject.inputs),
+        }
+
+
+def _compile_and_warm_up(subjects: Sequence[Subject], settings: Settings, device: torch.device) -> None:
+    for subject in subjects:
+        if settings.compiled:
+            compile_parts(subject)
+        with memory_errors(subject.name, device):
+            for _ in range(settings.warmup):
+                for batch in subject.inputs:
+                    subject.run(batch)
+
+
+def _shared_facts(
+    protocol: Protocol, settings: Settings, source: Source, names: Sequence[str], device: torch.device
+) -> dict[str, Any]:
+    """What all files of a session have in common."""
+    return {
+        "protocol": protocol.name,
+        "session": {"id": uuid.uuid4().hex[:12], "started": now(), "order": list(names)},
+        **environment(device),
+        "timing_fingerprint": fingerprint(TIMING),
+        "method": {
+            "batch": 1,
+            "clock": CudaClock.name if device.type == "cuda" else CpuClock.name,
+            "rounds": settings.rounds,
+            "warmup_passes": settings.warmup,
+            "order": "every variant once a round, a pass over all images",
+            "number": "mean over the images of a round; median over rounds; 95% interval by order statistics",
+            "unit": "ms an image",
+            "threads": torch.get_num_threads(),
+            "precision": settings.precision,
+            "compiled": settings.compiled,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        },
+        "inputs": {
+            "source": source.text,
+            "seed": SEED,
+            "image_ids": [source.split.records[index]["image_id"] for index in source.chosen] if source.split else None,
+            "original_sizes": [list(size) for size in source.sizes],
+        },
+    }
+
+
+def _document(
+    subject: Subject,
+    facts: dict[str, Any],
+    costs: dict[str, Any],
+    taken: Sequence[dict[Stage, float]],
+    state: dict[str, Any],
+) -> dict[str, Any]:
+    by_stage: dict[str, list[float]] = {stage: [one[stage] for one in taken] for stage in STAGES}
+    totals = [sum(one.values()) for one in taken]
+    return {
+        "variant": subject.name,
+        "config_hash": config_hash(subject.cfg),
+        **facts,
+        "inputs": {**facts["inputs"], "sizes": [list(size) for size in shapes(subject.inputs)]},
+        "weights": subject.weights,
+        "candidates": subject.candidates,
+        **costs,
+        "stages": subject.anatomy.covers,
+        "rounds": by_stage,
+        "ms_per_image": {name: summarise(values).as_json() for name, values in {"total": totals, **by_stage}.items()},
+        "state": state,
+    }
+
+
+def _warn(signs: str) -> None:
+    if signs:
+        say(f"warning: the machine is not at rest ({signs}); times will be unsteady")
+
+
+@contextlib.contextmanager
+def _precision(precision: Precision) -> Iterator[None]:
+    """Whether a GPU may round the factors of 32-bit products to TF32; torch by itself lets convolutions do so."""
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
+
+
+@contextlib.contextmanager
+def _quiet_collector() -> Iterator[None]:
+    """No garbage collection while the clock runs."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

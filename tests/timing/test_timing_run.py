@@ -1,0 +1,267 @@
+"""Timing as a whole: order, result files, interruption, weights, and errors that a user can cause."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from replication import cli
+from replication.catalog import Catalog, Protocol
+from replication.errors import ResultError, TimingError
+from replication.timing import run as run_room
+from replication.timing.latency import read_latency
+from replication.timing.run import Settings, interleave, one_pass, time_variants
+from replication.timing.subjects import Subject, choose_runs, compile_parts, memory_errors, subject_config
+from replication.training.run import Job, train
+
+FAST = Settings(rounds=6, images=2, warmup=1, candidates=5)
+VARIANTS = ["retinanet_R50", "faster_rcnn_R50_giou"]
+
+
+def test_rounds_are_taken_in_turns():
+    order: list[str] = []
+    done: list[tuple[str, int, list[Any]]] = []
+
+    def passing(name: str) -> Callable[[], dict[Any, float]]:
+        def one() -> dict[Any, float]:
+            order.append(name)
+            return {"model": float(len(order)), "postprocessing": 0.5}
+
+        return one
+
+    interleave(
+        {name: passing(name) for name in "ABC"}, 3, lambda name, taken: done.append((name, len(order), list(taken)))
+    )
+    assert "".join(order) == "ABCABCABC"
+    # Each is finished right after its own last pass, with the times of its own passes.
+    assert [(name, count) for name, count, _ in done] == [("A", 7), ("B", 8), ("C", 9)]
+    assert [one["model"] for one in done[1][2]] == [2.0, 5.0, 8.0]
+
+
+def test_a_pass_is_the_mean_over_its_images(subject: Callable[..., Subject], clock: Any):
+    one = subject("mask_rcnn_R50_giou")
+    spent = one_pass(one, clock)
+    # Four marks and the end are five readings: model, post-processing, model, post-processing, a tick each.
+    assert spent == {"model": pytest.approx(2000.0), "postprocessing": pytest.approx(2000.0)}
+    assert clock.ticks == 5 * len(one.inputs)
+    assert clock.synchronised == 2 * len(one.inputs)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of two variants, timed by the command line."""
+    results = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(tmp_path_factory.mktemp("data")))
+        options = ["--rounds", "6", "--images", "2", "--warmup", "1", "--candidates", "5", "--device", "cpu"]
+        where = ["--protocol", "smoke", "--results", str(results), "--variants", ",".join(VARIANTS)]
+        assert cli.main(["time", *where, *options]) == 0
+    return results
+
+
+def files(results: Path) -> dict[str, dict[str, Any]]:
+    folder = results / "smoke" / "latency" / "cpu"
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.iterdir())}
+
+
+def test_two_variants_by_the_command_line(made: Path):
+    found = files(made)
+    assert sorted(found) == sorted(VARIANTS)
+    for name, document in found.items():
+        assert document["schema"] == "latency/1"
+        assert (document["variant"], document["protocol"]) == (name, "smoke")
+        assert document["session"]["order"] == VARIANTS
+        assert {key: len(values) for key, values in document["rounds"].items()} == {"model": 6, "postprocessing": 6}
+        totals = [sum(pair) for pair in zip(*document["rounds"].values(), strict=True)]
+        assert document["ms_per_image"]["total"] == {
+            "median": pytest.approx(sum(sorted(totals)[2:4]) / 2),
+            "low": pytest.approx(min(totals)),
+            "high": pytest.approx(max(totals)),
+        }
+        assert read_latency(made / "smoke" / "latency" / "cpu" / f"{name}.json", "smoke", name).totals == tuple(totals)
+    assert len({document["session"]["id"] for document in found.values()}) == 1
+
+
+def test_a_file_says_all_that_is_needed_to_judge_it(made: Path):
+    document = files(made)["retinanet_R50"]
+    method = document["method"]
+    assert method["batch"] == 1
+    assert method["clock"] == "time.perf_counter"
+    assert (method["rounds"], method["warmup_passes"], method["threads"]) == (6, 1, 1)
+    assert (method["precision"], method["compiled"]) == ("fp32", False)
+    assert len(document["inputs"]["sizes"]) == len(document["inputs"]["image_ids"]) == 2
+    assert document["weights"]["candidates"] == 5
+    assert document["candidates"]["per_level"] == {"head.cls_score": [5.0] * 5}
+    assert document["parameters"] > 1e6
+    assert document["flops"]["total"] == sum(document["flops"]["by_part"].values()) > 1e6
+    assert document["peak_memory"]["bytes"] > 4 * document["parameters"]
+    assert set(document["stages"]) == {"model", "postprocessing"}
+    for when in ("before", "after"):
+        assert {"time", "load_average", "cpu_mhz", "gpu"} == set(document["state"][when])
+    assert document["state"]["before"]["time"] <= document["state"]["after"]["time"]
+    assert {"commit", "dirty", "packages", "python", "platform", "cpu", "device", "timing_fingerprint"} <= set(document)
+    assert document["packages"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_an_interruption_leaves_the_finished_and_the_older_files(
+    made: Path, catalog: Catalog, protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    results = tmp_path / "results"
+    shutil.copytree(made, results)
+    before = files(results)
+    passes: list[str] = []
+
+    def interrupted(subject: Subject, clock: Any) -> dict[Any, float]:
+        passes.append(subject.name)
+        if len(passes) == 4:  # the second variant, in the last of two rounds
+            raise KeyboardInterrupt
+        return {"model": 1.0, "postprocessing": 2.0}
+
+    monkeypatch.setattr(run_room, "one_pass", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        time_variants(catalog, protocol, results, VARIANTS, replace(FAST, rounds=2, device="cpu"))
+    after = files(results)
+    assert after["retinanet_R50"]["rounds"] == {"model": [1.0, 1.0], "postprocessing": [2.0, 2.0]}
+    assert after["faster_rcnn_R50_giou"] == before["faster_rcnn_R50_giou"]
+    # Nothing half-written lies beside them.
+    assert sorted(path.name for path in (results / "smoke" / "latency" / "cpu").iterdir()) == [
+        "faster_rcnn_R50_giou.json",
+        "retinanet_R50.json",
+    ]
+
+
+def test_settings_that_change_times_change_the_folder(catalog: Catalog, protocol: Protocol, tmp_path: Path):
+    assert Settings().suffix() == Settings(rounds=99, images=1, weights="random").suffix() == ""
+    assert replace(FAST, size=(48, 64), precision="bf16", compiled=True, threads=2).suffix() == (
+        "_48x64_2_threads_bf16_compiled"
+    )
+    settings = replace(FAST, rounds=1, size=(48, 64), precision="bf16", device="cpu")
+    one = time_variants(catalog, protocol, tmp_path, ["retinanet_R50"], settings)[0]
+    assert one.path == tmp_path / "smoke" / "latency" / "cpu_48x64_bf16" / "retinanet_R50.json"
+    assert one.document["inputs"]["sizes"] == [[48, 64]] * 2
+    assert one.document["flops"]["input"] == [48, 64]
+    other = time_variants(catalog, protocol, tmp_path, ["retinanet_R50"], settings, tmp_path / "here")[0]
+    assert other.path == tmp_path / "here" / "retinanet_R50.json"
+
+
+def test_what_detectron2_ships_is_timed_beside(catalog: Catalog, protocol: Protocol, tmp_path: Path):
+    names = ["detectron2:retinanet_R50", "retinanet_R50"]
+    found = time_variants(catalog, protocol, tmp_path, names, replace(FAST, rounds=1, device="cpu"))
+    assert [one.path.name for one in found] == ["detectron2_retinanet_R50.json", "retinanet_R50.json"]
+    for key in ("flops", "parameters", "candidates"):
+        assert found[0].document[key] == found[1].document[key]
+    cpu = torch.device("cpu")
+    assert subject_config(catalog, protocol, names[0], 10, cpu).MODEL.META_ARCHITECTURE == "RetinaNet"
+    rcnn = subject_config(catalog, protocol, "detectron2:faster_rcnn_R50", 10, cpu)
+    assert rcnn.MODEL.ROI_HEADS.NAME == "StandardROIHeads"
+
+
+@pytest.fixture
+def trained(catalog: Catalog, protocol: Protocol, tmp_path: Path) -> Path:
+    results = tmp_path / "results"
+    train(Job(catalog.variants["retinanet_R50"], protocol, 0, results))
+    return results
+
+
+def test_trained_weights_are_taken_where_all_have_them(catalog: Catalog, protocol: Protocol, trained: Path):
+    settings = replace(FAST, rounds=1, device="cpu")
+    ours, theirs = time_variants(catalog, protocol, trained, ["retinanet_R50", "detectron2:retinanet_R50"], settings)
+    for one in (ours, theirs):
+        weights = one.document["weights"]
+        assert weights["kind"] == "trained"
+        assert (weights["run"]["variant"], weights["run"]["seed"], weights["run"]["iterations"]) == (
+            "retinanet_R50",
+            0,
+            6,
+        )
+    assert ours.document["candidates"] == theirs.document["candidates"]
+    # A trained model beside an untrained one would have other candidates.
+    assert choose_runs(protocol, trained, VARIANTS, "auto") == dict.fromkeys(VARIANTS)
+    assert choose_runs(protocol, trained, ["retinanet_R50"], "random") == {"retinanet_R50": None}
+    with pytest.raises(ResultError, match="no finished run of faster_rcnn_R50_giou"):
+        choose_runs(protocol, trained, VARIANTS, "trained")
+
+
+def test_weights_of_another_model_are_one_message(catalog: Catalog, protocol: Protocol, trained: Path):
+    path = trained / "smoke" / "runs" / "retinanet_R50" / "seed0" / "model_final.pth"
+    torch.save({"model": {"head.cls_score.weight": torch.zeros(3)}}, path)
+    with pytest.raises(TimingError, match=r"model_final\.pth: does not fit the model: .*cls_score"):
+        time_variants(catalog, protocol, trained, ["retinanet_R50"], replace(FAST, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: ..."),
+    ],
+)
+def test_out_of_memory_is_one_message(error: Exception):
+    message = "some_variant: out of memory on cpu; time fewer variants at once"
+    with pytest.raises(TimingError, match=message), memory_errors("some_variant", torch.device("cpu")):
+        raise error
+
+
+def test_other_errors_are_bugs_and_stay():
+    with pytest.raises(RuntimeError, match="shapes do not match"), memory_errors("x", torch.device("cpu")):
+        raise RuntimeError("shapes do not match")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--variants", "no_such"], "--variants no_such: not built; known: "),
+        (["--variants", "detectron2:no_such"], "--variants detectron2:no_such: not built"),
+        (["--variants", "retinanet_R50", "--device", "cuda"], "torch sees no GPU"),
+        (["--tables", "giou-T5"], "none of them has a latency column"),
+        (["--tables", "no_such"], "table 'no_such' is unknown"),
+        (["--variants", "retinanet_R50", "--weights", "trained"], "no finished run of retinanet_R50"),
+    ],
+)
+def test_errors_of_a_user_are_one_message(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert cli.main(["time", "--protocol", "smoke", "--results", str(tmp_path), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("size", ["480", "480x", "0x640", "480x640x3", "-1x5"])
+def test_a_wrong_size_is_refused(capsys: pytest.CaptureFixture[str], size: str):
+    with pytest.raises(SystemExit):
+        cli.main(["time", f"--size={size}"])
+    assert "expected HEIGHTxWIDTH" in capsys.readouterr().err
+
+
+def test_without_variants_those_of_the_latency_tables(catalog: Catalog, protocol: Protocol):
+    assert catalog.latency_tables(protocol) == ["fsaf-T2"]
+    assert catalog.latency_tables(catalog.protocols["paper"]) == ["fsaf-T2"]
+    assert catalog.latency_tables(catalog.protocols["paper_voc"]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_compiled_parts_find_the_same(subject: Callable[..., Subject], clock: Any, name: str):
+    """With the backend that captures the graphs and runs them as they are: generating code takes minutes."""
+    one = subject(name)
+    eager = [one.run(batch)[0]["instances"] for batch in one.inputs]
+    compile_parts(one, backend="eager")
+    for batch, expected in zip(one.inputs, eager, strict=True):
+        found = one.run(batch)[0]["instances"]
+        assert torch.allclose(found.scores, expected.scores, atol=1e-4)
+        assert torch.allclose(found.pred_boxes.tensor, expected.pred_boxes.tensor, atol=1e-2)
+    assert one_pass(one, clock) == {"model": pytest.approx(1000.0), "postprocessing": pytest.approx(1000.0)}
