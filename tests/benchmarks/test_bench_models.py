@@ -24,7 +24,7 @@ CATALOG, PROTOCOL = load_catalog(), load_protocol("paper")
 SIZE = (480, 640)
 SOURCE = Source("noise", 80, None, (), (SIZE,))
 RIVALS = {
-    "RetinaNet": ("retinanet_R50", "detectron2:retinanet_R50"),
+    "RetinaNet": ("retinanet_R50", "detectron2:retinanet_R50", "fsaf_R50", "fsaf_R50_joint"),
     "Faster R-CNN": ("faster_rcnn_R50", "detectron2:faster_rcnn_R50", "faster_rcnn_R50_giou"),
     "Mask R-CNN": ("mask_rcnn_R50_smooth_l1", "mask_rcnn_R50_giou"),
 }
@@ -54,11 +54,11 @@ def test_decoding_and_nms(benchmark: Any, name: str) -> None:
     with torch.no_grad():
         images = model.preprocess_image(subject.inputs[0])
         features = [model.backbone(images.tensor)[level] for level in model.head_in_features]
-        logits, deltas = model.head(features)
+        maps = model.head(features)
 
         def setup() -> tuple[tuple[Any, ...], dict[str, Any]]:
             # Scores are computed in place of the logits.
-            return (images, features, [[one.clone() for one in logits], deltas]), {}
+            return (images, features, [[one.clone() for one in levels] for levels in maps]), {}
 
         found = benchmark.pedantic(torch.no_grad()(model.forward_inference), setup=setup, rounds=10, warmup_rounds=1)
     assert len(found[0]) > 0
