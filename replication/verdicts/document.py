@@ -69,7 +69,7 @@ def judge(
         "rules": plan["rules"],
         "seeds_registered": protocol.seeds,
         "plan_hash": plan_hash(plan),
-        "notes": _notes(protocol, runs, cases),
+        "notes": _notes(protocol, tables, runs, cases),
         "runs": [
             {"variant": run.variant, "seed": run.seed, "metrics_sha256": sha256_file(run.metrics_file)}
             for group in runs.values()
@@ -86,7 +86,7 @@ def _variants(catalog: Catalog, tables: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(row.variant for row in rows if row.variant is not None))
 
 
-def _notes(protocol: Protocol, runs: Runs, cases: Sequence[Case]) -> list[str]:
+def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, cases: Sequence[Case]) -> list[str]:
     """What a reader of the verdicts must know besides."""
     notes = []
     counts = {len(group) for group in runs.values()}
@@ -95,6 +95,11 @@ def _notes(protocol: Protocol, runs: Runs, cases: Sequence[Case]) -> list[str]:
         notes.append(
             f"{span} runs a variant, {protocol.seeds} registered: seeds added after a look at the results make firm "
             "verdicts more frequent than the stated level"
+        )
+    if set(tables) != set(protocol.tables):
+        notes.append(
+            f"judged on {', '.join(tables)}; registered were {', '.join(protocol.tables)}: the families of "
+            "claims, and so the verdicts, are those of the tables judged"
         )
     rare = {one.supported.of - one.supported.classes for one in cases if one.supported is not None}
     if rare - {0}:

@@ -121,8 +121,8 @@ def spreads(cases: Sequence[Case], runs: Runs) -> dict[str, Spread]:
     for metric, column in {case.question.metric: case.question.column for case in cases}.items():
         groups = []
         for group in runs.values():
-            values = [value for value in (run.value(column) for run in group) if value is not None]
-            if len(values) == len(group) > 1 and len(set(values)) > 1:
+            values = [run.value(column) for run in group]
+            if None not in values and len(set(values)) > 1:
                 groups.append(np.array(values, dtype=np.float64))
         spread = pool(groups)
         if spread is not None:

@@ -1,4 +1,4 @@
-"""What was fixed before any result: claims, cuts, levels, seeds; and the hash by which a reader can tell."""
+"""What was fixed before any result: claims, cuts, levels, seeds, tables; and the hash by which a reader can tell."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from replication.files import sha256_json
 
 
 def registered_plan(catalog: Catalog, protocol: Protocol, judging: Judging) -> dict[str, Any]:
-    """All claims of all papers with their cuts, the rules, and the protocol's seeds, whatever is judged now."""
+    """All claims of all papers with their cuts, the rules, and the protocol's seeds and tables."""
     claims = [_claim(claim, judging) for paper in catalog.papers.values() for claim in paper.claims]
     return {
         "protocol": protocol.name,
         "judges": "size" if protocol.published_scale else "direction",
         "seeds": protocol.seeds,
+        "tables": list(protocol.tables),
         "rules": judging.model_dump(mode="json"),
         "claims": claims,
     }

@@ -291,6 +291,7 @@ def test_the_plan_hash_changes_with_all_that_was_registered_and_nothing_else(cat
     others = [
         (catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(changed)}}), protocol, judging),
         (catalog, protocol.model_copy(update={"seeds": 5}), judging),
+        (catalog, protocol.model_copy(update={"tables": ("boxes-T1", "boxes-T2")}), judging),
         (catalog, protocol, judging.model_copy(update={"alpha": 0.1})),
         (catalog, protocol, judging.model_copy(update={"cut": 0.4})),
         (catalog, protocol, judging.model_copy(update={"estimand": "this benchmark"})),
@@ -305,6 +306,13 @@ def test_more_seeds_than_registered_are_noted(tiny, world, protocol, catalog, re
     assert tiny["notes"][0].startswith("1 to 3 runs a variant, 3 registered")
     fewer = protocol.model_copy(update={"seeds": 1})
     assert judge(catalog, fewer, results, TABLES, judging)["notes"]
+
+
+def test_other_tables_than_the_registered_ones_are_noted(world, protocol, catalog, results, judging):
+    world(protocol)
+    wider = protocol.model_copy(update={"tables": ("boxes-T1", "boxes-T2")})
+    notes = judge(catalog, wider, results, TABLES, judging)["notes"]
+    assert any(note.startswith("judged on boxes-T1; registered were boxes-T1, boxes-T2") for note in notes)
 
 
 def test_rare_classes_are_noted(tiny, world, protocol, catalog, results, judging):
