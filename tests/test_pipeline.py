@@ -113,6 +113,17 @@ def test_the_ablations_of_libra_rcnn(tmp_path: Path):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+def test_timing_has_the_machine_to_itself(tmp_path: Path):
+    done = snakemake(tmp_path, "--dry-run", tables="fsaf-T2,giou-T5")
+    screen = done.stdout + done.stderr
+    assert done.returncode == 0, screen
+    jobs = [job for job in screen.split("\nrule ")[1:] if job.startswith("time:")]
+    assert len(jobs) == 1
+    assert "threads: 2" in jobs[0]  # of --cores 2
+    assert f"{tmp_path}/smoke/runs/retinanet_R50/seed0/model_final.pth" in jobs[0]
+    assert f"{tmp_path}/smoke/latency/timed.done" in jobs[0]
+
+
 def test_a_wrong_config_key_stops_with_one_message(tmp_path: Path):
     command = [str(SNAKEMAKE), "--cores", "1", "-n", "--config", "protocoll=smoke"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)

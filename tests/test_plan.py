@@ -89,6 +89,18 @@ def test_data_state_follows_annotation_files(tmp_path: Path):
     assert Plan(protocol, CATALOG, tmp_path, (), ()).data_state() != before
 
 
+def test_only_tables_with_latency_are_timed_with_weights_of_the_first_seed(tmp_path: Path):
+    plan = plan_of(tmp_path, tables=["giou-T5", "fsaf-T2"], seeds=2, backbones=["R-50", "R-101"])
+    built = [row.variant for row in CATALOG.table("fsaf-T2").rows if row.backbone != "X-101-64x4d"]
+    assert list(plan.timed) == plan.timed_in("fsaf-T2") == [name for name in built if name in CATALOG.variants]
+    assert "retinanet_R101" in plan.timed
+    assert plan.timed_in("giou-T5") == []
+    assert [(folder.parent.name, folder.name) for folder in plan.timed_folders] == [
+        (name, "seed0") for name in plan.timed
+    ]
+    assert plan_of(tmp_path, tables=["giou-T5"]).timed == ()
+
+
 @pytest.mark.parametrize("tables", ["giou-T5,giou-T7", ["giou-T5", "giou-T7"]])
 def test_workflow_config(tables: object):
     plan = from_workflow({"protocol": "smoke", "tables": tables, "seeds": 2, "results": "elsewhere"})
