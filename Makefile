@@ -30,7 +30,7 @@ lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
 	$(IN_VENV) mypy --strict replication
-	$(IN_VENV) snakefmt --check Snakefile
+	$(IN_VENV) snakefmt --check Snakefile rules
 	$(IN_VENV) python envs/lint_workflow.py
 
 benchmarks: environment ## time the hot parts (tests/benchmarks)

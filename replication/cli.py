@@ -11,7 +11,7 @@ import errno
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replication.errors import ConfigError, ReplicationError
 
@@ -176,7 +176,16 @@ def _add_results(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     verb.add_argument("detections", type=Path, nargs="?", help="COCO result file; without it --variant names a run")
     verb.add_argument("ground_truth", type=Path, nargs="?", help="COCO annotation file")
     _run(verb, required=False)
+    criteria = ("iou", "giou", "giou_paper", "voc07", "voc", "voc07_giou", "voc_giou")
+    verb.add_argument("--criterion", choices=criteria, help="what makes a detection true; default: iou")
+    verb.add_argument("--against", type=Path, metavar="OTHER_DETECTIONS", help="detections to compare with, paired")
+    text = "resamplings of the images for intervals, with --seed; default: 2000 with --against, else none"
+    verb.add_argument("--bootstrap", type=_at_least(0), metavar="N", help=text)
+    verb.add_argument("--verify", action="store_true", help="compute again with pycocotools, fail above 1e-12")
     verb.add_argument("--out", type=Path, help="also write the numbers to this JSON file")
+    _format(verb)
+    verb = _verb(verbs, "verdicts", _verdicts, "judge the papers' claims by the finished runs and write verdicts.json")
+    _tables_option(verb)
     _format(verb)
     for name, handler, text in (
         ("tables", _tables, "render measured beside published numbers as Markdown, CSV and LaTeX"),
@@ -304,26 +313,51 @@ def _figures(options: Arguments) -> None:
 
 
 def _evaluate(options: Arguments) -> None:
-    from replication.evaluation import evaluate, evaluate_run, format_evaluation
+    from replication.evaluation import format_evaluation
 
     if (options.detections is None) == (options.variant is None):
         raise ConfigError("evaluate: give either DETECTIONS and GROUND_TRUTH, or --variant")
-    if options.detections is None:
-        from replication.catalog import Run
-
-        catalog, protocol = _load(options)
-        variant = catalog.variants.get(options.variant)
-        run = Run(protocol=protocol.name, variant=options.variant, seed=options.seed)
-        result = evaluate_run(run, protocol, options.results, variant is not None and variant.class_agnostic)
-    elif options.ground_truth is None:
-        raise ConfigError("evaluate: GROUND_TRUTH is missing: the COCO annotation file of the detections' images")
-    else:
-        result = evaluate(options.detections, options.ground_truth)
+    result = _evaluated_run(options) if options.detections is None else _evaluated_pair(options)
     if options.out is not None:
         from replication.files import write_text
 
         write_text(options.out, format_evaluation(result, "json"))
+    for warning in result["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     print(format_evaluation(result, options.format), end="")
+
+
+def _evaluated_run(options: Arguments) -> dict[str, Any]:
+    from replication.catalog import Run
+    from replication.evaluation import evaluate_run
+
+    for name in ("criterion", "against", "bootstrap", "verify"):
+        if getattr(options, name) not in (None, False):
+            raise ConfigError(f"evaluate: --{name} is for two files: give the run's DETECTIONS and GROUND_TRUTH")
+    catalog, protocol = _load(options)
+    variant = catalog.variants.get(options.variant)
+    run = Run(protocol=protocol.name, variant=options.variant, seed=options.seed)
+    return evaluate_run(run, protocol, options.results, variant is not None and variant.class_agnostic)
+
+
+def _evaluated_pair(options: Arguments) -> dict[str, Any]:
+    from replication.evaluation import Options, evaluate
+
+    if options.ground_truth is None:
+        raise ConfigError("evaluate: GROUND_TRUTH is missing: the COCO annotation file of the detections' images")
+    replicates = options.bootstrap
+    if replicates is None:
+        replicates = 2000 if options.against is not None else 0
+    if replicates == 1:
+        raise ConfigError("evaluate: --bootstrap 1: a standard error needs at least 2 replicates")
+    chosen = Options(
+        criterion=options.criterion or "iou",
+        against=options.against,
+        replicates=replicates,
+        seed=options.seed,
+        verify=options.verify,
+    )
+    return evaluate(options.detections, options.ground_truth, chosen)
 
 
 def _tables(options: Arguments) -> None:
@@ -334,6 +368,19 @@ def _tables(options: Arguments) -> None:
     write_tables(catalog, protocol, options.results, tables)
     for table in tables:
         print(terminal_table(catalog, table, protocol, options.results), end="\n\n", flush=True)
+
+
+def _verdicts(options: Arguments) -> None:
+    import json
+
+    from replication.catalog import load_judging
+    from replication.verdicts import SCHEMA, verdicts_table, write_verdicts
+
+    catalog, protocol = _load(options)
+    tables = options.tables or list(protocol.tables)
+    document = write_verdicts(catalog, protocol, options.results, tables, load_judging())
+    as_json = options.format == "json"
+    print(json.dumps({"schema": SCHEMA, **document}, indent=1) if as_json else verdicts_table(document))
 
 
 def _report(options: Arguments) -> None:

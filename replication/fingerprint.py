@@ -32,7 +32,8 @@ DETECTION = (*TRAINING, "training/detect.py", "training/levels.py", "training/pr
 FIGURES = (*DETECTION, "training/figures.py")
 EVALUATION = ("evaluation/*.py",)
 TIMING = (*TRAINING, "timing/*.py")
-RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py", "timing/latency.py")
+JUDGING = ("evaluation/*.py", "verdicts/*.py", "catalog/*.py", "finished.py")
+RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py", "finished.py", "timing/latency.py")
 
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {

@@ -19,6 +19,7 @@ from replication.catalog import (
     Run,
     VocData,
     load_catalog,
+    load_judging,
     load_protocol,
     select,
 )
@@ -158,6 +159,10 @@ class Plan:
         """Changes with what tables and report quote: the papers and the protocol's words."""
         papers = {name: paper.model_dump(mode="json") for name, paper in self.catalog.papers.items()}
         return sha256_json([papers, self.protocol.model_dump(mode="json")])[:12]
+
+    def judging(self) -> str:
+        """Changes with the rules of the verdicts."""
+        return sha256_json(load_judging().model_dump())[:12]
 
     @property
     def downloads(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import pytest
 from replication.catalog import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
+LOSSES = ("smooth_l1", "iou", "giou")
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
@@ -43,13 +44,17 @@ def test_the_pipeline_makes_the_table_and_the_page(made: tuple[Path, str]):
         assert (here / "tables" / f"giou-T5.{kind}").stat().st_size > 100
     page = (here / "report.html").read_text()
     assert "giou-T5" in page
+    verdicts = json.loads((here / "verdicts.json").read_text())
+    assert {run["variant"] for run in verdicts["runs"]} == {f"faster_rcnn_R50_{name}" for name in LOSSES}
+    assert {one["verdict"] for one in verdicts["verdicts"]} == {"blocked"}, "after six iterations no detector detects"
+    assert verdicts["plan_hash"][:16] in page
     assert "<svg" in page
 
 
 def test_measured_numbers_are_those_of_the_metrics_files(made: tuple[Path, str]):
     results, _ = made
     table = (results / "smoke" / "tables" / "giou-T5.csv").read_text()
-    for variant in ("smooth_l1", "iou", "giou"):
+    for variant in LOSSES:
         folder = results / "smoke" / "runs" / f"faster_rcnn_R50_{variant}" / "seed0"
         metrics = json.loads((folder / "metrics.json").read_text())
         assert metrics["schema"] == "metrics/1"

@@ -1,5 +1,6 @@
 """The papers, variants and protocols of ``configs/`` as typed, frozen records."""
 
+from replication.catalog.judging import Judging, load_judging
 from replication.catalog.listing import catalog_json, catalog_table
 from replication.catalog.load import Catalog, load_catalog
 from replication.catalog.papers import (
@@ -28,6 +29,7 @@ __all__ = [
     "Column",
     "Deviation",
     "EmbeddedData",
+    "Judging",
     "Paper",
     "Protocol",
     "Row",
@@ -38,6 +40,7 @@ __all__ = [
     "catalog_json",
     "catalog_table",
     "load_catalog",
+    "load_judging",
     "load_protocol",
     "select",
 ]

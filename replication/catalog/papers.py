@@ -25,7 +25,8 @@ BACKBONES = ("R-50", "R-101", "X-101-64x4d", "D-53")
 BUILT_METRICS: frozenset[tuple[str, str | None]] = frozenset(
     {
         ("ms_per_image", None),
-        *((metric, "iou") for metric in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "AR300", "AR1000")),
+        *((metric, "iou") for metric in ("AR100", "AR300", "AR1000")),
+        *((ap, criterion) for ap in ("AP", "AP50", "AP75", "APs", "APm", "APl") for criterion in ("iou", "giou")),
     }
 )
 """The (metric, criterion) pairs that ``replication.evaluation`` and ``timing`` measure; all others are planned."""

@@ -165,7 +165,8 @@ class _Annotations:
             return f"'bbox' must be four numbers [x, y, width, height], found {bbox!r}"
         if crowd not in (0, 1):
             return f"'iscrowd' must be 0 or 1, found {crowd!r}"
-        x, y, width, height = bbox
+        # Detectron2 resizes a box of integers in integers, which cuts off the fractions.
+        x, y, width, height = map(float, bbox)
         if segmentation and ((width == 0 and height >= 0) or (height == 0 and width >= 0)):
             self.slivers.append(entry["id"])
             return None

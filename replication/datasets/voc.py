@@ -104,8 +104,8 @@ def annotation_files(root: Path, part: VocSplit) -> list[Path]:
 
 
 def _annotation(identifier: int, box: Box, index: int, difficult: bool) -> dict[str, Any]:
-    x1, y1, x2, y2 = box
-    result = {"id": identifier, "bbox": list(box), "bbox_mode": 0, "category_id": index, "iscrowd": 0}
+    x1, y1, x2, y2 = map(float, box)  # integers would be resized in integers
+    result = {"id": identifier, "bbox": [x1, y1, x2, y2], "bbox_mode": 0, "category_id": index, "iscrowd": 0}
     result["area"] = (x2 - x1) * (y2 - y1)
     return result | ({"difficult": 1, "ignore": 1} if difficult else {})
 

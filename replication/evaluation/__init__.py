@@ -1,7 +1,42 @@
-"""From detections to AP: reads and checks COCO-format files, evaluates, writes ``metrics.json``. No torch."""
+"""From detections to AP: reads and checks files, matches, evaluates, resamples, writes ``metrics.json``. No torch.
 
-from replication.evaluation.coco import METRICS, evaluate
+Compiled code is loaded when something is computed, not when this is imported.
+"""
+
+from replication.evaluation.bootstrap import METRICS, Replicates, bootstrap, image_weights, point, weighted
+from replication.evaluation.columns import Detections, GroundTruth, save_detections
+from replication.evaluation.inputs import read_detections, read_ground_truth
+from replication.evaluation.matching import CRITERIA, Criterion, Matches, cached_match, match
 from replication.evaluation.output import format_evaluation, metrics_document, write_metrics
-from replication.evaluation.runs import evaluate_run
+from replication.evaluation.pair import Options, evaluate
+from replication.evaluation.proposals import proposal_recall
+from replication.evaluation.runs import evaluate_run, run_matches
+from replication.evaluation.summary import summary
 
-__all__ = ["METRICS", "evaluate", "evaluate_run", "format_evaluation", "metrics_document", "write_metrics"]
+__all__ = [
+    "CRITERIA",
+    "METRICS",
+    "Criterion",
+    "Detections",
+    "GroundTruth",
+    "Matches",
+    "Options",
+    "Replicates",
+    "bootstrap",
+    "cached_match",
+    "evaluate",
+    "evaluate_run",
+    "format_evaluation",
+    "image_weights",
+    "match",
+    "metrics_document",
+    "point",
+    "proposal_recall",
+    "read_detections",
+    "read_ground_truth",
+    "run_matches",
+    "save_detections",
+    "summary",
+    "weighted",
+    "write_metrics",
+]

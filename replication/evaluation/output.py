@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,15 +28,89 @@ def write_metrics(path: Path, result: dict[str, Any], variant: str, protocol: st
 def format_evaluation(result: dict[str, Any], form: Literal["table", "json"] = "table") -> str:
     """The result of ``evaluate`` for people (two decimals, AP on 0-100) or for machines (full precision)."""
     if form == "json":
-        return json.dumps({"schema": EVALUATION_SCHEMA, **result}, indent=1, allow_nan=False) + "\n"
-    kinds = [("boxes", result["metrics"]), ("masks", result["mask_metrics"])]
-    rows = [[kind, *map(_number, metrics.values())] for kind, metrics in kinds if metrics]
-    summary = tabulate(rows, ["", *result["metrics"]], disable_numparse=True, stralign="right")
-    classes = [[name, _number(value["AP"]), _number(value["AP50"])] for name, value in result["per_class"].items()]
-    per_class = tabulate(classes, ["class", "AP", "AP50"], disable_numparse=True, colalign=("left", "right", "right"))
-    head = f"{result['objects']} objects on {result['images']} images, AP in percent, {result['evaluator']}"
-    return f"{head}\n\n{summary}\n\n{per_class}\n"
+        document = {"schema": EVALUATION_SCHEMA, "intervals": None, "difference": None, **result}
+        return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return "\n\n".join(_blocks(result)) + "\n"
+
+
+def _blocks(result: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"{result['objects']} objects on {result['images']} images, AP in percent, criterion {result['criterion']}, "
+        f"{result['evaluator']}"
+    )
+    kinds = [("boxes", "metrics"), ("boxes, by GIoU", "giou_metrics"), ("masks", "mask_metrics")]
+    rows = [(label, result[key]) for label, key in kinds if result.get(key)]
+    yield _table([""], [([label], metrics) for label, metrics in rows])
+    if result.get("intervals"):
+        yield _intervals(result)
+    if result.get("difference"):
+        yield _difference(result)
+    yield _table(["class"], [([name], value) for name, value in result["per_class"].items()])
+    if result.get("mistakes"):
+        lines = [[kind, str(value["count"]), _number(value["gain"])] for kind, value in result["mistakes"].items()]
+        yield _text(["mistake at overlap 0.5", "count", "AP50 gained"], lines)
+    if "verified" in result:
+        worst = max(result["verified"].values())
+        yield f"verified: equal to pycocotools in every class, threshold, area and limit (worst difference {worst:.1e})"
+
+
+def _intervals(result: dict[str, Any]) -> str:
+    lines = [
+        [name, *(_number(value[key]) for key in ("estimate", "low", "high", "se")), _signed(value["bias"])]
+        for name, value in result["intervals"].items()
+        if value
+    ]
+    drawn = result["bootstrap"]
+    note = (
+        f"Expected value on a test set of this size, estimate ± 1.96 standard errors; {drawn['replicates']} "
+        f"resamplings of the images, seed {drawn['seed']}."
+    )
+    return note + "\n" + _text(["metric", "estimate", "low", "high", "SE", "bias"], lines) + _rare(result)
+
+
+def _rare(result: dict[str, Any]) -> str:
+    rare = result.get("rare_classes")
+    if not rare:
+        return ""
+    return (
+        "\nClasses with fewer than 10 objects, whose variation resampling cannot see, so that intervals are too "
+        f"narrow: {', '.join(rare)}"
+    )
+
+
+def _difference(result: dict[str, Any]) -> str:
+    supported = f"{result['supported_classes']} classes with at least 10 objects"
+    parts = []
+    for key, over in (("difference", "all classes"), ("difference_supported", supported)):
+        lines = []
+        for name, value in result[key].items():
+            if value is None:
+                continue
+            ranges = [_range(value.get(kind)) for kind in ("t", "percentile")]
+            lines.append([name, _signed(value["estimate"]), _number(value.get("se")), *ranges])
+        heads = ["metric", "difference", "SE", "95% t", "95% percentile"]
+        parts.append(f"Detections less the other detections, same images, over {over}:\n{_text(heads, lines)}")
+    return "\n\n".join(parts)
+
+
+def _table(heads: list[str], rows: list[tuple[list[str], dict[str, float | None]]]) -> str:
+    names = list(dict.fromkeys(name for _, metrics in rows for name in metrics))
+    lines = [[*label, *(_number(metrics.get(name)) for name in names)] for label, metrics in rows]
+    return _text([*heads, *names], lines)
+
+
+def _text(heads: list[str], lines: list[list[str]]) -> str:
+    alignment = ["left", *["right"] * (len(heads) - 1)]
+    return tabulate(lines, heads, disable_numparse=True, colalign=alignment if lines else None)
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
+
+
+def _range(value: list[float] | None) -> str:
+    return "-" if value is None else f"{value[0]:+.2f} to {value[1]:+.2f}"

@@ -2,54 +2,68 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Sequence
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+import replication
 from replication.catalog.protocols import AreaRanges
-from replication.evaluation.coco import COCO_AREAS, METRICS, class_agnostic_evaluation
-from replication.evaluation.inputs import GroundTruth, read_detections, read_ground_truth
+from replication.evaluation.bootstrap import METRICS
+from replication.evaluation.columns import Detections, Floats, GroundTruth
+from replication.evaluation.matching import COCO_AREAS, THRESHOLDS, match
+from replication.evaluation.summary import average_recall
 
 PROPOSAL_LIMITS = (100, 300, 1000)
+"""Numbers of proposals an image at which Libra R-CNN's table 3 reads recall."""
 PROPOSAL_METRICS = tuple(f"AR{limit}" for limit in PROPOSAL_LIMITS)
 
 
-def evaluate_proposals(proposals: Path, ground_truth: Path, area_ranges: AreaRanges = COCO_AREAS) -> dict[str, Any]:
-    """Average recall of a COCO result file of proposals, whose categories are not looked at.
-
-    Returns the body of ``metrics.json`` as ``evaluate`` does: AR100, AR300 and AR1000 on 0-100, and None for every AP.
-    Raises DataError (ground truth) or ResultError (proposals) naming file and record.
-    """
-    truth = read_ground_truth(ground_truth)
-    recall = average_recall(truth, read_detections(proposals, truth))
+def describe_proposals(truth: GroundTruth, proposals: Detections, area_ranges: AreaRanges) -> dict[str, Any]:
+    """The body of ``metrics.json`` of an RPN alone: its recall, and None for every AP."""
     return {
-        "metrics": dict.fromkeys(METRICS) | recall,
+        "criterion": "iou",
+        "metrics": {**dict.fromkeys(METRICS), **proposal_recall(truth, proposals, area_ranges=area_ranges)},
+        "giou_metrics": dict.fromkeys(METRICS),
         "mask_metrics": None,
         "per_class": {},
-        "images": len(truth.images),
+        "images": len(truth.image_ids),
         "objects": truth.objects,
         "area_ranges": area_ranges.model_dump(mode="json"),
-        "evaluator": f"pycocotools {version('pycocotools')}",
+        "evaluator": f"replication {replication.__version__}",
     }
 
 
-def average_recall(
-    truth: GroundTruth, proposals: Sequence[dict[str, Any]], limits: Sequence[int] = PROPOSAL_LIMITS
-) -> dict[str, float]:
-    """``AR<limit>`` on 0-100: recall with the best ``limit`` proposals an image, mean over IoU .50:.05:.95.
+def proposal_recall(
+    truth: GroundTruth,
+    proposals: Detections,
+    counts: Sequence[int] = PROPOSAL_LIMITS,
+    area_ranges: AreaRanges = COCO_AREAS,
+    thresholds: Floats = THRESHOLDS,
+) -> Mapping[str, float | None]:
+    """Average recall of class-agnostic proposals, ``AR<count>`` for the ``counts`` best of an image, on 0-100.
 
-    COCO's matching without regard to classes: by falling score each proposal takes the object, not yet taken, that it
-    overlaps most. Crowd and ignored objects count neither as found nor as missed.
+    What pycocotools gives with ``useCats = 0``.
     """
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = class_agnostic_evaluation(truth, proposals)
-        evaluation.params.maxDets = list(limits)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    recall = evaluation.eval["recall"]  # thresholds x 1 x 1 x limits
-    return {f"AR{limit}": float(np.mean(recall[:, 0, 0, k])) * 100 for k, limit in enumerate(limits)}
+    # With equal scores, pycocotools takes the order of classes.
+    order, gt_order = (np.argsort(columns.labels, kind="stable") for columns in (proposals, truth))
+    flat_truth = replace(
+        truth,
+        class_ids=np.array([0]),
+        class_names=("object",),
+        masks=None,
+        **{
+            key: getattr(truth, key)[gt_order] for key in ("images", "boxes", "box_areas", "areas", "crowds", "ignored")
+        },
+        labels=np.zeros(len(gt_order), np.int64),
+    )
+    flat = Detections(
+        images=proposals.images[order],
+        labels=np.zeros(len(order), np.int64),
+        boxes=proposals.boxes[order],
+        box_areas=proposals.box_areas[order],
+        scores=proposals.scores[order],
+    )
+    matches = match(flat_truth, flat, "iou", area_ranges, max(counts), thresholds)
+    return {f"AR{count}": average_recall(matches, "all", count) for count in counts}

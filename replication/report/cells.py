@@ -11,7 +11,7 @@ from typing import Literal
 from replication.catalog import Catalog, Column, Paper, Protocol, Row, Table
 from replication.catalog.papers import State
 from replication.errors import ConfigError
-from replication.report.results import FinishedRun, check_together, finished_runs
+from replication.finished import FinishedRun, check_together, finished_runs
 from replication.timing.latency import Latency, Summary, latencies
 
 Status = Literal["measured", "not run", "not timed", "planned", "cited"]
@@ -158,7 +158,7 @@ def _values(column: Column, runs: tuple[FinishedRun, ...]) -> list[float]:
     if column.state == "planned":
         return []
     scale = 100 if column.unit == "fraction" else 1
-    values = [run.metrics[column.metric] for run in runs]
+    values = [run.value(column) for run in runs]
     present = [value / scale for value in values if value is not None]
     return present if len(present) == len(values) else []
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from replication.catalog import Catalog, Column, Paper, Protocol, select
 from replication.errors import ConfigError
 from replication.files import write_text
+from replication.finished import FinishedRun
 from replication.report.accuracy_latency import draw_picture
 from replication.report.cells import Comparison, Line, compare_all
 from replication.report.curves import draw_curves
@@ -21,9 +22,9 @@ from replication.report.drawing import Drawing
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text
 from replication.report.levels import draw_levels
 from replication.report.libra import drawings
-from replication.report.results import FinishedRun
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import DECIMALS, latex, markdown, number, ratio, tidy_csv, varies
+from replication.report.verdicts import Verdicts, bounds, decisive, forest_path, gain, read_verdicts, tone
 from replication.timing.latency import details
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -114,7 +115,10 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     comparisons = compare_all(catalog, table_ids, protocol, results)
     libra = drawings(comparisons, protocol, results)
     sections = [_section(catalog, one, libra.get(one.table.id, ())) for one in comparisons]
-    html = render_page(catalog, protocol, results, sections)
+    verdicts = read_verdicts(protocol, results, comparisons)
+    html = render_page(catalog, protocol, results, sections, verdicts)
+    for paper, svg in (verdicts.svgs if verdicts else {}).items():
+        write_text(forest_path(protocol, results, paper), svg)
     for section in sections:
         for drawing in section.drawings:
             write_text(drawing.path(protocol, results), drawing.svg)
@@ -123,7 +127,9 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     return path
 
 
-def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: Sequence[Section]) -> str:
+def render_page(
+    catalog: Catalog, protocol: Protocol, results: Path, sections: Sequence[Section], verdicts: Verdicts | None = None
+) -> str:
     """The page as text."""
     comparisons = [section.comparison for section in sections]
     runs = {run.folder: run for comparison in comparisons for run in comparison.runs}
@@ -142,8 +148,13 @@ def render_page(catalog: Catalog, protocol: Protocol, results: Path, sections: S
         "relative": relative,
         "duration": duration,
         "ratio": ratio,
+        "claim_gain": gain,
+        "claim_bounds": bounds,
+        "decisive": decisive,
+        "tone": tone,
     }
     return environment.get_template("page.html.jinja").render(
+        verdicts=verdicts,
         protocol=protocol,
         warning="" if protocol.published_scale else NOT_COMPARABLE,
         overview=_overview(catalog, protocol, comparisons, list(runs.values())),

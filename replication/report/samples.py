@@ -52,11 +52,12 @@ class Photo:
 def samples(comparison: Comparison, results: Path) -> list[Photo]:
     """The first images that have a few objects, with detections of the first rows that were measured, lowest seed.
 
-    Empty when the manifest, the ground truth, the detections or the images are not there: a folder of numbers alone
-    can be rendered as well.
+    Proposals, which have no class, are not shown. Empty when the manifest, the ground truth, the detections or the
+    images are not there: a folder of numbers alone can be rendered as well.
     """
     folder = results / comparison.protocol.name
-    lines = [line for line in comparison.lines if line.runs and (line.runs[0].folder / "detections.json").exists()]
+    measured = [line for line in comparison.lines if line.runs and not line.runs[0].class_agnostic]
+    lines = [line for line in measured if (line.runs[0].folder / "detections.json").exists()]
     if not lines or not all((folder / name).exists() for name in ("data.json", "ground_truth.json")):
         return []
     images = data_root() / read_json(folder / "data.json", "data/1")["splits"]["val"]["folder"]

@@ -140,6 +140,7 @@ def inference(model: Any, batch: list[dict[str, Any]]) -> None:
         model.eval()(batch)
 
 
+@pytest.mark.timeout(3600)  # on a machine with much else to do
 @pytest.mark.parametrize(("what", "limit"), [(training_step, 1.08), (inference, 1.10)], ids=["training", "inference"])
 def test_cost_of_libra_rcnn_beside_faster_rcnn(benchmark: Any, what: Callable[..., None], limit: float) -> None:
     """R-50 at 480x640, the two in turn in one process: the median of the ratios of their processor time.

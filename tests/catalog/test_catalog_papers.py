@@ -191,6 +191,7 @@ def test_records_are_frozen(configs: Any) -> None:
     [
         ("AP", "iou", "built"),
         ("APl", "iou", "built"),
+        ("AP75", "giou", "built"),
         ("ms_per_image", None, "built"),
         ("AR100", "iou", "built"),
         ("AR100", "giou", "planned"),

@@ -195,3 +195,16 @@ def test_detectron2_takes_the_masks(tmp_path: Path) -> None:
     instances = utils.annotations_to_instances(record["annotations"], (40, 60), mask_format="bitmask")
     assert instances.gt_masks.tensor.shape == (2, 40, 60)
     assert int(instances.gt_masks.tensor[1].sum()) == 1200
+
+
+def test_an_integer_box_is_resized_exactly(tmp_path: Path) -> None:
+    """[1, 2, 4, 7] half as large again; Detectron2 would cut a box of integers to [1, 3, 6, 10]."""
+    utils = pytest.importorskip("detectron2.data.detection_utils")
+    transforms = pytest.importorskip("detectron2.data.transforms")
+    document = copy.deepcopy(GOOD)
+    document["annotations"] = [{**GOOD["annotations"][1], "bbox": [1, 2, 3, 5], "iscrowd": 0}]
+    entry = read(tmp_path, document).records[0]["annotations"][0]
+    del entry["segmentation"]
+    resize = transforms.TransformList([transforms.ResizeTransform(40, 60, 60, 90)])
+    moved = utils.transform_instance_annotations(entry, resize, (60, 90))
+    assert moved["bbox"].tolist() == [1.5, 3.0, 6.0, 10.5]

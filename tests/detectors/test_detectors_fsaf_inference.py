@@ -13,7 +13,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from replication.detectors.fsaf.grid import decode, levels_of, locations
-from replication.detectors.fsaf.inference import Detections, detect_together
+from replication.detectors.fsaf.inference import Limits, detect_together
 
 K, A, SCALE = 5, 3, 4.0
 SHAPES, STRIDES = [(12, 16), (6, 8), (3, 4), (2, 2), (1, 1)], [8, 16, 32, 64, 128]
@@ -49,7 +49,7 @@ def rows(each: Tensor, image: int, width: int) -> Tensor:
     return each[image].permute(1, 2, 0).reshape(-1, width)
 
 
-def anchor_based(maps: list[list[Tensor]], anchors: list[Tensor], image: int, limits: Detections) -> Instances:
+def anchor_based(maps: list[list[Tensor]], anchors: list[Tensor], image: int, limits: Limits) -> Instances:
     """Detectron2's own per-level decoding, before NMS."""
     model: Any = RetinaNet.__new__(RetinaNet)
     torch.nn.Module.__init__(model)
@@ -68,7 +68,7 @@ def anchor_based(maps: list[list[Tensor]], anchors: list[Tensor], image: int, li
     return Instances.cat(parts)
 
 
-def anchor_free(maps: list[list[Tensor]], image: int, limits: Detections) -> Instances:
+def anchor_free(maps: list[list[Tensor]], image: int, limits: Limits) -> Instances:
     """The rule of the paper, level by level, cell by cell."""
     boxes, scores, classes = [], [], []
     for logits, distances, stride in zip(*maps, STRIDES, strict=True):
@@ -96,7 +96,7 @@ def anchor_free(maps: list[list[Tensor]], image: int, limits: Detections) -> Ins
     )
 
 
-def expected(maps: list[list[Tensor]], anchors: list[Tensor], image: int, limits: Detections) -> Instances:
+def expected(maps: list[list[Tensor]], anchors: list[Tensor], image: int, limits: Limits) -> Instances:
     parts = [anchor_based(maps[:2], anchors, image, limits)] if anchors else []
     union = Instances.cat([*parts, anchor_free(maps[-2:], image, limits)])
     keep = batched_nms(union.pred_boxes.tensor, union.scores, union.pred_classes, limits.nms_thresh)
@@ -104,15 +104,15 @@ def expected(maps: list[list[Tensor]], anchors: list[Tensor], image: int, limits
     return kept
 
 
-def run(maps: list[list[Tensor]], anchors: list[Tensor], limits: Detections) -> list[Instances]:
+def run(maps: list[list[Tensor]], anchors: list[Tensor], limits: Limits) -> list[Instances]:
     at = locations(levels_of(maps[-1], STRIDES), 0.0, torch.device("cpu"))
     return detect_together(maps, anchors, at, SCALE, K, TRANSFORM, limits, SIZES)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("joint", [True, False])
-@pytest.mark.parametrize("limits", [Detections(0.05, 1000, 0.5, 100), Detections(0.02, 7, 0.6, 30)])
-def test_union_of_both_branches_through_one_nms(layout: torch.memory_format, joint: bool, limits: Detections) -> None:
+@pytest.mark.parametrize("limits", [Limits(0.05, 1000, 0.5, 100), Limits(0.02, 7, 0.6, 30)])
+def test_union_of_both_branches_through_one_nms(layout: torch.memory_format, joint: bool, limits: Limits) -> None:
     for seed in range(3):
         maps, anchors = random_maps(seed, layout), random_anchors(seed)
         if not joint:
@@ -128,14 +128,14 @@ def test_union_of_both_branches_through_one_nms(layout: torch.memory_format, joi
 
 def test_nothing_above_the_threshold() -> None:
     maps = [[each - 50 if place % 2 == 0 else each for each in level] for place, level in enumerate(random_maps(0))]
-    for found in run(maps, random_anchors(0), Detections(0.05, 1000, 0.5, 100)):
+    for found in run(maps, random_anchors(0), Limits(0.05, 1000, 0.5, 100)):
         assert len(found) == 0
         assert found.pred_boxes.tensor.shape == (0, 4)
 
 
 @pytest.mark.parametrize(("threshold", "some"), [(0.0, True), (1.0, False)])
 def test_thresholds_at_the_ends(threshold: float, some: bool) -> None:
-    for found in run(random_maps(1), random_anchors(1), Detections(threshold, 50, 0.5, 20)):
+    for found in run(random_maps(1), random_anchors(1), Limits(threshold, 50, 0.5, 20)):
         assert (len(found) == 20) == some
 
 
@@ -143,8 +143,8 @@ def test_a_score_of_exactly_the_threshold_is_dropped() -> None:
     maps = random_maps(2)[2:]
     logits = [torch.full_like(each, -20.0) for each in maps[0]]
     logits[0][0, 1, 2, 3] = 0.0  # a score of 0.5
-    at_half = run([logits, maps[1]], [], Detections(0.5, 10, 0.5, 10))[0]
-    below = run([logits, maps[1]], [], Detections(0.4999, 10, 0.5, 10))[0]
+    at_half = run([logits, maps[1]], [], Limits(0.5, 10, 0.5, 10))[0]
+    below = run([logits, maps[1]], [], Limits(0.4999, 10, 0.5, 10))[0]
     assert (len(at_half), len(below)) == (0, 1)
     assert below.pred_classes.item() == 1
     wanted = decode(maps[1][0][0, :, 2, 3], torch.tensor([[24.0, 16.0, 8.0]]), SCALE)

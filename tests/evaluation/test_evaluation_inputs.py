@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 
+import numpy as np
 import pytest
+from simulation import detector, population, write_pair
 
 from replication.errors import DataError, ResultError
-from replication.evaluation import evaluate
+from replication.evaluation import checks, evaluate, json_results, read_detections, read_ground_truth, save_detections
 
 TRUTH = {
     "images": [{"id": 1, "height": 100, "width": 100}, {"id": 2, "height": 100, "width": 100}],
@@ -64,6 +67,10 @@ def test_the_pair_itself_is_good(tmp_path):
         ((0, "bbox"), [0, 0, 10, float("-inf")], r"detections\[0\]: bbox is .*four finite numbers"),
         ((0, "bbox"), [0, 0, 10], r"detections\[0\]: bbox is .*four finite numbers"),
         ((0, "bbox"), [20, 20, -10, 10], r"detections\[0\]: bbox .*negative width or height"),
+        ((1, "bbox"), [20, 20, 0, 10], r"detections\[1\]: bbox .*zero or negative width or height"),
+        ((1, "bbox"), None, r"detections\[1\]: key 'bbox' is missing"),
+        ((1, "image_id"), 2**70, r"detections\[1\]: image_id is 1180591620717411303424, expected a whole number"),
+        ((1, "image_id"), True, r"detections\[1\]: image_id is True, expected a whole number"),
         ((1,), "x", r"detections\[1\]: expected a record, found str"),
         ((0, "segmentation"), [[1, 2, 3]], r"detections\[0\]: segmentation is not a compressed RLE"),
         ((0, "segmentation"), {"size": [5, 5], "counts": "0"}, r"size is \[5, 5\], the image is \[100, 100\]"),
@@ -93,6 +100,10 @@ def test_bad_detections(tmp_path, keys, value, message):
         (("annotations", 0, "bbox"), [0, float("nan"), 1, 1], r"annotations\[0\]: bbox is .*four finite numbers"),
         (("annotations", 0, "bbox"), [0, 0, 1, -1], r"annotations\[0\]: bbox .*negative width or height"),
         (("annotations", 0, "area"), float("nan"), r"annotations\[0\]: area is nan"),
+        (("annotations", 0, "area"), -4, r"annotations\[0\]: area is -4"),
+        (("annotations", 1, "bbox"), [5, 5, 0, 3], r"annotations\[1\]: bbox .*zero or negative width or height"),
+        (("images", 0, "height"), "tall", r"images\[0\]: height is 'tall'"),
+        (("images", 0, "id"), 1.5, r"images\[0\]: id is 1\.5"),
         (("annotations", 1, "image_id"), 3, r"annotations\[1\]: image_id 3 is not in the ground truth"),
         (("annotations", 1, "category_id"), 3, r"annotations\[1\]: category_id 3 is not in the ground truth"),
     ],
@@ -143,3 +154,123 @@ def test_masks_in_some_records_only(tmp_path):
     rle = {"size": [100, 100], "counts": "0"}
     with pytest.raises(ResultError, match="only 1 of 2 records have a segmentation"):
         evaluate_text(tmp_path, json.dumps(changed(DETECTIONS, (0, "segmentation"), rle)), json.dumps(TRUTH))
+
+
+def same(one, other):
+    return all(np.array_equal(getattr(one, key), getattr(other, key)) for key in vars(one) if key != "masks")
+
+
+@pytest.fixture
+def simulated(tmp_path):
+    truth = population(51, 30, 4)
+    paths = write_pair(tmp_path, truth, detector(truth, 52, per_image=20))
+    return (*paths, read_ground_truth(paths[1]))
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_reading_in_parts_gives_the_same(simulated, monkeypatch, indent):
+    path, _, truth = simulated
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=indent))
+    whole = read_detections(path, truth)
+    monkeypatch.setattr(json_results, "CHUNK", 500)
+    assert same(read_detections(path, truth), whole)
+
+
+def test_cuts_that_fall_into_a_record_do_no_harm(simulated, monkeypatch):
+    """Records with lists of records and texts that look like an end: the file is then read as a whole."""
+    path, _, truth = simulated
+    whole = read_detections(path, truth)
+    records = [{"made": [{"a": 1}, {"b": 2}], "note": "},{", **one} for one in json.loads(path.read_text())]
+    path.write_text(json.dumps(records, separators=(",", ":")))
+    monkeypatch.setattr(json_results, "CHUNK", 500)
+    assert same(read_detections(path, truth), whole)
+
+
+def test_a_file_too_large_to_read_twice_still_names_the_record(simulated, monkeypatch):
+    path, _, truth = simulated
+    records = json.loads(path.read_text())
+    records[400]["score"] = "high"
+    path.write_text(json.dumps(records))
+    monkeypatch.setattr(json_results, "CHUNK", 500)
+    monkeypatch.setattr(checks, "REREAD", 1000)
+    with pytest.raises(
+        ResultError, match=r"detections\.json: detections\[\d+\] or one of the following.*score"
+    ) as caught:
+        read_detections(path, truth)
+    assert 390 <= int(str(caught.value).split("detections[")[1].split("]")[0]) <= 400
+
+
+def test_a_truncated_file_says_where(simulated, monkeypatch):
+    path, _, truth = simulated
+    text = path.read_text()
+    path.write_text(text[: len(text) * 2 // 3])
+    monkeypatch.setattr(json_results, "CHUNK", 500)
+    with pytest.raises(ResultError, match=r"after record \d+, not valid JSON, perhaps truncated"):
+        read_detections(path, truth)
+
+
+def test_empty_files(tmp_path):
+    with pytest.raises(DataError, match=r"gt\.json: the file is empty"):
+        evaluate_text(tmp_path, "[]", "")
+
+
+def test_a_number_beyond_floating_point(tmp_path):
+    text = json.dumps(DETECTIONS).replace("0.5", "1e999", 1)
+    with pytest.raises(ResultError, match=r"detections\[0\]: score is inf"):
+        evaluate_text(tmp_path, text, json.dumps(TRUTH))
+
+
+def test_order_of_images_and_categories_in_the_file_does_not_matter(tmp_path):
+    turned = {key: value[::-1] for key, value in TRUTH.items()}
+    one, other = (evaluate_text(tmp_path, json.dumps(DETECTIONS), json.dumps(text)) for text in (TRUTH, turned))
+    assert one["metrics"] == other["metrics"]
+    assert list(one["per_class"]) == list(other["per_class"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("boxes", "warned"), [([60, 60, 90, 90], True), ([60, 60, 30, 30], False)])
+def test_boxes_that_look_like_corners_are_warned_of(tmp_path, boxes, warned):
+    found = [one | {"bbox": boxes} for one in DETECTIONS]
+    warnings = evaluate_text(tmp_path, json.dumps(found), json.dumps(TRUTH))["warnings"]
+    assert ["these look like [x1, y1, x2, y2]" in text for text in warnings] == [True] * warned
+
+
+def test_columns_as_npz(simulated, tmp_path):
+    path, ground_truth, truth = simulated
+    found = read_detections(path, truth)
+    save_detections(tmp_path / "found.npz", found, truth)
+    assert same(read_detections(tmp_path / "found.npz", truth), found)
+    assert evaluate(tmp_path / "found.npz", ground_truth)["metrics"] == evaluate(path, ground_truth)["metrics"]
+
+
+GOOD = {"image_ids": np.array([1]), "class_ids": np.array([7]), "boxes": np.ones((1, 4)) * [1, 1, 9, 9]}
+GOOD["scores"] = np.array([0.5])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": None}, "array 'scores' is missing"),
+        ({"scores": np.ones(2)}, "differ in length"),
+        ({"scores": np.array([np.nan])}, r"detections\[0\]: score is nan"),
+        ({"boxes": np.ones((1, 5))}, r"boxes has shape \(1, 5\)"),
+        ({"boxes": np.ones((1, 4))}, "zero or negative width"),
+        ({"image_ids": np.array([5])}, "image_id 5 is not in the ground truth"),
+        ({"class_ids": np.array([7.5])}, "class_ids is of type float64"),
+    ],
+)
+def test_wrong_columns(tmp_path, change, message):
+    (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
+    columns = {key: value for key, value in (GOOD | change).items() if value is not None}
+    np.savez(tmp_path / "found.npz", **columns)
+    with pytest.raises(ResultError, match=message):
+        evaluate(tmp_path / "found.npz", tmp_path / "gt.json")
+
+
+def test_a_file_that_is_no_npz(tmp_path):
+    (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
+    (tmp_path / "found.npz").write_text("[]")
+    with pytest.raises(ResultError, match="not readable as npz"):
+        evaluate(tmp_path / "found.npz", tmp_path / "gt.json")
+    os.unlink(tmp_path / "found.npz")
+    with pytest.raises(ResultError, match="no such file"):
+        evaluate(tmp_path / "found.npz", tmp_path / "gt.json")

@@ -11,7 +11,8 @@ import pytest
 
 from replication.errors import ResultError
 from replication.evaluation.inputs import read_detections, read_ground_truth
-from replication.evaluation.proposals import average_recall, evaluate_proposals
+from replication.evaluation.matching import COCO_AREAS
+from replication.evaluation.proposals import describe_proposals, proposal_recall
 
 THRESHOLDS = np.arange(0.5, 0.96, 0.05)
 
@@ -29,6 +30,11 @@ def files(folder: Path, objects: list[dict[str, Any]], proposals: list[tuple[int
     return paths
 
 
+def evaluated(proposals: Path, ground_truth: Path) -> dict[str, Any]:
+    truth = read_ground_truth(ground_truth)
+    return describe_proposals(truth, read_detections(proposals, truth), COCO_AREAS)
+
+
 def test_by_hand(tmp_path: Path) -> None:
     """Two of three objects are hit, one exactly and one at IoU 0.6, whatever the class; the third is missed."""
     objects = [
@@ -37,7 +43,7 @@ def test_by_hand(tmp_path: Path) -> None:
         {"image_id": 2, "bbox": [0, 0, 20, 20]},
     ]
     proposals = [(1, [0, 0, 10, 10], 0.1), (1, [50, 50, 10, 6], -2.0), (2, [100, 100, 5, 5], 3.0)]
-    result = evaluate_proposals(*files(tmp_path, objects, proposals))
+    result = evaluated(*files(tmp_path, objects, proposals))
     # IoU 1 counts at ten thresholds, IoU 0.6 at 0.50, 0.55 and 0.60.
     assert result["metrics"]["AR100"] == pytest.approx(100 * (10 + 3) / 30)
     assert result["metrics"]["AR1000"] == result["metrics"]["AR100"]
@@ -49,31 +55,31 @@ def test_the_limit_takes_the_best_scores(tmp_path: Path) -> None:
     objects = [{"image_id": 1, "bbox": [0, 0, 10, 10]}]
     misses = [(1, [100.0 + k, 100, 5, 5], 10.0 - k / 100) for k in range(100)]
     paths = files(tmp_path, objects, [*misses, (1, [0, 0, 10, 10], -5.0)])
-    metrics = evaluate_proposals(*paths)["metrics"]
+    metrics = evaluated(*paths)["metrics"]
     assert (metrics["AR100"], metrics["AR300"]) == (0, 100)
 
 
 def test_one_proposal_finds_one_object(tmp_path: Path) -> None:
     twin = {"image_id": 1, "bbox": [0, 0, 10, 10]}
     paths = files(tmp_path, [twin, twin], [(1, [0, 0, 10, 10], 0.5)])
-    assert evaluate_proposals(*paths)["metrics"]["AR100"] == 50
+    assert evaluated(*paths)["metrics"]["AR100"] == 50
 
 
 def test_crowds_are_neither_found_nor_missed(tmp_path: Path) -> None:
     objects = [{"image_id": 1, "bbox": [0, 0, 10, 10]}, {"image_id": 1, "bbox": [30, 30, 9, 9], "iscrowd": 1}]
     paths = files(tmp_path, objects, [(1, [0, 0, 10, 10], 0.5)])
-    assert evaluate_proposals(*paths)["metrics"]["AR100"] == 100
+    assert evaluated(*paths)["metrics"]["AR100"] == 100
 
 
 def test_no_proposals_at_all(tmp_path: Path) -> None:
     paths = files(tmp_path, [{"image_id": 1, "bbox": [0, 0, 10, 10]}], [])
-    assert evaluate_proposals(*paths)["metrics"]["AR300"] == 0
+    assert evaluated(*paths)["metrics"]["AR300"] == 0
 
 
 def test_broken_proposals_are_named(tmp_path: Path) -> None:
     paths = files(tmp_path, [{"image_id": 1, "bbox": [0, 0, 10, 10]}], [(9, [0, 0, 1, 1], 0.5)])
     with pytest.raises(ResultError, match=r"proposals\.json: detections\[0\]: image_id 9"):
-        evaluate_proposals(*paths)
+        evaluated(*paths)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -115,7 +121,7 @@ def test_against_another_implementation(tmp_path: Path) -> None:
             records.append((image, [x1, y1, x2 - x1, y2 - y1], score))
     paths = files(tmp_path, objects, records)
     ground_truth = read_ground_truth(paths[1])
-    got = average_recall(ground_truth, read_detections(paths[0], ground_truth), limits=(10, 100, 300))
+    got = proposal_recall(ground_truth, read_detections(paths[0], ground_truth), counts=(10, 100, 300))
     for limit in (10, 100, 300):
         assert got[f"AR{limit}"] == pytest.approx(recalled(truth, proposals, limit), abs=1e-9)
     assert 0 < got["AR10"] < got["AR100"] < got["AR300"] < 100

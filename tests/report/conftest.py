@@ -126,10 +126,12 @@ def add_run(results):
     def add(variant, seed=0, ap=40.0, protocol="mini", curve=True, metrics=None, provenance=None, **document):
         folder = results / protocol / "runs" / variant / f"seed{seed}"
         values = dict(zip(METRIC_NAMES, (ap, ap + 20, ap + 2, ap / 2, ap, ap + 10), strict=True)) | (metrics or {})
+        by_giou = {key: None if value is None else max(0, value - 1) for key, value in values.items()}
         body = {
-            "variant": variant, "protocol": protocol, "seed": seed, "metrics": values, "mask_metrics": None,
+            "variant": variant, "protocol": protocol, "seed": seed, "metrics": values, "giou_metrics": by_giou,
+            "mask_metrics": None,
             "per_class": {}, "images": 100, "objects": 300, "area_ranges": {"small": [0, 1024]},
-            "evaluator": "pycocotools 2.0.11",
+            "evaluator": "replication 0.1.0",
         }  # fmt: skip
         write_json(folder / "metrics.json", "metrics/1", body | document)
         made_by = {

@@ -129,3 +129,17 @@ def test_curves_of_an_rpn_show_its_own_loss(libra, protocol, results, add_run):
     assert "average IoU" not in svg
     (folder / "curves.jsonl").write_text('{"iteration": 1, "lr": 0.1}\n')
     assert draw_curves(compare(libra, "libra-T3", protocol, results)) is None
+
+
+def test_proposals_are_no_sample_detections(libra, protocol, results, add_run):
+    """Data enough for the page to show photographs, were these detections."""
+    from replication.report.samples import samples
+
+    truth = {"images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}], "categories": [], "annotations": []}
+    add_run("rpn_R50", 0, 40.0, metrics={"AR100": 40.0})
+    (results / "mini" / "runs" / "rpn_R50" / "seed0" / "detections.json").write_text("[]")
+    write_json(results / "mini" / "data.json", "data/1", {"splits": {"val": {"folder": "x"}}})
+    (results / "mini" / "ground_truth.json").write_text(json.dumps(truth))
+    comparison = compare(libra, "libra-T3", protocol, results)
+    assert comparison.runs[0].class_agnostic
+    assert samples(comparison, results) == []

@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 
-from replication.catalog import load_catalog
+from replication.catalog import Catalog, Paper, load_catalog
 from replication.errors import ConfigError, ResultError
 from replication.files import write_text
 from replication.report import render_table, terminal_table, write_tables
@@ -57,16 +57,16 @@ def test_markdown_numbers(catalog, protocol, results):
         "AP75 measured", "runs", "status",
     ]  # fmt: skip
     # Means 40.75 and 42.625, SDs 1.5/sqrt(2) and 0.75/sqrt(2), all in fractions.
-    assert rows[2] == ["smooth L1", "0.360", "0.407 ± 0.011", "0.351", "planned", "0.390", "0.427 ± 0.011", "2",
-                       "measured"]  # fmt: skip
-    assert rows[4] == ["GIoU", "0.369 (+0.009)", "0.426 ± 0.005 (+0.019)", "0.360 (+0.009)", "planned",
+    assert rows[2] == ["smooth L1", "0.360", "0.407 ± 0.011", "0.351", "0.398 ± 0.011", "0.390",
+                       "0.427 ± 0.011", "2", "measured"]  # fmt: skip
+    assert rows[4] == ["GIoU", "0.369 (+0.009)", "0.426 ± 0.005 (+0.019)", "0.360 (+0.009)", "0.416 ± 0.005 (+0.019)",
                        "0.388 (-0.002)", "0.446 ± 0.005 (+0.019)", "2", "measured"]  # fmt: skip
 
 
 @pytest.mark.usefixtures("two_seeds")
 def test_rows_without_a_number_say_why(catalog, protocol, results):
     rows = {row[0]: row for row in md_rows(render_table(catalog, "giou-T5", protocol, results)["md"])}
-    assert (rows["IoU"][2], rows["IoU"][4], rows["IoU"][-1]) == ("not run", "planned", "not run")
+    assert (rows["IoU"][2], rows["IoU"][4], rows["IoU"][-1]) == ("not run", "not run", "not run")
     assert (rows["later ! idea"][2], rows["later ! idea"][-1]) == ("planned", "planned")
     assert (rows["Other et al."][2], rows["Other et al."][-1]) == ("cited", "cited")
     assert rows["Other et al."][3] == "-"
@@ -160,14 +160,23 @@ def test_latex_escape():
 
 
 @pytest.mark.usefixtures("two_seeds")
-def test_terminal_fits_its_width_and_leaves_planned_columns_out(catalog, protocol, results):
+def test_terminal_leaves_planned_columns_out(catalog, protocol, results):
+    paper = catalog.papers["giou"].model_dump()
+    paper["tables"][0]["columns"][1]["metric"] = "AR100"
+    planned = Catalog(papers={"giou": Paper.model_validate(paper)}, variants=catalog.variants)
+    assert planned.table("giou-T5").columns[1].state == "planned"
+    assert "AP (GIoU)" not in terminal_table(planned, "giou-T5", protocol, results, width=200)
+
+
+@pytest.mark.usefixtures("two_seeds")
+def test_terminal_fits_its_width(catalog, protocol, results):
     wide = terminal_table(catalog, "giou-T5", protocol, results, width=200)
-    assert "AP (GIoU)" not in wide
+    assert "AP (GIoU)" in wide
     assert "0.426 ± 0.005 (+0.019)" in wide
     narrow = terminal_table(catalog, "giou-T5", protocol, results, width=70)
     table = narrow.split("\n\n", 1)[1]
     assert max(map(len, table.splitlines())) <= 70
-    assert table.count("smooth L1") == 2
+    assert table.count("smooth L1") == 3
 
 
 @pytest.mark.usefixtures("two_seeds")

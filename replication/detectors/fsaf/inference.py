@@ -23,7 +23,7 @@ _SLACK = 1e-3  # of a logit, by which the first test is laxer, so that rounding 
 
 
 @dataclass(frozen=True)
-class Detections:
+class Limits:
     """Limits of RetinaNet's inference: score, candidates a level and branch, IoU of NMS, detections an image."""
 
     score_thresh: float
@@ -49,7 +49,7 @@ def detect_together(
     box_scale: float,
     num_classes: int,
     box2box_transform: Box2BoxTransform,
-    limits: Detections,
+    limits: Limits,
     image_sizes: Sequence[tuple[int, int]],
 ) -> list[Instances]:
     """Detections of each image, of one or both branches.
@@ -61,7 +61,7 @@ def detect_together(
         box_scale: S.
         num_classes: K.
         box2box_transform: decodes the anchor-based deltas.
-        limits: see Detections.
+        limits: of score, number and overlap.
         image_sizes: (height, width) of each image in pixels.
     """
     logits = [each for maps in predictions[0::2] for each in maps]
@@ -120,7 +120,7 @@ class Layout:
         ends = torch.cat([table[0, 1:], table.new_tensor([at[0]])])
         return cls(logits, deltas, ends, table, num_classes, cells_first)
 
-    def candidates(self, image: int, limits: Detections) -> Candidates:
+    def candidates(self, image: int, limits: Limits) -> Candidates:
         """What scores above the threshold, of each map the best ``topk``: map by map, best first."""
         flat = torch.cat([self._in_memory_order(each[image]) for each in self.logits])
         place = (flat > _logit(limits.score_thresh) - _SLACK).nonzero().squeeze(1)

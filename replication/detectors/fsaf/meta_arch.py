@@ -16,7 +16,7 @@ from torch import Tensor
 from replication.detectors.fsaf.config import check_fsaf_config
 from replication.detectors.fsaf.grid import CellRule, Level, decode, levels_of, locations
 from replication.detectors.fsaf.head import FSAFHead
-from replication.detectors.fsaf.inference import Detections, detect_together
+from replication.detectors.fsaf.inference import Limits, detect_together
 from replication.detectors.fsaf.losses import anchor_free_loss
 from replication.detectors.fsaf.selection import HeuristicSelection, OnlineSelection
 from replication.detectors.fsaf.targets import Objects, TargetAssigner, pad_objects
@@ -100,7 +100,7 @@ class FSAF(ReplicationRetinaNet):
             plain: list[Instances] = super().forward_inference(images, features, predictions)
             return plain
         anchors = self.anchor_generator(features) if self.anchor_based else []
-        settings = Detections(
+        limits = Limits(
             self.test_score_thresh, self.test_topk_candidates, self.test_nms_thresh, self.max_detections_per_image
         )
         at = locations(levels_of(features, self.strides), self.target_assigner.cells.offset, features[0].device)
@@ -111,7 +111,7 @@ class FSAF(ReplicationRetinaNet):
             self.box_scale,
             self.num_classes,
             self.box2box_transform,
-            settings,
+            limits,
             images.image_sizes,
         )
 

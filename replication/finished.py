@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replication.catalog import Protocol
+from replication.catalog import Column, Protocol
 from replication.errors import ResultError
 from replication.evaluation import METRICS
 from replication.evaluation.proposals import PROPOSAL_METRICS
@@ -22,22 +22,34 @@ PROVENANCE_SCHEMA = "provenance/1"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One run with its numbers: ``metrics`` is box AP on 0-100, None where there was nothing to find.
+    """One run with its numbers on 0-100, by IoU (``metrics``) and by GIoU; None where there was nothing to find.
 
-    Of proposals it is average recall, and every AP is None; of detections it is the other way round.
+    They are box AP and recall; of the proposals of an RPN alone only recall, and every AP is None. ``image_set`` says
+    on how many images and objects.
     """
 
     variant: str
     seed: int
     folder: Path
     metrics: dict[str, float | None]
+    giou_metrics: dict[str, float | None]
     area_ranges: dict[str, Any]
     provenance: dict[str, Any]
+    image_set: tuple[Any, Any]
+
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether its detections are the proposals of an RPN alone."""
+        return self.metrics["AR100"] is not None
 
     @property
     def metrics_file(self) -> Path:
         """Where the numbers were read."""
         return self.folder / "metrics.json"
+
+    def value(self, column: Column) -> float | None:
+        """The number of a column of AP or AR, on 0-100; None where it was not measured."""
+        return (self.giou_metrics if column.criterion == "giou" else self.metrics).get(column.metric)
 
     @property
     def provenance_file(self) -> Path:
@@ -59,12 +71,14 @@ def finished_runs(protocol: Protocol, results: Path, variants: Iterable[str]) ->
 
 
 def check_together(runs: list[FinishedRun]) -> None:
-    """Raise ResultError unless all runs have one data hash, one code fingerprint and one set of area ranges."""
+    """Raise ResultError unless all runs have one data hash, code fingerprint, image set and set of area ranges."""
     _same(runs, "data_hash", "were trained or evaluated on different data")
     _same(runs, "fingerprint", "were trained by different code")
     for run in runs:
         if run.area_ranges != runs[0].area_ranges:
             raise _mixed(runs[0].metrics_file, run.metrics_file, "use different area_ranges")
+        if run.image_set != runs[0].image_set:
+            raise _mixed(runs[0].metrics_file, run.metrics_file, "are of different image sets (images, objects differ)")
 
 
 def curve(run: FinishedRun) -> list[dict[str, float]]:
@@ -103,18 +117,26 @@ def _run(protocol: Protocol, variant: str, seed: int, folder: Path) -> FinishedR
     for key in ("config_hash", "data_hash", "fingerprint"):
         if not isinstance(provenance.get(key), str):
             raise ResultError(f"{folder / 'provenance.json'}: {key} is missing; train the run again")
-    return FinishedRun(variant, seed, folder, _metrics(document, path), document.get("area_ranges", {}), provenance)
+    for key, value in expected.items():
+        if provenance.get(key, value) != value:
+            raise ResultError(
+                f"{folder / 'provenance.json'}: {key} is {provenance[key]!r}, the folder says {value!r}; "
+                "this is another run's result: move it to its own folder"
+            )
+    by_iou, by_giou = (_metrics(document, path, key) for key in ("metrics", "giou_metrics"))
+    image_set = document.get("images"), document.get("objects")
+    return FinishedRun(variant, seed, folder, by_iou, by_giou, document.get("area_ranges", {}), provenance, image_set)
 
 
-def _metrics(document: dict[str, Any], path: Path) -> dict[str, float | None]:
-    metrics = document.get("metrics")
+def _metrics(document: dict[str, Any], path: Path, name: str) -> dict[str, float | None]:
+    metrics = document.get(name)
     if not isinstance(metrics, dict):
-        raise ResultError(f"{path}: metrics is missing; evaluate the run again")
+        raise ResultError(f"{path}: {name} is missing; evaluate the run again")
     metrics = dict.fromkeys(PROPOSAL_METRICS) | metrics
     for key in (*METRICS, *PROPOSAL_METRICS):
         value = metrics.get(key, math.nan)
         if value is not None and not (type(value) in (int, float) and 0 <= value <= 100):
-            raise ResultError(f"{path}: metrics.{key} is {value!r}, expected 0 to 100 or null; evaluate the run again")
+            raise ResultError(f"{path}: {name}.{key} is {value!r}, expected 0 to 100 or null; evaluate the run again")
     return {key: metrics[key] for key in (*METRICS, *PROPOSAL_METRICS)}
 
 

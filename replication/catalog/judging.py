@@ -1,0 +1,35 @@
+"""The rules of judging, registered before results exist: ``configs/verdicts.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from replication.catalog.records import CONFIGS, Record, parse, read_yaml
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Points = Annotated[float, Field(ge=0, le=100)]
+
+
+class Judging(Record):
+    """Levels, cuts and limits; AP on 0-100. ``cut`` is a share of the claimed gain."""
+
+    alpha: Share
+    cut: Share
+    estimand: Literal["new images", "this benchmark"]
+    min_runs: int = Field(ge=2)
+    power: Share
+    practical_size: Points
+    baseline_floor: Points
+    baseline_shortfall: Points
+    equal_spread_alpha: Share
+    replicates: int = Field(ge=100)
+    bootstrap_seed: int = Field(ge=0)
+
+
+def load_judging(configs: Path = CONFIGS) -> Judging:
+    """The registered rules; ConfigError names file and field."""
+    path = configs / "verdicts.yaml"
+    return parse(Judging, read_yaml(path), path)

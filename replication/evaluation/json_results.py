@@ -1,0 +1,179 @@
+"""Detections from COCO's result list, a few megabytes of JSON at a time, and from columns in npz."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from replication.errors import ResultError
+from replication.evaluation.checks import Failure, explain, mapped
+from replication.evaluation.columns import (
+    Detections,
+    Floats,
+    GroundTruth,
+    Ints,
+    first,
+    from_xywh,
+    indices,
+    load_columns,
+)
+from replication.evaluation.records import check_detections
+
+CHUNK = 4 << 20  # bytes that are decoded at once
+Box = tuple[float, float, float, float]
+
+
+class _Rle(msgspec.Struct, gc=False):
+    size: tuple[int, int]
+    counts: str
+
+
+class _Detection(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    score: float
+    bbox: Box | None = None
+    segmentation: _Rle | None = None
+
+
+def from_json(path: Path, truth: GroundTruth) -> Detections:
+    """Read and check a COCO result list. Raises ResultError naming file and record."""
+    columns = _Columns()
+    content = mapped(path, ResultError)
+    try:
+        for part in _parts(content):
+            columns.add(part)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        checked = check_detections(path, explain(path, content, problem, ResultError, len(columns)))
+        columns = _Columns()
+        columns.add(msgspec.json.decode(msgspec.json.encode(checked), type=list[_Detection]))
+    except MemoryError:
+        raise ResultError(f"{path}: too large for the memory; write npz, or fewer detections an image") from None
+    return columns.checked(path, truth)
+
+
+def _parts(content: bytes | mmap.mmap) -> Iterator[list[_Detection]]:
+    """The records of a JSON list, a few megabytes at a time.
+
+    The text is cut between records, ``}`` and ``,``. A cut inside a string or a nested list would leave two parts that
+    are no JSON, so what decodes is what the whole file holds.
+    """
+    decoder = msgspec.json.Decoder(list[_Detection])
+    start, size = 0, len(content)
+    if size <= 2 * CHUNK or content[:1] != b"[":
+        yield decoder.decode(content[:])
+        return
+    opening = b""
+    while size - start > CHUNK:
+        end = content.find(b"},", start + CHUNK) + 1
+        if not end:
+            break
+        yield decoder.decode(opening + content[start:end] + b"]")
+        start, opening = end + 1, b"["
+    yield decoder.decode(opening + content[start:])
+
+
+class _Columns:
+    """Detections as they are read, part by part."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Ints, Ints, Floats, Floats]] = []
+        self.masks: list[_Rle | None] = []
+        self.any_mask = False
+        self.count = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, records: list[_Detection]) -> None:
+        try:
+            image = np.array([record.image_id for record in records], np.int64)
+            label = np.array([record.category_id for record in records], np.int64)
+        except OverflowError as error:
+            raise msgspec.ValidationError(str(error)) from error
+        score = np.array([record.score for record in records], np.float64)
+        # What has no box has a mask to take it from: NaN until then.
+        boxes = [record.bbox or (np.nan,) * 4 for record in records]
+        self.parts.append((image, label, score, np.array(boxes, np.float64).reshape(-1, 4)))
+        masks = [record.segmentation for record in records]
+        if not self.any_mask and any(mask is not None for mask in masks):
+            self.any_mask = True
+            self.masks = [None] * self.count
+        if self.any_mask:
+            self.masks += masks
+        self.count += len(records)
+
+    def checked(self, path: Path, truth: GroundTruth) -> Detections:
+        image, label, score, xywh = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        fail = Failure(path, ResultError)
+        masks = None
+        if self.any_mask:
+            self._check_masks(fail, image, truth)
+            if all(mask is not None for mask in self.masks):
+                masks = tuple({"size": list(mask.size), "counts": mask.counts} for mask in self.masks if mask)
+        boxless = np.isnan(xywh).all(axis=1)
+        if boxless.any():
+            xywh[boxless] = self._mask_boxes(np.flatnonzero(boxless), fail)
+        found = _checked(fail, image, label, score, xywh, truth)
+        if self.any_mask and masks is None:
+            some = sum(mask is not None for mask in self.masks)
+            raise ResultError(f"{path}: only {some} of {len(self)} records have a segmentation")
+        return Detections(*found, masks)
+
+    def _check_masks(self, fail: Failure, image: Ints, truth: GroundTruth) -> None:
+        place, unknown = indices(image, truth.image_ids)
+        for index, mask in enumerate(self.masks):
+            size = truth.sizes[place[index]]
+            if mask is None or unknown[index] or np.isnan(size).any():
+                continue
+            if tuple(mask.size) != tuple(size):
+                expected = [int(size[0]), int(size[1])]
+                raise fail(f"detections[{index}]", f"segmentation size is {list(mask.size)}, the image is {expected}")
+
+    def _mask_boxes(self, rows: Ints, fail: Failure) -> Floats:
+        from pycocotools import mask as mask_utils
+
+        boxes = np.empty((len(rows), 4))
+        for place, index in enumerate(rows):
+            mask = self.masks[index] if self.any_mask else None
+            if mask is None:
+                raise fail(
+                    f"detections[{index}]", "key 'bbox' is missing and there is no 'segmentation' to take it from"
+                )
+            boxes[place] = mask_utils.toBbox({"size": list(mask.size), "counts": mask.counts})
+        return boxes
+
+
+def from_npz(path: Path, truth: GroundTruth) -> Detections:
+    """Read and check columns in npz. Raises ResultError naming file and record."""
+    needed = ("image_ids", "class_ids", "boxes", "scores")
+    columns = load_columns(path, needed, ResultError)
+    boxes = columns["boxes"]
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ResultError(f"{path}: boxes has shape {boxes.shape}, expected (N, 4), XYXY in pixels")
+    for name in ("image_ids", "class_ids"):
+        if not np.issubdtype(columns[name].dtype, np.integer):
+            raise ResultError(f"{path}: {name} is of type {columns[name].dtype}, expected whole numbers")
+    boxes = boxes.astype(np.float64)
+    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    image, label = (columns[name].astype(np.int64) for name in needed[:2])
+    found = _checked(Failure(path, ResultError), image, label, columns["scores"].astype(np.float64), xywh, truth)
+    areas = columns.get("box_areas", found[3])
+    return Detections(found[0], found[1], boxes, areas, found[4])
+
+
+def _checked(
+    fail: Failure, image: Ints, label: Ints, score: Floats, xywh: Floats, truth: GroundTruth
+) -> tuple[Ints, Ints, Floats, Floats, Floats]:
+    """Columns of ``Detections`` from ids and XYWH boxes."""
+    images = fail.known(image, truth.image_ids, "image_id", "detections")
+    labels = fail.known(label, truth.class_ids, "category_id", "detections")
+    if (bad := first(~np.isfinite(score))) is not None:
+        raise fail(f"detections[{bad}]", f"score is {float(score[bad])!r}, expected a finite number")
+    fail.boxes(xywh, "detections")
+    boxes, areas = from_xywh(xywh)
+    return images, labels, boxes, areas, score

@@ -1,0 +1,176 @@
+"""The verdicts on the page: an overview with a line a claim, and a forest plot a paper."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from replication.catalog import Protocol
+from replication.errors import ResultError
+from replication.files import read_json, sha256_file
+from replication.report.cells import Comparison
+from replication.report.drawing import INK, STYLE, adaptive, grid, svg
+from replication.verdicts import SCHEMA, verdicts_path
+from replication.verdicts.output import gain_text, interval_text
+
+COLORS = {"good": "#22997a", "bad": "#d9534f", "open": "#5f87a0"}
+TONES = {"reproduced": "good", "gain": "good", "loss": "bad", "not reproduced": "bad"}
+"""How a verdict is coloured; any other is open."""
+
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What ``verdicts.json`` says of the tables on the page."""
+
+    document: Mapping[str, Any]
+    entries: tuple[Mapping[str, Any], ...]
+    svgs: Mapping[str, str]
+
+    @property
+    def primary(self) -> list[Mapping[str, Any]]:
+        """The claims judged first, where both rows can run."""
+        return [one for one in self.entries if one["primary"] and one["verdict"] != "not measured"]
+
+    @property
+    def others(self) -> list[Mapping[str, Any]]:
+        """The other claims that have numbers."""
+        return [one for one in self.entries if not one["primary"] and one["verdict"] != "not measured"]
+
+    @property
+    def unmeasured(self) -> list[Mapping[str, Any]]:
+        """Claims that this protocol cannot speak of, with their reasons."""
+        return [one for one in self.entries if one["verdict"] == "not measured"]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many primary claims have which verdict."""
+        return dict(Counter(one["verdict"] for one in self.primary))
+
+    def picture(self, paper: str) -> Markup | None:
+        """The forest plot of a paper as an element of the page."""
+        return Markup(adaptive(self.svgs[paper])) if paper in self.svgs else None
+
+
+def read_verdicts(protocol: Protocol, results: Path, comparisons: Sequence[Comparison]) -> Verdicts | None:
+    """The verdicts on the tables shown; None when nothing has been judged.
+
+    Raises ResultError when the file judges other tables or other runs than the page shows.
+    """
+    path = verdicts_path(protocol, results)
+    if not path.exists():
+        return None
+    document = read_json(path, SCHEMA)
+    again = "run `python -m replication verdicts` for the same tables again"
+    missing = [one.table.id for one in comparisons if one.table.id not in document["tables"]]
+    if missing:
+        raise ResultError(f"{path}: tables: has no verdicts on {', '.join(missing)}; {again}")
+    judged = {(run["variant"], run["seed"]): run["metrics_sha256"] for run in document["runs"]}
+    for run in (run for one in comparisons for run in one.runs):
+        if judged.get((run.variant, run.seed)) != sha256_file(run.metrics_file):
+            raise ResultError(f"{path}: runs: {run.metrics_file} is not the one that was judged; {again}")
+    tables = [one.table.id for one in comparisons]
+    entries = tuple(one for one in document["verdicts"] if one["table"] in tables)
+    return Verdicts(document, entries, _forests(document, entries))
+
+
+def forest_path(protocol: Protocol, results: Path, paper: str) -> Path:
+    """``results/<protocol>/figures/<paper>_forest.svg``."""
+    return results / protocol.name / "figures" / f"{paper}_forest.svg"
+
+
+def tone(verdict: str) -> str:
+    """``good``, ``bad`` or ``open``."""
+    return TONES.get(verdict, "open")
+
+
+def decisive(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The answer that gave the verdict; None where there is none."""
+    answer: Mapping[str, Any] | None = entry["answers"].get(entry["estimand"])
+    return answer
+
+
+def interval_of(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The interval to show: of the answer, or of the images alone for a single run."""
+    answer = decisive(entry)
+    shown: Mapping[str, Any] | None = answer["interval"] if answer else entry["image_interval"]
+    return shown
+
+
+def gain(value: float, entry: Mapping[str, Any]) -> str:
+    """A gain in the paper's unit, with a true minus sign."""
+    return gain_text(value, entry["unit"]).replace("-", MINUS)
+
+
+def bounds(entry: Mapping[str, Any]) -> str:
+    """The interval in the paper's unit."""
+    return interval_text(interval_of(entry), entry["unit"]).replace("-", MINUS)
+
+
+def _forests(document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    shown = [one for one in entries if one["primary"] and one["measured"] is not None]
+    papers = dict.fromkeys(one["paper"] for one in shown)
+    relative = document["judges"] == "direction"
+    return {name: draw_forest([one for one in shown if one["paper"] == name], relative) for name in papers}
+
+
+def draw_forest(entries: Sequence[Mapping[str, Any]], relative: bool) -> str:
+    """The forest plot of one paper as an SVG document, the same bytes for the same verdicts."""
+    with mpl.rc_context({**STYLE, "svg.hashsalt": entries[0]["paper"]}):
+        return svg(forest(entries, relative))
+
+
+def forest(entries: Sequence[Mapping[str, Any]], relative: bool) -> Figure:
+    """Claimed gains (diamonds) and measured ones (dots) with their intervals, a line a claim.
+
+    In percent of each side's own baseline where the scales differ, else in AP points.
+    """
+    figure = Figure(figsize=(9.2, 1.6 + 0.42 * len(entries)), layout="constrained")
+    panel = figure.subplots()
+    for line, entry in enumerate(entries):
+        _line(panel, -line, entry, relative)
+    panel.axvline(0, color=INK, linewidth=1)
+    panel.set_yticks([-line for line in range(len(entries))], [_label(entry) for entry in entries])
+    panel.set_ylim(0.6 - len(entries), 0.6)
+    panel.set_xlabel("gain in percent of the side's own baseline" if relative else "gain in AP points")
+    panel.spines["left"].set_visible(False)
+    panel.tick_params(axis="y", length=0)
+    grid(panel)
+    panel.grid(visible=False, axis="y")
+    handles = [
+        Line2D([], [], color=INK, marker="D", fillstyle="none", linestyle="", label="claimed"),
+        Line2D([], [], color=INK, marker="o", label="measured, with its interval"),
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+def _line(panel: Axes, y: float, entry: Mapping[str, Any], relative: bool) -> None:
+    color = COLORS[tone(entry["verdict"])]
+    scale = 100.0 if entry["unit"] == "fraction" else 1.0
+    interval = interval_of(entry)
+    claimed, measured = entry["claimed"], entry["measured"]
+    if interval is not None:
+        ends = interval["relative_percent"] if relative else [scale * interval[key] for key in ("low", "high")]
+        if ends is not None:
+            panel.plot(ends, [y, y], color=color, linewidth=2.6, linestyle="-" if decisive(entry) else ":")
+    middle = measured["relative_percent"] if relative else scale * measured["gain"]
+    if middle is not None:
+        panel.plot([middle], [y], marker="o", color=color, markersize=6.5)
+    published = claimed["relative_percent"] if relative else scale * claimed["gain"]
+    if published is not None:
+        panel.plot([published], [y], marker="D", color=INK, markersize=6, fillstyle="none", markeredgewidth=1.4)
+
+
+def _label(entry: Mapping[str, Any]) -> str:
+    return f"{entry['row']['label']} over {entry['baseline']['label']}\n{entry['column']['head']}, {entry['table']}"

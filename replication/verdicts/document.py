@@ -1,0 +1,110 @@
+"""Judging a results folder: reads the runs, refuses to mix, and makes ``verdicts.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from replication.catalog import Catalog, Judging, Protocol
+from replication.errors import ConfigError
+from replication.files import sha256_file, write_json
+from replication.finished import finished_runs
+from replication.verdicts.cases import Case, Replicates, Runs, make_case, questions
+from replication.verdicts.judge import Rules, judge_cases, spreads
+from replication.verdicts.numbers import published_numbers
+from replication.verdicts.output import DIRECTION_HEAD, LEGEND, SCHEMA, SIZE_HEAD, spread_entry, verdict_entry
+from replication.verdicts.registered import plan_hash, registered_plan
+from replication.verdicts.replicates import image_replicates
+
+
+def verdicts_path(protocol: Protocol, results: Path) -> Path:
+    """``results/<protocol>/verdicts.json``."""
+    return results / protocol.name / "verdicts.json"
+
+
+def write_verdicts(
+    catalog: Catalog, protocol: Protocol, results: Path, tables: Sequence[str], judging: Judging
+) -> dict[str, Any]:
+    """Judge, write ``verdicts.json`` (schema ``verdicts/1``), and return what it holds."""
+    document = judge(catalog, protocol, results, tables, judging)
+    write_json(verdicts_path(protocol, results), SCHEMA, document)
+    return document
+
+
+def judge(
+    catalog: Catalog,
+    protocol: Protocol,
+    results: Path,
+    tables: Sequence[str],
+    judging: Judging,
+    replicates: Replicates | None = None,
+) -> dict[str, Any]:
+    """The verdicts on the claims of ``tables``, and all that they rest on.
+
+    ``replicates`` defaults to the image bootstrap of the runs' own detections. Raises ConfigError for an unknown table
+    or one of another benchmark, ResultError naming two files for runs that must not be compared: of different
+    protocols, data, image sets or training code.
+    """
+    for name in tables:
+        table = catalog.table(name)
+        if protocol.benchmark not in (None, table.benchmark):
+            raise ConfigError(
+                f"table {name} is of benchmark {table.benchmark}, protocol {protocol.name} measures "
+                f"{protocol.benchmark}; choose a table of that benchmark or another protocol"
+            )
+    asked = questions(catalog, tables)
+    runs = finished_runs(protocol, results, _variants(catalog, tables))
+    source = replicates if replicates is not None else image_replicates(protocol, results, judging)
+    cases = [make_case(one, catalog, protocol, judging, runs, source) for one in asked]
+    found = spreads(cases, runs)
+    rules = Rules(judging, protocol.published_scale)
+    plan = registered_plan(catalog, protocol, judging)
+    return {
+        "protocol": protocol.name,
+        "tables": list(tables),
+        "judges": plan["judges"],
+        "head": SIZE_HEAD if protocol.published_scale else DIRECTION_HEAD,
+        "estimands": LEGEND,
+        "rules": plan["rules"],
+        "seeds_registered": protocol.seeds,
+        "plan_hash": plan_hash(plan),
+        "notes": _notes(protocol, tables, runs, cases),
+        "runs": [
+            {"variant": run.variant, "seed": run.seed, "metrics_sha256": sha256_file(run.metrics_file)}
+            for group in runs.values()
+            for run in group
+        ],
+        "spreads": {metric: spread_entry(spread, judging) for metric, spread in found.items()},
+        "verdicts": [verdict_entry(one, rules) for one in judge_cases(cases, rules, found)],
+        "numbers": published_numbers(catalog, tables, protocol, judging, runs, found),
+    }
+
+
+def _variants(catalog: Catalog, tables: Sequence[str]) -> list[str]:
+    rows = (row for name in tables for row in catalog.table(name).rows)
+    return list(dict.fromkeys(row.variant for row in rows if row.variant is not None))
+
+
+def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, cases: Sequence[Case]) -> list[str]:
+    """What a reader of the verdicts must know besides."""
+    notes = []
+    counts = {len(group) for group in runs.values()}
+    if counts and counts != {protocol.seeds}:
+        span = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        notes.append(
+            f"{span} runs a variant, {protocol.seeds} registered: seeds added after a look at the results make firm "
+            "verdicts more frequent than the stated level"
+        )
+    if set(tables) != set(protocol.tables):
+        notes.append(
+            f"judged on {', '.join(tables)}; registered were {', '.join(protocol.tables)}: the families of "
+            "claims, and so the verdicts, are those of the tables judged"
+        )
+    rare = {one.supported.of - one.supported.classes for one in cases if one.supported is not None}
+    if rare - {0}:
+        notes.append(
+            f"{max(rare)} classes have fewer than ten objects, and resampling images cannot see all that they vary by: "
+            "supported_classes has each gain over the others"
+        )
+    return notes

@@ -1,0 +1,31 @@
+"""What was fixed before any result: claims, cuts, levels, seeds, tables; and the hash by which a reader can tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from replication.catalog import Catalog, Claim, Judging, Protocol
+from replication.files import sha256_json
+
+
+def registered_plan(catalog: Catalog, protocol: Protocol, judging: Judging) -> dict[str, Any]:
+    """All claims of all papers with their cuts, the rules, and the protocol's seeds and tables."""
+    claims = [_claim(claim, judging) for paper in catalog.papers.values() for claim in paper.claims]
+    return {
+        "protocol": protocol.name,
+        "judges": "size" if protocol.published_scale else "direction",
+        "seeds": protocol.seeds,
+        "tables": list(protocol.tables),
+        "rules": judging.model_dump(mode="json"),
+        "claims": claims,
+    }
+
+
+def plan_hash(plan: dict[str, Any]) -> str:
+    """Hex SHA-256 of a registered plan; changes with every claim, cut, level, number of seeds or primary mark."""
+    return sha256_json(plan)
+
+
+def _claim(claim: Claim, judging: Judging) -> dict[str, Any]:
+    places = ("id", "table", "row", "baseline", "column", "gain", "primary")
+    return {name: getattr(claim, name) for name in places} | {"cut": round(claim.gain * judging.cut, 10)}

@@ -1,0 +1,51 @@
+"""The image bootstrap of finished runs, from their detections and the ground truth."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from replication.catalog import Column, Judging, Protocol, Run
+from replication.evaluation import METRICS, bootstrap, point, run_matches
+from replication.evaluation.matching import AREAS
+from replication.evaluation.pair import supported_classes
+from replication.finished import FinishedRun
+from replication.verdicts.cases import Replicates, Resampled
+
+NEEDED = ("ground_truth.json", "data.json")
+"""Files of the protocol's folder without which nothing can be resampled."""
+
+
+def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Replicates:
+    """A function of run and column that gives the registered number of replicates.
+
+    Which images a replicate holds depends on the registered seed alone, so runs are paired. None where the detections
+    or the ground truth are not in the folder, or the metric has no bootstrap. ResultError for files of other data.
+    """
+
+    @functools.cache
+    def drawn(variant: str, seed: int, giou: bool) -> dict[str, Resampled]:
+        run = Run(protocol=protocol.name, variant=variant, seed=seed)
+        matches = run_matches(run, protocol, results, giou)
+        sample = bootstrap(matches, judging.replicates, judging.bootstrap_seed, AREAS)
+        estimate, supported = point(matches), supported_classes(matches)
+        classes = int(supported.sum()), int((np.diff(matches.truth_starts) > 0).sum())
+        return {
+            name: Resampled(
+                sample.metric(name),
+                float(estimate.metric(name, supported)[0]),
+                sample.metric(name, supported),
+                classes,
+            )
+            for name in METRICS
+        }
+
+    def replicates(run: FinishedRun, column: Column) -> Resampled | None:
+        needed = (run.folder / "detections.json", *(results / protocol.name / name for name in NEEDED))
+        if column.metric not in METRICS or not all(path.exists() for path in needed):
+            return None
+        return drawn(run.variant, run.seed, column.criterion == "giou")[column.metric]
+
+    return replicates

@@ -1,0 +1,85 @@
+"""What the runs say: verdicts, tables, figures and one page."""
+
+
+rule judge:
+    input:
+        f"{HERE}/ground_truth.json",
+        [
+            f"{run.folder(plan.results)}/{name}"
+            for run in plan.runs
+            for name in ("metrics.json", "provenance.json", "detections.json")
+        ],
+    output:
+        f"{HERE}/verdicts.json",
+    log:
+        f"{HERE}/logs/judge.log",
+    priority: 300
+    params:
+        where=WHERE,
+        tables=",".join(plan.tables),
+        text=plan.text(),
+        rules=plan.judging(),
+        fingerprint=fingerprint(JUDGING),
+    shell:
+        "python -m replication verdicts {params.where} --tables {params.tables} 2>&1 | tee {log}"
+
+
+rule table:
+    input:
+        lambda wildcards: [
+            f"{run.folder(plan.results)}/{name}"
+            for run in plan.runs_of(wildcards.table)
+            for name in ("metrics.json", "provenance.json")
+        ],
+        lambda wildcards: (
+            f"{HERE}/latency/timed.done" if plan.timed_in(wildcards.table) else []
+        ),
+    output:
+        expand(f"{HERE}/tables/{{{{table}}}}.{{kind}}", kind=["md", "csv", "tex"]),
+    log:
+        f"{HERE}/logs/tables/{{table}}.log",
+    priority: 300
+    params:
+        where=WHERE,
+        text=plan.text(),
+        fingerprint=fingerprint(RENDERING),
+    shell:
+        "python -m replication tables {params.where} --tables {wildcards.table} 2>&1 | tee {log}"
+
+
+# What Libra R-CNN's figures 3 and 5 are drawn from.
+rule figures:
+    input:
+        f"{HERE}/runs/{FIGURES_FROM}/seed0/model_final.pth",
+        f"{HERE}/runs/{FIGURES_FROM}/seed0/provenance.json",
+    output:
+        f"{HERE}/figures/libra_sampling.json",
+        f"{HERE}/figures/libra_balanced_l1.json",
+    log:
+        f"{HERE}/logs/figures.log",
+    threads: plan.protocol.threads
+    params:
+        where=WHERE,
+        variant=FIGURES_FROM,
+        fingerprint=fingerprint(FIGURES),
+    shell:
+        "python -m replication figures {params.where} --variant {params.variant} 2>&1 | tee {log}"
+
+
+rule report:
+    input:
+        f"{HERE}/verdicts.json",
+        plan.figure_data,
+        expand(f"{HERE}/tables/{{table}}.md", table=plan.tables),
+        [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.runs],
+    output:
+        f"{HERE}/report.html",
+    log:
+        f"{HERE}/logs/report.log",
+    params:
+        where=WHERE,
+        tables=",".join(plan.tables),
+        text=plan.text(),
+        fingerprint=fingerprint(RENDERING),
+    shell:
+        "python -m replication report {params.where} --tables {params.tables} 2>&1 | tee {log}"

@@ -1,0 +1,109 @@
+"""Runs: trained, their detections, what they are worth and how long they take."""
+
+
+# Checkpoints lie undeclared beside the outputs: Snakemake deletes what a failed job declared, and a training must
+# resume from them. For the same reason the parameters, not the files, say when a training is out of date.
+rule train:
+    input:
+        ancient(f"{HERE}/data.json"),
+        lambda wildcards: plan.proposals(wildcards.variant),
+    output:
+        f"{RUN}/model_final.pth",
+        f"{RUN}/curves.jsonl",
+        f"{RUN}/provenance.json",
+    log:
+        f"{HERE}/logs/train/{{variant}}-seed{{seed}}.log",
+    priority: lambda wildcards: plan.priority(wildcards.variant)
+    threads: plan.protocol.threads
+    resources:
+        expected_minutes=lambda wildcards: plan.minutes(wildcards.variant),
+    params:
+        where=WHERE,
+        data=plan.data_state(),
+        fingerprint=lambda wildcards: plan.training_fingerprint(wildcards.variant),
+        gpus=config.get("gpus", 1),
+    message:
+        "train {wildcards.variant}, seed {wildcards.seed}: about {resources.expected_minutes} min"
+    shell:
+        "python -m replication train {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
+        " --gpus {params.gpus} 2>&1 | tee -a {log}"
+
+
+# What Fast R-CNN is trained and tested on: written once, from one run of an RPN.
+rule proposals:
+    input:
+        f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/model_final.pth",
+        f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/provenance.json",
+    output:
+        expand(
+            f"{HERE}/proposals/{{{{variant}}}}/{{split}}.json", split=["train", "val"]
+        ),
+        expand(
+            f"{HERE}/proposals/{{{{variant}}}}/{{split}}.f32", split=["train", "val"]
+        ),
+    log:
+        f"{HERE}/logs/proposals/{{variant}}.log",
+    priority: 500
+    threads: plan.protocol.threads
+    params:
+        where=WHERE,
+        fingerprint=fingerprint(DETECTION),
+    shell:
+        "python -m replication proposals {params.where} --variant {wildcards.variant} 2>&1 | tee {log}"
+
+
+rule detect:
+    input:
+        f"{RUN}/model_final.pth",
+        f"{RUN}/provenance.json",
+        lambda wildcards: plan.proposals(wildcards.variant),
+    output:
+        f"{RUN}/detections.json",
+    log:
+        f"{HERE}/logs/detect/{{variant}}-seed{{seed}}.log",
+    priority: lambda wildcards: 100 + plan.priority(wildcards.variant)
+    threads: plan.protocol.threads
+    params:
+        where=WHERE,
+        fingerprint=fingerprint(DETECTION),
+    shell:
+        "python -m replication detect {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
+        " 2>&1 | tee {log}"
+
+
+rule evaluate:
+    input:
+        f"{RUN}/detections.json",
+        f"{HERE}/ground_truth.json",
+    output:
+        f"{RUN}/metrics.json",
+    log:
+        f"{HERE}/logs/evaluate/{{variant}}-seed{{seed}}.log",
+    priority: 200
+    params:
+        where=WHERE,
+        areas=plan.areas(),
+        fingerprint=fingerprint(EVALUATION),
+    shell:
+        "python -m replication evaluate {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
+        " 2>&1 | tee {log}"
+
+
+# A time is worth nothing beside other work: it takes every core, so no other job of the workflow runs with it, on
+# whatever GPU. Not the result files are declared but a mark: their folder is named after the device, and what was
+# finished before an interruption must stay.
+rule time:
+    input:
+        [f"{folder}/model_final.pth" for folder in plan.timed_folders],
+    output:
+        touch(f"{HERE}/latency/timed.done"),
+    log:
+        f"{HERE}/logs/time.log",
+    priority: 250
+    threads: lambda wildcards: workflow.cores
+    params:
+        where=WHERE,
+        variants=",".join(plan.timed),
+        fingerprint=fingerprint(TIMING),
+    shell:
+        "python -m replication time {params.where} --variants {params.variants} 2>&1 | tee {log}"

@@ -1,0 +1,132 @@
+"""VOC's rules and files: published detectors against golden numbers, and files by hand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from replication import cli
+from replication.errors import DataError, ResultError
+from replication.evaluation import Options, evaluate, match, point, read_detections, read_ground_truth
+
+DETECTORS = {"tiny-yolo-voc": (53.974, 54.415), "yolov2-voc-150": (72.138, 74.518), "yolov3-voc": (67.748, 69.676)}
+
+
+@pytest.fixture(scope="module")
+def devkit(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("voc")
+    with tarfile.open(shared / "data" / "voc2007_eval" / "VOC2007_annotations.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return next(folder.glob("**/ImageSets/Main/test.txt"))
+
+
+@pytest.fixture(scope="module")
+def truth(devkit: Path):
+    return read_ground_truth(devkit)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_golden_numbers_of_published_detectors(shared: Path, truth, name: str):
+    folder = shared / "data" / "voc2007_eval"
+    golden = json.loads((folder / "golden.json").read_text())[name]
+    found = read_detections(folder / "dets" / name, truth)
+    assert len(found) == golden["detections"]
+    for criterion, key, mean in zip(("voc07", "voc"), ("ap07", "ap_area"), DETECTORS[name], strict=True):
+        matches = match(truth, found, criterion)
+        estimate = point(matches, ("all",))
+        expected = [golden["classes"][label][key] for label in matches.class_names]
+        np.testing.assert_allclose(estimate.precision["all"][0, 0], expected, rtol=0, atol=1e-12)
+        assert estimate.metric("AP50")[0] == pytest.approx(mean, abs=1e-3)
+
+
+def test_coco_json_with_difficult_objects_gives_the_same(shared: Path, truth, tmp_path: Path):
+    folder = shared / "data" / "voc2007_eval"
+    (tmp_path / "gt.json").write_bytes(gzip.decompress((folder / "voc2007_test_gt.json.gz").read_bytes()))
+    detections = folder / "dets" / "yolov3-voc"
+    by_json = evaluate(detections, tmp_path / "gt.json", Options(criterion="voc07_giou"))
+    matches = match(truth, read_detections(detections, truth), "voc07_giou")
+    assert by_json["metrics"]["AP50"] == pytest.approx(point(matches).metric("AP50")[0], abs=1e-10)
+    assert by_json["objects"] == 12032
+    assert "AR100" not in by_json["metrics"]
+    # GIoU is at most IoU.
+    assert by_json["metrics"]["AP50"] < DETECTORS["yolov3-voc"][0]
+
+
+XML = """<annotation><size><width>100</width><height>80</height></size>
+<object><name>cat</name><difficult>{difficult}</difficult>
+<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>10</xmax><ymax>{ymax}</ymax></bndbox></object></annotation>"""
+
+
+def voc_folder(root: Path, *, names: str = "one\ntwo -1\n", difficult: int = 0, ymax: object = 10) -> Path:
+    for part in ("Annotations", "ImageSets/Main", "found"):
+        (root / part).mkdir(parents=True, exist_ok=True)
+    for name in ("one", "two"):
+        (root / "Annotations" / f"{name}.xml").write_text(XML.format(difficult=difficult, ymax=ymax))
+    (root / "ImageSets/Main/test.txt").write_text(names)
+    (root / "found/comp4_det_test_cat.txt").write_text("one 0.9 1 1 10 10\ntwo 0.8 1 1 10 5\n")
+    return root / "ImageSets/Main/test.txt"
+
+
+def test_the_additional_pixel(tmp_path: Path):
+    """1..10 is ten pixels wide: rows 1..5 of ten are an overlap of exactly one half, which must be exceeded."""
+    result = evaluate(tmp_path / "found", voc_folder(tmp_path), Options(criterion="voc"))
+    assert result["metrics"]["AP50"] == pytest.approx(50)
+    (tmp_path / "found/comp4_det_test_cat.txt").write_text("one 0.9 1 1 10 10\ntwo 0.8 1 1 10 6\n")
+    result = evaluate(tmp_path / "found", tmp_path / "ImageSets/Main/test.txt", Options(criterion="voc"))
+    assert result["metrics"]["AP50"] == pytest.approx(100)
+
+
+def test_a_box_without_area_is_a_false_detection(tmp_path: Path):
+    path = voc_folder(tmp_path)
+    (tmp_path / "found/comp4_det_test_cat.txt").write_text("one 0.9 1 9 10 3\none 0.8 1 1 10 10\ntwo 0.7 1 1 10 10\n")
+    for criterion in ("voc", "voc_giou"):
+        result = evaluate(tmp_path / "found", path, Options(criterion=criterion))
+        # Precision 1/2 and 2/3 at the two true detections, the envelope 2/3 over both.
+        assert result["metrics"]["AP50"] == pytest.approx(200 / 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": "\n"}, r"test\.txt: the list is empty"),
+        ({"names": "one\none\n"}, "listed twice"),
+        ({"names": "three\n"}, r"three\.xml: cannot be read"),
+        ({"difficult": 1}, "no object to find"),
+        ({"ymax": "ten"}, r"one\.xml: object 0 \(cat\): bndbox needs numbers"),
+        ({"ymax": 0}, r"one\.xml: object 0 \(cat\): bndbox has no area"),
+        ({"ymax": "nan"}, "bndbox has no area"),
+    ],
+)
+def test_wrong_annotations(tmp_path: Path, change, message):
+    with pytest.raises(DataError, match=message):
+        read_ground_truth(voc_folder(tmp_path, **change))
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("det_dog.txt", "one 0.9 1 1 2 2", "class 'dog' is not in the ground truth"),
+        ("det_cat.txt", "three 0.9 1 1 2 2", r"det_cat\.txt, line 1: image 'three' is not in the ground truth"),
+        ("det_cat.txt", "one 0.9 1 1 2", r"line 1: expected image, score"),
+        ("det_cat.txt", "one high 1 1 2 2", r"line 1: expected image, score"),
+        ("det_cat.txt", "one nan 1 1 2 2", r"line 1: a number is not finite"),
+    ],
+)
+def test_wrong_detections(tmp_path: Path, name, line, message):
+    truth = read_ground_truth(voc_folder(tmp_path))
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / name).write_text(line + "\n")
+    with pytest.raises(ResultError, match=message):
+        read_detections(tmp_path / "wrong", truth)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path, capsys):
+    path = voc_folder(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["evaluate", str(tmp_path / "empty"), str(path)]) == 2
+    assert "no detections in files named" in capsys.readouterr().err

@@ -1,0 +1,158 @@
+"""The overview and the forest plot: what they show is what ``verdicts.json`` says."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+from verdicts_papers import few_images
+
+from replication.errors import ResultError
+from replication.files import read_json, write_json
+from replication.report import write_report
+from replication.report.verdicts import COLORS, bounds, forest, forest_path, gain, read_verdicts, tone
+from replication.verdicts import SCHEMA, judge, verdicts_path
+
+TABLES = ["boxes-T1"]
+
+
+@pytest.fixture(params=["protocol", "paper_protocol"])
+def judged(request, world, catalog, results, judging):
+    """A protocol at either scale, its verdicts written, and the page made from them."""
+    protocol = request.getfixturevalue(request.param)
+    world(protocol)
+    document = judge(catalog, protocol, results, TABLES, judging, few_images)
+    write_json(verdicts_path(protocol, results), SCHEMA, document)
+    return protocol, document, write_report(catalog, protocol, results, TABLES).read_text()
+
+
+def cells(page, table):
+    """Text of the cells of a table by row."""
+    body = re.search(rf'<table data-table="{table}">(.*?)</table>', page, re.S)[1]
+    return {
+        row: [
+            " ".join(html.unescape(re.sub(r"<[^>]+>", " ", cell)).split())
+            for cell in re.findall(r"<td[^>]*>(.*?)</td>", text, re.S)
+        ]
+        for row, text in re.findall(r'<tr data-row="([^"]+)">(.*?)</tr>', body, re.S)
+    }
+
+
+def test_the_page_begins_with_a_line_a_claim(judged):
+    _, document, page = judged
+    shown = cells(page, "verdicts")
+    expected = [one for one in document["verdicts"] if one["primary"] and one["verdict"] != "not measured"]
+    assert list(shown) == [one["id"] for one in expected]
+    for one in expected:
+        line = shown[one["id"]]
+        assert line[0].startswith(f"{one['row']['label']} over base, ")
+        assert line[1] == gain(one["claimed"]["gain"], one)
+        assert line[2] == (gain(one["measured"]["gain"], one) if one["measured"] else "–")  # noqa: RUF001
+        assert line[3] == (bounds(one) or "–")  # noqa: RUF001
+        assert line[4] == " ".join([one["verdict"], *one["qualifiers"], one["reason"]]).strip()
+        assert line[6] == f"{one['runs']['row']} / {one['runs']['baseline']}"
+    assert page.index('id="verdicts"') < page.index('id="gains"') < page.index('id="boxes-T1"')
+    assert html.escape(document["head"], quote=False).replace("'", "&#39;") in page
+    assert document["plan_hash"][:16] in page
+
+
+def test_numbers_by_hand(judged):
+    """Mean of base 36.0187, of real 38.0187, of worse 34.0217; once 39.1: in fractions, as the paper prints."""
+    _, _, page = judged
+    shown = cells(page, "verdicts")
+    assert shown["real-AP"][1:3] == ["+0.0200", "+0.0200"]
+    assert shown["worse-AP"][2] == "\N{MINUS SIGN}0.0200"
+    assert shown["once-AP"][2] == "+0.0308"
+    assert shown["gone-AP"][2:4] == ["–", "–"]  # noqa: RUF001
+
+
+def test_other_claims_and_those_that_cannot_be_judged_are_listed(judged):
+    _, document, page = judged
+    assert list(cells(page, "other-verdicts")) == ["real-AP75"]
+    for one in document["verdicts"]:
+        if one["verdict"] == "not measured":
+            assert html.escape(one["reason"]) in page
+
+
+def test_published_numbers_stand_on_the_page_at_the_papers_scale_only(judged):
+    protocol, document, page = judged
+    assert ('data-table="numbers"' in page) == protocol.published_scale
+    if protocol.published_scale:
+        shown = cells(page, "numbers")
+        assert len(shown) == len(document["numbers"]) == 10
+        assert shown["boxes-T1/base/AP"][-1] == "yes"
+        assert shown["boxes-T1/worse/AP"][-1] == "no"
+
+
+def test_the_forest_shows_claimed_and_measured_gains(judged):
+    protocol, document, _ = judged
+    entries = [one for one in document["verdicts"] if one["primary"] and one["measured"]]
+    panel = forest(entries, relative=not protocol.published_scale).axes[0]
+    key = "relative_percent" if document["judges"] == "direction" else "gain"
+    factor = 1 if key == "relative_percent" else 100
+    for marker, side in (("D", "claimed"), ("o", "measured")):
+        drawn = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == marker]
+        assert drawn == pytest.approx([factor * one[side][key] for one in entries])
+    real = entries[0]["answers"]["new images"]["interval"]
+    expected = real["relative_percent"] if key == "relative_percent" else [100 * real["low"], 100 * real["high"]]
+    interval = panel.lines[0]
+    assert list(interval.get_xdata()) == pytest.approx(expected)
+    assert (interval.get_color(), interval.get_linestyle()) == (COLORS["good"], "-")
+    styles = {one["id"]: line.get_linestyle() for one, line in zip(entries, panel.lines[::3], strict=False)}
+    assert styles["once-AP"] == ":", "a single run has no verdict"
+
+
+def test_the_forest_is_a_file_and_an_element_of_the_page(judged, results):
+    protocol, _, page = judged
+    svg = forest_path(protocol, results, "boxes").read_text()
+    assert svg.startswith("<?xml")
+    assert "real over base" in svg
+    assert page.count("real over base") >= 1
+    assert "Date" not in svg
+
+
+def test_the_same_verdicts_give_the_same_bytes(judged, catalog, results):
+    protocol, _, page = judged
+    svg = forest_path(protocol, results, "boxes").read_bytes()
+    assert write_report(catalog, protocol, results, TABLES).read_text() == page
+    assert forest_path(protocol, results, "boxes").read_bytes() == svg
+
+
+def test_a_page_without_verdicts_has_none(world, protocol, catalog, results):
+    world(protocol)
+    page = write_report(catalog, protocol, results, TABLES).read_text()
+    assert 'id="verdicts"' not in page
+    assert read_verdicts(protocol, results, []) is None
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_verdicts_on_other_runs_than_the_page_shows_are_refused(judged, add_run, catalog, results):
+    protocol, _, _ = judged
+    add_run(protocol, "real", 2, 45.0)
+    with pytest.raises(ResultError, match=r"real/seed2/metrics\.json is not the one that was judged"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_runs_that_came_after_the_verdicts_are_refused(judged, add_run, catalog, results):
+    protocol, _, _ = judged
+    add_run(protocol, "real", 3, 38.1)
+    with pytest.raises(ResultError, match="seed3"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_verdicts_on_other_tables_are_refused(judged, catalog, results):
+    protocol, _, _ = judged
+    path = verdicts_path(protocol, results)
+    write_json(
+        path, SCHEMA, {key: value for key, value in read_json(path, SCHEMA).items() if key != "schema"} | {"tables": []}
+    )
+    with pytest.raises(ResultError, match="no verdicts on boxes-T1"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+def test_colours_say_for_against_or_open():
+    words = ("reproduced", "gain", "not reproduced", "loss", "inconclusive", "no gain of practical size", "blocked")
+    assert [tone(word) for word in words] == ["good", "good", "bad", "bad", "open", "open", "open"]
