@@ -23,7 +23,7 @@ from replication.fingerprint import (
     TIMING,
     fingerprint,
 )
-from replication.plan import DEFAULT_PROTOCOL, FIGURES_FROM, from_workflow
+from replication.plan import DEFAULT_PROTOCOL, FIGURES_FROM, choice, from_workflow
 
 min_version("9.25")
 
@@ -33,12 +33,16 @@ except ReplicationError as error:
     sys.exit(f"error: {error}")
 
 
-envvars:
-    "PATH",
-
-
 # The verbs run with the interpreter that runs the workflow, whatever `python` is elsewhere.
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+# What a finished training reports on; no parameter of it, since another choice of tables retrains nothing.
+os.environ["REPLICATION_PLAN"] = f"{choice(config)} --left {workflow.cores or 1}"
+
+
+envvars:
+    "PATH",
+    "REPLICATION_PLAN",
+
 
 HERE = f"{plan.results}/{plan.protocol.name}"
 RUN = f"{HERE}/runs/{{variant}}/seed{{seed}}"

@@ -120,6 +120,11 @@ class Plan:
         names = ("libra_sampling", "libra_balanced_l1") if wanted and made_by in self.runs else ()
         return [str(folder / f"{name}.json") for name in names]
 
+    @property
+    def shown(self) -> list[Run]:
+        """The planned runs that any of the tables shows: all but those that only serve others."""
+        return list(dict.fromkeys(run for table in self.tables for run in self.runs_of(table)))
+
     def runs_of(self, table: str) -> list[Run]:
         """The planned runs that one table shows."""
         shown = {row.variant for row in self.catalog.table(table).rows}
@@ -244,6 +249,17 @@ class Plan:
             lines.append(f"seconds an iteration recorded on {cost.device} ({cost.source})")
         return "\n".join(lines)
 
+    def left(self, at_once: int) -> str:
+        """One line: how many of the runs are trained and how long the others take, ``at_once`` side by side."""
+        trained = sum(step.state in ("done", "trained") for step in self.steps)
+        seconds = sum(step.seconds or 0.0 for step in self.steps) / at_once
+        unknown = sum(step.seconds is None for step in self.steps)
+        return (
+            f"workflow: {trained} of {len(self.steps)} runs trained, about {_duration(seconds)} of training left"
+            + (f" with {at_once} side by side" if at_once > 1 else "")
+            + (f", and {unknown} runs whose time is unknown" if unknown else "")
+        )
+
 
 def make_plan(
     catalog: Catalog,
@@ -288,6 +304,13 @@ def from_workflow(config: Mapping[str, Any]) -> Plan:
         config.get("seeds"),
         _list(config.get("backbones")),
     )
+
+
+def choice(config: Mapping[str, Any]) -> str:
+    """The workflow's ``--config`` as options of the ``plan`` verb."""
+    tables, backbones, seeds = _list(config.get("tables")), _list(config.get("backbones")), config.get("seeds")
+    options = {"tables": tables and ",".join(tables), "backbones": backbones and ",".join(backbones), "seeds": seeds}
+    return " ".join(f"--{name} {value}" for name, value in options.items() if value)
 
 
 def _list(value: Any) -> list[str] | None:

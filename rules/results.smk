@@ -6,7 +6,7 @@ rule judge:
         f"{HERE}/ground_truth.json",
         [
             f"{run.folder(plan.results)}/{name}"
-            for run in plan.runs
+            for run in plan.shown
             for name in ("metrics.json", "provenance.json", "detections.json")
         ],
     output:

@@ -27,6 +27,7 @@ rule train:
     shell:
         "python -m replication train {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
         " --gpus {params.gpus} 2>&1 | tee -a {log}"
+        " && python -m replication plan {params.where} $REPLICATION_PLAN"
 
 
 # What Fast R-CNN is trained and tested on: written once, from one run of an RPN.

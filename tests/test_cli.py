@@ -102,7 +102,7 @@ def test_a_full_or_read_only_disk_is_one_message(
     def fail(_: object) -> None:
         raise OSError(number, "message of the system", "results/x")
 
-    monkeypatch.setattr(cli, "_catalog", fail)
+    monkeypatch.setattr(cli.verbs, "catalog", fail)
     code, _, err = call(capsys, "catalog")
     assert (code, err) == (
         2,
@@ -114,7 +114,7 @@ def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     def fail(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_catalog", fail)
+    monkeypatch.setattr(cli.verbs, "catalog", fail)
     assert call(capsys, "catalog")[0] == 130
 
 

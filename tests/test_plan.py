@@ -8,7 +8,7 @@ import pytest
 from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.errors import ConfigError
 from replication.files import write_json
-from replication.plan import Plan, from_workflow, make_plan
+from replication.plan import Plan, choice, from_workflow, make_plan
 
 CATALOG = load_catalog()
 
@@ -43,6 +43,17 @@ def test_states_and_reasons(tmp_path: Path):
     assert [step.seconds for step in plan.steps] == [0.0, 3.0, 0.0, 1.0, 3.0, 3.0]
     assert plan.as_json()["seconds"] == 10.0
     assert "code or settings of the training have changed" in plan.as_table()
+    assert plan.left(1) == "workflow: 2 of 6 runs trained, about 0 min 10 s of training left"
+    assert plan.left(2) == "workflow: 2 of 6 runs trained, about 0 min 05 s of training left with 2 side by side"
+
+
+def test_options_of_a_workflow_choose_its_plan(tmp_path: Path):
+    config = {"tables": "giou-T5,libra-T2", "seeds": 2, "backbones": ["R-50"]}
+    assert choice(config) == "--tables giou-T5,libra-T2 --backbones R-50 --seeds 2"
+    assert choice({"protocol": "smoke"}) == ""
+    plan = from_workflow({**config, "protocol": "smoke", "results": str(tmp_path)})
+    # The RPN only serves: no table of these shows it.
+    assert {run.variant for run in plan.runs} - {run.variant for run in plan.shown} == {"rpn_R50"}
 
 
 def test_paper_costs_gpu_hours(tmp_path: Path):
@@ -59,6 +70,7 @@ def test_unknown_costs_are_said_not_guessed(tmp_path: Path):
     assert plan.steps[0].seconds is None
     assert plan.minutes(plan.runs[0].variant) == 0
     assert "time unknown for 3" in plan.as_table()
+    assert plan.left(1).endswith("left, and 3 runs whose time is unknown")
 
 
 def test_first_tables_come_first(tmp_path: Path):

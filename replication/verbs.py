@@ -1,0 +1,227 @@
+"""What each verb of the command line does. Nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from replication.errors import ConfigError
+
+if TYPE_CHECKING:
+    from replication.catalog import Catalog, Protocol
+    from replication.training.run import Job
+
+Arguments = argparse.Namespace
+
+
+def _load(options: Arguments) -> tuple[Catalog, Protocol]:
+    from replication.catalog import load_catalog, load_protocol
+
+    return load_catalog(), load_protocol(options.protocol)
+
+
+def _job(options: Arguments) -> Job:
+    from replication.training.run import Job
+
+    catalog, protocol = _load(options)
+    variant = catalog.variants.get(options.variant)
+    if variant is None:
+        raise ConfigError(f"--variant {options.variant}: not built; known: {', '.join(sorted(catalog.variants))}")
+    return Job(variant, protocol, options.seed, options.results)
+
+
+def catalog(options: Arguments) -> None:
+    """Print the catalog."""
+    import json
+
+    from replication.catalog import catalog_json, catalog_table, load_catalog
+
+    catalog = load_catalog()
+    print(json.dumps(catalog_json(catalog), indent=1) if options.format == "json" else catalog_table(catalog))
+
+
+def plan(options: Arguments) -> None:
+    """Print what would run."""
+    import json
+
+    from replication.plan import make_plan
+
+    catalog, protocol = _load(options)
+    plan = make_plan(catalog, protocol, options.results, options.tables, options.seeds, options.backbones)
+    if options.left is not None:
+        print(plan.left(max(1, options.left // protocol.threads)))
+    else:
+        print(json.dumps(plan.as_json(), indent=1) if options.format == "json" else plan.as_table())
+
+
+def data(options: Arguments) -> None:
+    """Fetch a data set."""
+    from replication.datasets.download import download
+
+    print(download(options.name, options.root, options.mirror))
+
+
+def prepare(options: Arguments) -> None:
+    """Make or check a protocol's data."""
+    from replication.datasets import prepare
+
+    _, protocol = _load(options)
+    print(prepare(protocol, options.results))
+
+
+def doctor(options: Arguments) -> int:
+    """Check environment, data and weights; returns the exit code."""
+    import json
+
+    from replication.catalog import load_protocol
+    from replication.datasets.doctor import doctor, exit_code, findings_json, findings_table
+
+    protocol = load_protocol(options.protocol) if options.protocol else None
+    findings = doctor(protocol, deep=options.deep, results=options.results)
+    print(json.dumps(findings_json(findings), indent=1) if options.format == "json" else findings_table(findings))
+    return exit_code(findings)
+
+
+def train(options: Arguments) -> None:
+    """Train a run or go on with it."""
+    from replication.training.run import train
+
+    print(train(_job(options), options.restart, options.gpus))
+
+
+def detect(options: Arguments) -> None:
+    """Detect on the validation images."""
+    from replication.training.detect import detect
+
+    print(detect(_job(options)))
+
+
+def time(options: Arguments) -> None:
+    """Time variants in turns and print what was measured."""
+    from tabulate import tabulate
+
+    from replication.plan import make_plan
+    from replication.timing.latency import conditions, details, ratio_text
+
+    catalog, protocol = _load(options)
+    names = options.variants
+    if names is None:
+        tables = options.tables or catalog.latency_tables(protocol)
+        names = make_plan(catalog, protocol, options.results, tables, seeds=1).timed
+    if not names:
+        raise ConfigError("--tables: none of them has a latency column; give --variants")
+    from replication.timing.run import Settings, time_variants
+
+    settings = Settings(
+        rounds=options.rounds,
+        images=options.images,
+        warmup=options.warmup,
+        size=options.size,
+        device=options.device,
+        threads=options.threads,
+        precision=options.precision,
+        compiled=options.compile,
+        weights=options.weights,
+        candidates=options.candidates,
+    )
+    found = time_variants(catalog, protocol, options.results, names, settings, options.out)
+    lines = [details(one) | {"ratio": ratio_text(one.ratio_to(found[0]))} for one in found]
+    print(f"{conditions(found[0].document)}\n\n{tabulate(lines, headers='keys', disable_numparse=True)}")
+    print(f"\nratio: to {found[0].variant}. Files: {found[0].path.parent}")
+
+
+def proposals(options: Arguments) -> None:
+    """Write the proposals of a trained RPN."""
+    from replication.training.propose import propose
+
+    print(*propose(_job(options)), sep="\n")
+
+
+def figures(options: Arguments) -> None:
+    """Write what Libra R-CNN's figures are drawn from."""
+    from replication.training.figures import write_figures
+
+    print(*write_figures(_job(options)), sep="\n")
+
+
+def evaluate(options: Arguments) -> None:
+    """Evaluate a run or two files, and print the numbers."""
+    from replication.evaluation import format_evaluation
+
+    if (options.detections is None) == (options.variant is None):
+        raise ConfigError("evaluate: give either DETECTIONS and GROUND_TRUTH, or --variant")
+    result = _evaluated_run(options) if options.detections is None else _evaluated_pair(options)
+    if options.out is not None:
+        from replication.files import write_text
+
+        write_text(options.out, format_evaluation(result, "json"))
+    for warning in result["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(format_evaluation(result, options.format), end="")
+
+
+def _evaluated_run(options: Arguments) -> dict[str, Any]:
+    from replication.catalog import Run
+    from replication.evaluation import evaluate_run
+
+    for name in ("criterion", "against", "bootstrap", "verify"):
+        if getattr(options, name) not in (None, False):
+            raise ConfigError(f"evaluate: --{name} is for two files: give the run's DETECTIONS and GROUND_TRUTH")
+    catalog, protocol = _load(options)
+    variant = catalog.variants.get(options.variant)
+    run = Run(protocol=protocol.name, variant=options.variant, seed=options.seed)
+    return evaluate_run(run, protocol, options.results, variant is not None and variant.class_agnostic)
+
+
+def _evaluated_pair(options: Arguments) -> dict[str, Any]:
+    from replication.evaluation import Options, evaluate
+
+    if options.ground_truth is None:
+        raise ConfigError("evaluate: GROUND_TRUTH is missing: the COCO annotation file of the detections' images")
+    replicates = options.bootstrap
+    if replicates is None:
+        replicates = 2000 if options.against is not None else 0
+    if replicates == 1:
+        raise ConfigError("evaluate: --bootstrap 1: a standard error needs at least 2 replicates")
+    chosen = Options(
+        criterion=options.criterion or "iou",
+        against=options.against,
+        replicates=replicates,
+        seed=options.seed,
+        verify=options.verify,
+    )
+    return evaluate(options.detections, options.ground_truth, chosen)
+
+
+def tables(options: Arguments) -> None:
+    """Write and print tables."""
+    from replication.report import terminal_table, write_tables
+
+    catalog, protocol = _load(options)
+    tables = options.tables or list(protocol.tables)
+    write_tables(catalog, protocol, options.results, tables)
+    for table in tables:
+        print(terminal_table(catalog, table, protocol, options.results), end="\n\n", flush=True)
+
+
+def verdicts(options: Arguments) -> None:
+    """Judge the claims, write and print the verdicts."""
+    import json
+
+    from replication.catalog import load_judging
+    from replication.verdicts import SCHEMA, verdicts_table, write_verdicts
+
+    catalog, protocol = _load(options)
+    tables = options.tables or list(protocol.tables)
+    document = write_verdicts(catalog, protocol, options.results, tables, load_judging())
+    as_json = options.format == "json"
+    print(json.dumps({"schema": SCHEMA, **document}, indent=1) if as_json else verdicts_table(document))
+
+
+def report(options: Arguments) -> None:
+    """Write the page."""
+    from replication.report import write_report
+
+    catalog, protocol = _load(options)
+    print(write_report(catalog, protocol, options.results, options.tables or list(protocol.tables)))
