@@ -64,6 +64,16 @@ class Comparison:
         """The runs behind the table, each once."""
         return list({run.folder: run for line in self.lines for run in line.runs}.values())
 
+    @property
+    def variants(self) -> dict[str, Line]:
+        """The measured lines by a label that tells them apart; a variant that stands in two rows once."""
+        measured = {line.runs[0].variant: line for line in reversed(self.lines) if line.runs}
+        several = len({line.row.backbone for line in measured.values()}) > 1
+        return {
+            f"{line.row.label}, {line.row.backbone}" if several else line.row.label: line
+            for line in reversed(measured.values())
+        }
+
 
 def compare(catalog: Catalog, table_id: str, protocol: Protocol, results: Path) -> Comparison:
     """Read the runs that the table's rows name.

@@ -46,18 +46,9 @@ def draw_curves(comparison: Comparison) -> str | None:
 
 
 def _series(comparison: Comparison) -> dict[str, list[list[dict[str, float]]]]:
-    """Curves by label: one list of lines a run. A variant that stands in two rows is drawn once."""
-    series: dict[str, list[list[dict[str, float]]]] = {}
-    seen: set[str] = set()
-    several = len({line.row.backbone for line in comparison.lines if line.runs}) > 1
-    for line in comparison.lines:
-        if not line.runs or line.runs[0].variant in seen:
-            continue
-        seen.add(line.runs[0].variant)
-        curves = [lines for lines in map(curve, line.runs) if lines]
-        if curves:
-            series[f"{line.row.label}, {line.row.backbone}" if several else line.row.label] = curves
-    return series
+    """Curves by label: one list of lines a run."""
+    series = {label: [lines for lines in map(curve, line.runs) if lines] for label, line in comparison.variants.items()}
+    return {label: curves for label, curves in series.items() if curves}
 
 
 def _panel(panel: Axes, keys: Sequence[str], title: str, drawn: dict[str, list[list[dict[str, float]]]]) -> None:

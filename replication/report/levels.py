@@ -48,20 +48,15 @@ def heuristic_level(sides: Points, content: dict[str, Any]) -> Points:
 
 
 def _selections(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """Content of ``levels.json`` by label, a variant once."""
+    """Content of ``levels.json`` by label."""
     found: dict[str, dict[str, Any]] = {}
-    seen: set[str] = set()
-    several = len({line.row.backbone for line in comparison.lines if line.runs}) > 1
-    for line in comparison.lines:
-        if not line.runs or line.runs[0].variant in seen:
-            continue
-        seen.add(line.runs[0].variant)
+    for label, line in comparison.variants.items():
         path = line.runs[0].folder / "levels.json"
         if path.exists():
             content = read_json(path, SCHEMA)
             _check(content, path)
             if content["objects"]:
-                found[f"{line.row.label}, {line.row.backbone}" if several else line.row.label] = content
+                found[label] = content
     return found
 
 

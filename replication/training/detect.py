@@ -16,7 +16,7 @@ from detectron2.structures import Instances
 from pycocotools import mask as rle
 
 from replication.datasets import Split, load_split
-from replication.detectors.test_time_augmentation import DenseDetectorWithTTA
+from replication.detectors.multi_scale import DenseDetectorWithTTA
 from replication.files import write_text
 from replication.training.config import run_config
 from replication.training.curves import say

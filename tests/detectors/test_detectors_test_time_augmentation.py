@@ -12,7 +12,7 @@ from detectron2.data import transforms as T
 from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.structures import Boxes, Instances
 
-from replication.detectors.test_time_augmentation import DenseDetectorWithTTA
+from replication.detectors.multi_scale import DenseDetectorWithTTA
 from replication.errors import ConfigError
 
 
