@@ -132,7 +132,7 @@ class Plan:
 
     @property
     def timed(self) -> tuple[str, ...]:
-        """Variants that the chosen tables with a latency column show, each once."""
+        """Variants of the chosen tables whose rows are timed, each once."""
         return tuple(dict.fromkeys(name for table in self.tables for name in self.timed_in(table)))
 
     @property
@@ -141,10 +141,10 @@ class Plan:
         return [run.folder(self.results) for run in self.runs if run.variant in self.timed and run.seed == 0]
 
     def timed_in(self, table: str) -> list[str]:
-        """Planned variants of one table, in row order; none when it shows no latency."""
+        """Planned variants of one table, in row order; none when its rows are not timed."""
         record = self.catalog.table(table)
         planned = {run.variant for run in self.runs}
-        return [row.variant for row in record.rows if record.shows_latency and row.variant in planned]
+        return [row.variant for row in record.rows if record.timed and row.variant in planned]
 
     def training_fingerprint(self, variant: str) -> str:
         """See ``replication.fingerprint``; the workflow trains again when it changes."""

@@ -34,8 +34,8 @@ class Catalog(Record):
         return self.tables[table_id]
 
     def latency_tables(self, protocol: Protocol) -> list[str]:
-        """The protocol's tables that show latency or, if none does, all of its benchmark that do."""
-        shown = [name for name, table in self.tables.items() if table.shows_latency]
+        """The protocol's tables whose rows are timed or, if it has none, all of its benchmark."""
+        shown = [name for name, table in self.tables.items() if table.timed]
         own = [name for name in protocol.tables if name in shown]
         return own or [name for name in shown if protocol.benchmark in (None, self.tables[name].benchmark)]
 

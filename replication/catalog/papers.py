@@ -80,7 +80,8 @@ class Table(Record):
     """One table. ``split``, ``criterion``, ``backbone`` and ``schedule`` are text as the paper has it.
 
     ``test_server`` marks numbers of an evaluation server with withheld annotations: ours are then of the protocol's
-    own validation split and not comparable in absolute value. ``seen_via`` says how the numbers were read.
+    own validation split and not comparable in absolute value. ``seen_via`` says how the numbers were read. ``costs``
+    asks for the latency of its rows though the paper prints none.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Table(Record):
     criterion: str
     backbone: str | None = None
     schedule: str | None = None
+    costs: bool = False
     source: tuple[str, ...] = Field(min_length=1)
     seen_via: tuple[str, ...] = Field(min_length=1)
     note: str = ""
@@ -123,6 +125,11 @@ class Table(Record):
     def shows_latency(self) -> bool:
         """Whether a column is in ms an image."""
         return any(column.lower_is_better for column in self.columns)
+
+    @property
+    def timed(self) -> bool:
+        """Whether its rows are timed."""
+        return self.costs or self.shows_latency
 
     def column(self, column_id: str) -> Column:
         """The column of that id; KeyError when there is none."""

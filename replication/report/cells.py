@@ -89,7 +89,7 @@ def compare(catalog: Catalog, table_id: str, protocol: Protocol, results: Path) 
     paper = next(paper for paper in catalog.papers.values() if table in paper.tables)
     variants = [row.variant for row in table.rows if row.variant is not None]
     runs = finished_runs(protocol, results, variants)
-    timed = latencies(protocol, results, variants) if table.shows_latency else {}
+    timed = latencies(protocol, results, variants) if table.timed else {}
     lines = tuple(_line(catalog, table, row, runs, timed) for row in table.rows)
     return Comparison(paper, table, protocol, lines, timed)
 

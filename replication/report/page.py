@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from replication.report.libra import drawings
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import DECIMALS, latex, markdown, number, ratio, tidy_csv, varies
 from replication.report.verdicts import Verdicts, bounds, decisive, forest_path, gain, read_verdicts, tone
-from replication.timing.latency import details
+from replication.timing.latency import details, ratio_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 _FORMS = {
@@ -73,8 +74,13 @@ class Section:
 
     @property
     def times(self) -> list[dict[str, str]]:
-        """What the times are made of, a line a timed variant."""
-        return [details(one) for one in self.comparison.latencies.values()]
+        """What a timed variant costs, a line each: inference and its ratio to the baseline row, then training."""
+        lines = {line.row.id: line for line in self.comparison.lines}
+        return [
+            _cost(self.comparison, line, lines.get(line.row.baseline or ""))
+            for line in lines.values()
+            if line.row.variant in self.comparison.latencies
+        ]
 
     @property
     def conditions(self) -> str:
@@ -182,6 +188,24 @@ def _section(catalog: Catalog, comparison: Comparison, more: Sequence[Drawing]) 
     downloads = [_download(table, form, content) for form, content in forms.items()]
     downloads += [_download(drawing.name, "svg", drawing.svg) for drawing in drawings]
     return Section(comparison, text, tuple(drawings), tuple(downloads))
+
+
+def _cost(comparison: Comparison, line: Line, base: Line | None) -> dict[str, str]:
+    timed = comparison.latencies
+    own, other = timed[line.row.variant or ""], timed.get(base.row.variant or "") if base else None
+    steps = [_median_step(one) if one else None for one in (line, base)]
+    return {
+        "variant": own.variant,
+        "ratio": ratio_text(own.ratio_to(other)) if other else "-",
+        **{name: text for name, text in details(own).items() if name != "variant"},
+        "training (s/iter)": "-" if steps[0] is None else f"{steps[0]:.2f}",
+        "its ratio": f"{steps[0] / steps[1]:.2f}" if steps[0] and steps[1] else "-",
+    }
+
+
+def _median_step(line: Line) -> float | None:
+    """Seconds a training iteration, median over seeds; None without runs."""
+    return statistics.median(run.provenance["s_per_iter"] for run in line.runs) if line.runs else None
 
 
 def _download(name: str, form: str, content: str) -> Download:
