@@ -204,8 +204,9 @@ def _cost(comparison: Comparison, line: Line, base: Line | None) -> dict[str, st
 
 
 def _median_step(line: Line) -> float | None:
-    """Seconds a training iteration, median over seeds; None without runs."""
-    return statistics.median(run.provenance["s_per_iter"] for run in line.runs) if line.runs else None
+    """Seconds a training iteration, median over seeds; None where none is recorded."""
+    steps = [step for run in line.runs if (step := run.provenance.get("s_per_iter"))]
+    return statistics.median(steps) if steps else None
 
 
 def _download(name: str, form: str, content: str) -> Download:

@@ -18,7 +18,7 @@ from replication.files import read_json
 
 SCHEMA = "latency/1"
 CONFIDENCE = 0.95
-UNDISTURBED = 0.95  # of the time that passed, spent computing, on a CPU
+UNDISTURBED = 0.95  # of the time that passed, spent computing by the main thread, on a CPU
 
 Stage = Literal["model", "postprocessing"]
 STAGES: tuple[Stage, ...] = ("model", "postprocessing")

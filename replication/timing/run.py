@@ -65,6 +65,8 @@ class Settings:
             f"{self.threads}_threads" if self.threads else "",
             self.precision if self.precision != "fp32" else "",
             "compiled" if self.compiled else "",
+            "random" if self.weights == "random" else "",
+            f"{self.candidates}_candidates" if self.candidates != Settings.candidates else "",
         ]
         return "".join(f"_{part}" for part in parts if part)
 
@@ -102,12 +104,12 @@ def time_variants(
         costs = {subject.name: _costs(subject, device) for subject in subjects}
         _compile_and_warm_up(subjects, settings, device)
         before = machine.state(device)
-        wall, used = time.perf_counter(), time.process_time()
+        wall, used = time.perf_counter(), time.thread_time()
         written: list[Latency] = []
 
         def finished(name: str, taken: list[dict[Stage, float]]) -> None:
             subject = next(one for one in subjects if one.name == name)
-            share = (time.process_time() - used) / (time.perf_counter() - wall)
+            share = (time.thread_time() - used) / (time.perf_counter() - wall)
             state = {"before": before, "after": machine.state(device), "cpu_share": round(share, 3)}
             path = folder / f"{subject.file}.json"
             write_json(path, SCHEMA, _document(subject, facts, costs[name], taken, state))
