@@ -19,6 +19,7 @@ from replication.fingerprint import (
     EVALUATION,
     FIGURES,
     JUDGING,
+    PROPOSALS,
     RENDERING,
     TIMING,
     fingerprint,
@@ -35,20 +36,23 @@ except ReplicationError as error:
 
 # The verbs run with the interpreter that runs the workflow, whatever `python` is elsewhere.
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-# What a finished training reports on; no parameter of it, since another choice of tables retrains nothing.
+# How and where a step runs is no parameter of it: another folder's name or number of GPUs retrains nothing.
+os.environ["REPLICATION_WHERE"] = (
+    f"--protocol {config.get('protocol', DEFAULT_PROTOCOL)} --results {plan.results}"
+)
+os.environ["REPLICATION_GPUS"] = str(config.get("gpus", 1))
 os.environ["REPLICATION_PLAN"] = f"{choice(config)} --left {workflow.cores or 1}"
 
 
 envvars:
     "PATH",
+    "REPLICATION_WHERE",
+    "REPLICATION_GPUS",
     "REPLICATION_PLAN",
 
 
 HERE = f"{plan.results}/{plan.protocol.name}"
 RUN = f"{HERE}/runs/{{variant}}/seed{{seed}}"
-WHERE = (
-    f"--protocol {config.get('protocol', DEFAULT_PROTOCOL)} --results {plan.results}"
-)
 
 
 wildcard_constraints:

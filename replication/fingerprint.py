@@ -14,9 +14,13 @@ from replication.files import sha256_json
 
 PACKAGE = Path(__file__).resolve().parent
 
-# Modules whose code changes what a training computes. What only checks, prints or renders is left out.
+# Detectors' modules that a training does not run.
+INFERENCE = ("detectors/multi_scale.py", "detectors/fsaf/inference.py")
+
+# Modules whose code changes what a training computes; what only checks, prints or renders is left out, "!" by name.
 TRAINING = (
     "detectors/**/*.py",
+    *(f"!{path}" for path in INFERENCE),
     "datasets/embedded*.py",
     "datasets/coco.py",
     "datasets/records.py",
@@ -28,12 +32,17 @@ TRAINING = (
     "training/proposals.py",
     "training/trainer.py",
 )
-DETECTION = (*TRAINING, "training/detect.py", "training/levels.py", "training/propose.py")
-FIGURES = (*DETECTION, "training/figures.py")
+_INFERRED = (*(pattern for pattern in TRAINING if not pattern.startswith("!")), "training/inference.py")
+DETECTION = (*_INFERRED, "training/detect.py", "training/levels.py")
+PROPOSALS = (*_INFERRED, "training/propose.py")
+FIGURES = (*_INFERRED, "training/figures.py")
 EVALUATION = ("evaluation/*.py",)
-TIMING = (*TRAINING, "timing/*.py")
+TIMING = (*_INFERRED, "timing/*.py")
 JUDGING = ("evaluation/*.py", "verdicts/*.py", "catalog/*.py", "finished.py")
-RENDERING = ("report/*.py", "report/templates/*", "catalog/*.py", "finished.py", "timing/latency.py")
+RENDERING = (
+    *("report/*.py", "report/templates/*", "catalog/*.py", "finished.py"),
+    *("timing/latency.py", "verdicts/output.py", "training/levels.py"),
+)
 
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {
@@ -46,8 +55,9 @@ NOT_TRAINED = {
 def fingerprint(patterns: tuple[str, ...], package: Path = PACKAGE) -> str:
     """Twelve hex digits over all files that match; editing a comment or docstring keeps it."""
     digest = hashlib.sha256()
+    left_out = {package / pattern[1:] for pattern in patterns if pattern.startswith("!")}
     for pattern in patterns:
-        for path in sorted(package.glob(pattern)):
+        for path in sorted(set(package.glob(pattern)) - left_out):
             digest.update(path.relative_to(package).as_posix().encode())
             digest.update(_code(path))
     return digest.hexdigest()[:12]

@@ -20,8 +20,7 @@ rule prepare:
     log:
         f"{HERE}/logs/prepare.log",
     params:
-        where=WHERE,
         data=plan.data_state(),
         areas=plan.areas(),
     shell:
-        "python -m replication prepare {params.where} 2>&1 | tee {log}"
+        "python -m replication prepare $REPLICATION_WHERE 2>&1 | tee {log}"

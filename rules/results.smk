@@ -15,13 +15,12 @@ rule judge:
         f"{HERE}/logs/judge.log",
     priority: 300
     params:
-        where=WHERE,
         tables=",".join(plan.tables),
         text=plan.text(),
         rules=plan.judging(),
         fingerprint=fingerprint(JUDGING),
     shell:
-        "python -m replication verdicts {params.where} --tables {params.tables} 2>&1 | tee {log}"
+        "python -m replication verdicts $REPLICATION_WHERE --tables {params.tables} 2>&1 | tee {log}"
 
 
 rule table:
@@ -40,11 +39,10 @@ rule table:
         f"{HERE}/logs/tables/{{table}}.log",
     priority: 300
     params:
-        where=WHERE,
         text=plan.text(),
         fingerprint=fingerprint(RENDERING),
     shell:
-        "python -m replication tables {params.where} --tables {wildcards.table} 2>&1 | tee {log}"
+        "python -m replication tables $REPLICATION_WHERE --tables {wildcards.table} 2>&1 | tee {log}"
 
 
 # What Libra R-CNN's figures 3 and 5 are drawn from.
@@ -59,11 +57,10 @@ rule figures:
         f"{HERE}/logs/figures.log",
     threads: plan.protocol.threads
     params:
-        where=WHERE,
         variant=FIGURES_FROM,
         fingerprint=fingerprint(FIGURES),
     shell:
-        "python -m replication figures {params.where} --variant {params.variant} 2>&1 | tee {log}"
+        "python -m replication figures $REPLICATION_WHERE --variant {params.variant} 2>&1 | tee {log}"
 
 
 rule report:
@@ -77,9 +74,8 @@ rule report:
     log:
         f"{HERE}/logs/report.log",
     params:
-        where=WHERE,
         tables=",".join(plan.tables),
         text=plan.text(),
         fingerprint=fingerprint(RENDERING),
     shell:
-        "python -m replication report {params.where} --tables {params.tables} 2>&1 | tee {log}"
+        "python -m replication report $REPLICATION_WHERE --tables {params.tables} 2>&1 | tee {log}"

@@ -2,11 +2,12 @@
 
 
 # Checkpoints lie undeclared beside the outputs: Snakemake deletes what a failed job declared, and a training must
-# resume from them. For the same reason the parameters, not the files, say when a training is out of date.
+# resume from them. For the same reason the parameters, not the files, say when a training is out of date; and they
+# hold only what changes its result. Data or proposals that have changed since are refused by the verbs after it.
 rule train:
     input:
         ancient(f"{HERE}/data.json"),
-        lambda wildcards: plan.proposals(wildcards.variant),
+        ancient(lambda wildcards: plan.proposals(wildcards.variant)),
     output:
         f"{RUN}/model_final.pth",
         f"{RUN}/curves.jsonl",
@@ -18,16 +19,14 @@ rule train:
     resources:
         expected_minutes=lambda wildcards: plan.minutes(wildcards.variant),
     params:
-        where=WHERE,
-        data=plan.data_state(),
+        data=plan.data_settings(),
         fingerprint=lambda wildcards: plan.training_fingerprint(wildcards.variant),
-        gpus=config.get("gpus", 1),
     message:
         "train {wildcards.variant}, seed {wildcards.seed}: about {resources.expected_minutes} min"
     shell:
-        "python -m replication train {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
-        " --gpus {params.gpus} 2>&1 | tee -a {log}"
-        " && python -m replication plan {params.where} $REPLICATION_PLAN"
+        "python -m replication train $REPLICATION_WHERE --variant {wildcards.variant} --seed {wildcards.seed}"
+        " --gpus $REPLICATION_GPUS 2>&1 | tee -a {log}"
+        " && {{ python -m replication plan $REPLICATION_WHERE $REPLICATION_PLAN || true; }}"
 
 
 # What Fast R-CNN is trained and tested on: written once, from one run of an RPN.
@@ -47,10 +46,9 @@ rule proposals:
     priority: 500
     threads: plan.protocol.threads
     params:
-        where=WHERE,
-        fingerprint=fingerprint(DETECTION),
+        fingerprint=fingerprint(PROPOSALS),
     shell:
-        "python -m replication proposals {params.where} --variant {wildcards.variant} 2>&1 | tee {log}"
+        "python -m replication proposals $REPLICATION_WHERE --variant {wildcards.variant} 2>&1 | tee {log}"
 
 
 rule detect:
@@ -65,10 +63,9 @@ rule detect:
     priority: lambda wildcards: 100 + plan.priority(wildcards.variant)
     threads: plan.protocol.threads
     params:
-        where=WHERE,
         fingerprint=fingerprint(DETECTION),
     shell:
-        "python -m replication detect {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
+        "python -m replication detect $REPLICATION_WHERE --variant {wildcards.variant} --seed {wildcards.seed}"
         " 2>&1 | tee {log}"
 
 
@@ -82,11 +79,10 @@ rule evaluate:
         f"{HERE}/logs/evaluate/{{variant}}-seed{{seed}}.log",
     priority: 200
     params:
-        where=WHERE,
         areas=plan.areas(),
         fingerprint=fingerprint(EVALUATION),
     shell:
-        "python -m replication evaluate {params.where} --variant {wildcards.variant} --seed {wildcards.seed}"
+        "python -m replication evaluate $REPLICATION_WHERE --variant {wildcards.variant} --seed {wildcards.seed}"
         " 2>&1 | tee {log}"
 
 
@@ -103,8 +99,7 @@ rule time:
     priority: 250
     threads: lambda wildcards: workflow.cores
     params:
-        where=WHERE,
         variants=",".join(plan.timed),
         fingerprint=fingerprint(TIMING),
     shell:
-        "python -m replication time {params.where} --variants {params.variants} 2>&1 | tee {log}"
+        "python -m replication time $REPLICATION_WHERE --variants {params.variants} 2>&1 | tee {log}"

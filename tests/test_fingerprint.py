@@ -4,7 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from replication.fingerprint import DETECTION, EVALUATION, PACKAGE, RENDERING, TRAINING, fingerprint
+from replication.fingerprint import (
+    DETECTION,
+    EVALUATION,
+    FIGURES,
+    INFERENCE,
+    JUDGING,
+    PACKAGE,
+    PROPOSALS,
+    RENDERING,
+    TIMING,
+    TRAINING,
+    fingerprint,
+)
+
+ALL = [TRAINING, DETECTION, PROPOSALS, FIGURES, TIMING, EVALUATION, JUDGING, RENDERING]
 
 
 @pytest.fixture
@@ -37,10 +51,28 @@ def test_a_new_file_counts(package: Path):
     assert taken(package) != before
 
 
-@pytest.mark.parametrize("patterns", [TRAINING, DETECTION, EVALUATION, RENDERING])
+@pytest.mark.parametrize("patterns", ALL)
 def test_every_pattern_matches_a_file(patterns: tuple[str, ...]):
     for pattern in patterns:
-        assert list(PACKAGE.glob(pattern)), pattern
+        assert list(PACKAGE.glob(pattern.removeprefix("!"))), pattern
+
+
+def test_a_file_left_out_by_name_does_not_count(package: Path):
+    (package / "evaluation" / "more.py").write_text("x = 1")
+    fingerprint.cache_clear()
+    patterns = (*EVALUATION, "!evaluation/more.py")
+    before = fingerprint(patterns, package)
+    (package / "evaluation" / "more.py").write_text("x = 2")
+    fingerprint.cache_clear()
+    assert fingerprint(patterns, package) == before
+    assert taken(package) != before
+
+
+def test_inference_retrains_nothing_but_detects_again():
+    for path in INFERENCE:
+        assert f"!{path}" in TRAINING
+        for patterns in (DETECTION, PROPOSALS, TIMING):
+            assert f"!{path}" not in patterns
 
 
 def test_the_syntax_tree_does_not_depend_on_the_python_version(package: Path):

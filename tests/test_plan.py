@@ -96,9 +96,15 @@ def test_data_state_follows_annotation_files(tmp_path: Path):
     split = {"annotations": str(tmp_path / "a.json"), "images": str(tmp_path)}
     data = {"kind": "coco", "train": split, "val": split}
     protocol = Protocol.model_validate({**load_protocol("smoke").model_dump(), "data": data})
-    before = Plan(protocol, CATALOG, tmp_path, (), ()).data_state()
+    plan = Plan(protocol, CATALOG, tmp_path, (), ())
+    before, settings = plan.data_state(), plan.data_settings()
     (tmp_path / "a.json").write_text('{"corrected": 1}')
-    assert Plan(protocol, CATALOG, tmp_path, (), ()).data_state() != before
+    assert plan.data_state() != before
+    # A training is not thrown away for it, nor for data that were not there when the workflow was first read.
+    (tmp_path / "a.json").unlink()
+    assert plan.data_settings() == settings
+    other = Plan(load_protocol("mini"), CATALOG, tmp_path, (), ())
+    assert other.data_settings() != settings
 
 
 def test_only_tables_with_latency_are_timed_with_weights_of_the_first_seed(tmp_path: Path):

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from pycocotools import mask as rle
 
 from replication.datasets import Split, load_split
-from replication.detectors.multi_scale import DenseDetectorWithTTA
 from replication.files import write_text
 from replication.training.config import run_config
-from replication.training.curves import say
-from replication.training.data import val_loader
 from replication.training.devices import devices
+from replication.training.inference import outputs, trained_model
 from replication.training.levels import selects_online, write_levels
-from replication.training.run import FINAL, Job, on_device, prepare_process
-
-SECONDS_BETWEEN_LINES = 15.0
+from replication.training.run import Job, on_device
 
 
 def detect(job: Job) -> Path:
@@ -58,32 +51,6 @@ def _detect_all(job: Job, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
     if selects_online(model):
         write_levels(model, cfg, split.records, job.folder / "levels.json")
     return found
-
-
-def trained_model(job: Job, cfg: CfgNode) -> Any:
-    """The finished model of a run, for inference."""
-    prepare_process(job.protocol)
-    model = build_model(cfg).eval()
-    model.load_state_dict(torch.load(job.folder / FINAL, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"])
-    return model
-
-
-def outputs(job: Job, model: Any, cfg: CfgNode, split: Split, what: str) -> Iterator[tuple[int, dict[str, Instances]]]:
-    """Image id and the model's output for every image of a split, one at a time.
-
-    A line now and then says ``what`` is done.
-    """
-    predictor = DenseDetectorWithTTA(cfg, model) if cfg.TEST.AUG.ENABLED else model
-    started = last = time.perf_counter()
-    loader = val_loader(cfg, split.records, job.proposals(split.name, split.records))
-    with torch.no_grad():
-        for done, batch in enumerate(loader, 1):
-            yield batch[0]["image_id"], predictor(batch)[0]
-            now = time.perf_counter()
-            if now - last > SECONDS_BETWEEN_LINES or done == len(split.records):
-                last = now
-                left = (now - started) / done * (len(split.records) - done)
-                say(f"{job.label}: {what} {done}/{len(split.records)} images, {left:.0f} s left")
 
 
 def as_detections(proposals: Instances) -> Instances:

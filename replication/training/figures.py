@@ -20,8 +20,8 @@ from replication.errors import ConfigError
 from replication.files import write_json
 from replication.training.config import run_config
 from replication.training.data import MappedRecords, training_records
-from replication.training.detect import trained_model
 from replication.training.devices import devices
+from replication.training.inference import trained_model
 from replication.training.run import Job, on_device
 
 SCHEMA = "figure/1"

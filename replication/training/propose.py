@@ -16,8 +16,8 @@ from replication.datasets.records import SPLITS, SplitName
 from replication.errors import ConfigError, ReplicationError
 from replication.files import sha256_file, write_json
 from replication.training.config import run_config
-from replication.training.detect import outputs, trained_model
 from replication.training.devices import devices
+from replication.training.inference import outputs, trained_model
 from replication.training.proposals import SCHEMA, proposals_path
 from replication.training.run import Job, on_device
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from replication.detectors import ReplicationROIHeads, add_replication_config
 from replication.detectors.libra import BalancedSampler
-from replication.detectors.libra.sampling import choose_balanced, iou_bins
+from replication.detectors.libra.sampling import choose_balanced, choose_evenly, iou_bins
 from replication.errors import ConfigError
 
 BACKGROUND = 7
@@ -146,6 +146,23 @@ def test_an_object_with_few_candidates_gives_all() -> None:
     labels, overlaps = torch.zeros(103, dtype=torch.long), torch.full((103,), 0.8)
     positive, _ = sampler(positives=True)(labels, matches, overlaps, 80, 0.25, BACKGROUND)
     assert Counter(matches[positive].tolist()) == {0: 17, 1: 3}
+
+
+@pytest.mark.parametrize(("objects", "wanted"), [(65, 128), (200, 128), (3, 128)])
+def test_no_ground_truth_has_two_positives_more_than_another(objects: int, wanted: int) -> None:
+    """Neither where the share is no whole number nor with more objects than positives."""
+    torch.manual_seed(0)
+    matches = torch.arange(objects).repeat_interleave(torch.arange(objects) % 7 * 20 + 60)
+    for _ in range(20):
+        counts = torch.bincount(matches[choose_evenly(matches, wanted)], minlength=objects)
+        assert counts.sum() == wanted
+        assert counts.max() - counts.min() <= 1
+
+
+def test_who_runs_out_leaves_its_share_to_the_others() -> None:
+    matches = torch.tensor([0] * 2 + [1] * 50 + [2] * 50)
+    counts = torch.bincount(matches[choose_evenly(matches, 32)])
+    assert counts.tolist() == [2, 15, 15]
 
 
 def test_released_share_of_positives_is_one_more_cut_at_random() -> None:

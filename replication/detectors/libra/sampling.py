@@ -39,12 +39,25 @@ def choose_balanced(groups: Tensor, share: int, count: int) -> Tensor:
     Random numbers are torch's, on the device of ``groups``.
     """
     order = torch.randperm(len(groups), device=groups.device)
-    drawn, by_group = torch.sort(groups[order], stable=True)
-    first = torch.searchsorted(drawn, drawn)
-    rank = torch.empty_like(order)
-    rank[by_group] = torch.arange(len(groups), device=groups.device) - first
     # Those within their group's share before all others, each in random order.
-    return order[torch.argsort((rank >= share).byte(), stable=True)[:count]]
+    return order[torch.argsort((_rank(groups[order]) >= share).byte(), stable=True)[:count]]
+
+
+def choose_evenly(groups: Tensor, count: int) -> Tensor:
+    """Indices of ``count`` of N candidates, from each group as many as from any other, or one fewer, while they last.
+
+    Which of a group, and which groups give the one more, is random; ``groups`` (N,) numbers each candidate's group.
+    """
+    order = torch.randperm(len(groups), device=groups.device)
+    return order[torch.argsort(_rank(groups[order]), stable=True)[:count]]
+
+
+def _rank(groups: Tensor) -> Tensor:
+    """How many before it are of the same group, of each (N,)."""
+    drawn, by_group = torch.sort(groups, stable=True)
+    rank = torch.empty_like(by_group)
+    rank[by_group] = torch.arange(len(groups), device=groups.device) - torch.searchsorted(drawn, drawn)
+    return rank
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ class BalancedSampler:
     ``negative_below`` is the IoU from which a candidate is no negative any more, the end of the paper's bins.
     ``released`` says whether bins end at the largest IoU of all candidates instead, positives and added ground truth
     included (which makes it 1), and whether each ground truth's share is round(P / G) + 1, cut at random, as in the
-    authors' code; the paper's is P / G, its shortfall filled at random.
+    authors' code; in the paper's form no ground truth has two positives more than another that has some left.
     """
 
     negatives: bool
@@ -101,8 +114,9 @@ class BalancedSampler:
     def _positives(self, matches: Tensor, wanted: int) -> Tensor:
         if not self.positives or wanted == len(matches):
             return torch.randperm(len(matches), device=matches.device)[:wanted]
-        objects = len(torch.unique(matches))
-        return choose_balanced(matches, round(wanted / objects) + 1 if self.released else wanted // objects, wanted)
+        if not self.released:
+            return choose_evenly(matches, wanted)
+        return choose_balanced(matches, round(wanted / len(torch.unique(matches))) + 1, wanted)
 
     def _negatives(self, overlaps: Tensor, of_all: Tensor, wanted: int) -> Tensor:
         if not self.negatives or wanted == len(overlaps):
