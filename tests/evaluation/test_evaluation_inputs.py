@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 
 import numpy as np
 import pytest
 from simulation import detector, population, write_pair
 
+from replication import cli
 from replication.errors import DataError, ResultError
 from replication.evaluation import checks, evaluate, json_results, read_detections, read_ground_truth, save_detections
 
@@ -252,18 +254,67 @@ GOOD["scores"] = np.array([0.5])
         ({"scores": None}, "array 'scores' is missing"),
         ({"scores": np.ones(2)}, "differ in length"),
         ({"scores": np.array([np.nan])}, r"detections\[0\]: score is nan"),
-        ({"boxes": np.ones((1, 5))}, r"boxes has shape \(1, 5\)"),
+        ({"scores": np.array(0.5)}, r"scores: has shape \(\), expected \(N,\)"),
+        ({"scores": np.ones((1, 1))}, r"scores: has shape \(1, 1\)"),
+        ({"scores": np.array(["high"])}, "scores: is of type <U4, expected numbers"),
+        ({"scores": np.array([0.5 + 1j])}, "scores: is of type complex128"),
+        ({"boxes": np.ones((1, 5))}, r"boxes: has shape \(1, 5\)"),
+        ({"boxes": np.array(1.0)}, r"boxes: has shape \(\)"),
+        ({"boxes": np.full((1, 4), "a")}, "boxes: is of type <U1"),
+        ({"image_ids": np.array([[1]])}, r"image_ids: has shape \(1, 1\)"),
+        ({"class_ids": np.array(7)}, r"class_ids: has shape \(\)"),
+        ({"class_ids": np.array([7, 7])}, "class_ids: has 2 entries, boxes has 1"),
+        ({"image_ids": np.array([2**63 + 1], np.uint64)}, r"image_ids\[0\]: 9223372036854775809 does not fit"),
+        ({"image_ids": np.array([True])}, "image_ids: is of type bool, expected whole numbers"),
+        ({"box_areas": np.array([])}, "box_areas: has 0 entries, boxes has 1"),
+        ({"box_areas": np.array(64.0)}, r"box_areas: has shape \(\)"),
+        ({"box_areas": np.array([[64.0]])}, r"box_areas: has shape \(1, 1\)"),
+        ({"box_areas": np.array(["64"])}, "box_areas: is of type <U2"),
+        ({"box_areas": np.array([np.nan])}, r"box_areas\[0\]: is nan, the box has 64.0"),
+        ({"box_areas": np.array([np.inf])}, r"box_areas\[0\]: is inf"),
+        ({"box_areas": np.array([64 * (1 + 2e-9)])}, r"box_areas\[0\]: is 64.0000001"),
         ({"boxes": np.ones((1, 4))}, "zero or negative width"),
         ({"image_ids": np.array([5])}, "image_id 5 is not in the ground truth"),
-        ({"class_ids": np.array([7.5])}, "class_ids is of type float64"),
+        ({"class_ids": np.array([7.5])}, "class_ids: is of type float64"),
     ],
 )
-def test_wrong_columns(tmp_path, change, message):
+def test_wrong_columns(tmp_path, capsys, change, message):
     (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
     columns = {key: value for key, value in (GOOD | change).items() if value is not None}
     np.savez(tmp_path / "found.npz", **columns)
-    with pytest.raises(ResultError, match=message):
-        evaluate(tmp_path / "found.npz", tmp_path / "gt.json")
+    assert cli.main(["evaluate", str(tmp_path / "found.npz"), str(tmp_path / "gt.json")]) == 2
+    assert re.search(r"found\.npz: .*" + message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_ids": np.array([1], np.uint64), "class_ids": np.array([7], np.uint8)},
+        {"boxes": np.asfortranarray(GOOD["boxes"]), "scores": np.array([0.5], np.float16)},
+        {"boxes": np.array([[1, 1, 9, 9]]), "box_areas": np.array([64])},
+        {"box_areas": np.array([64 * (1 + 5e-10)])},
+    ],
+)
+def test_columns_of_other_sound_types(tmp_path, change):
+    (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
+    truth = read_ground_truth(tmp_path / "gt.json")
+    np.savez(tmp_path / "found.npz", **(GOOD | change))
+    found = read_detections(tmp_path / "found.npz", truth)
+    assert (found.images.dtype, found.labels.dtype) == (np.int64, np.int64)
+    assert {found.boxes.dtype, found.box_areas.dtype, found.scores.dtype} == {np.dtype(np.float64)}
+    assert found.boxes.flags.c_contiguous
+    assert (found.images.tolist(), found.labels.tolist(), found.scores.tolist()) == ([0], [1], [0.5])
+
+
+def test_areas_of_small_boxes_far_from_the_corner_survive_rounding(tmp_path):
+    """x + width holds a width of a ten-thousandth of a pixel to 9 digits only."""
+    far = [one | {"bbox": [99.9, 99.9, 1.1e-5, 1.7e-5]} for one in DETECTIONS]
+    (tmp_path / "dt.json").write_text(json.dumps(far))
+    (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
+    truth = read_ground_truth(tmp_path / "gt.json")
+    found = read_detections(tmp_path / "dt.json", truth)
+    save_detections(tmp_path / "found.npz", found, truth)
+    assert same(read_detections(tmp_path / "found.npz", truth), found)
 
 
 def test_a_file_that_is_no_npz(tmp_path):
