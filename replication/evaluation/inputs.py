@@ -158,7 +158,8 @@ def exceeding(detections: Detections, truth: GroundTruth) -> str | None:
 def with_masks(detections: Detections, truth: GroundTruth, paths: tuple[Path, Path], wanted: bool | None) -> bool:
     """Whether masks can and shall be evaluated; ``paths`` are those of detections and ground truth.
 
-    ``wanted`` None means: when both files carry them. True raises ResultError or DataError where one does not.
+    ``wanted`` None means: when both files carry them. True raises ResultError or DataError where one does not. Masks
+    of the ground truth that cannot be drawn on their images raise DataError naming the annotation.
     """
     if wanted is False:
         return False
@@ -167,4 +168,9 @@ def with_masks(detections: Detections, truth: GroundTruth, paths: tuple[Path, Pa
         raise ResultError(f"{paths[0]}: no segmentation in the records, masks cannot be evaluated")
     if wanted and not drawable:
         raise DataError(f"{paths[1]}: masks asked for, but annotations lack segmentation or images lack their size")
-    return detections.masks is not None and drawable
+    if detections.masks is None or not drawable:
+        return False
+    from replication.evaluation.masks import check_masks
+
+    check_masks(truth, paths[1])
+    return True

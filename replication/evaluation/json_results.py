@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replication.errors import ResultError
-from replication.evaluation.checks import Failure, explain, mapped
+from replication.evaluation.checks import Failure, explain, mapped, uncovered
 from replication.evaluation.columns import (
     Detections,
     Floats,
@@ -128,14 +128,19 @@ class _Columns:
         return Detections(*found, masks)
 
     def _check_masks(self, fail: Failure, image: Ints, truth: GroundTruth) -> None:
+        from replication.evaluation.rle_kernels import pixels
+
         place, unknown = indices(image, truth.image_ids)
+        covered = pixels([mask.counts if mask else "" for mask in self.masks]).tolist()
         for index, mask in enumerate(self.masks):
-            size = truth.sizes[place[index]]
-            if mask is None or unknown[index] or np.isnan(size).any():
+            if mask is None:
                 continue
-            if tuple(mask.size) != tuple(size):
-                expected = [int(size[0]), int(size[1])]
+            size = truth.sizes[place[index]]
+            if not unknown[index] and not np.isnan(size).any() and tuple(mask.size) != tuple(size):
+                expected = size.astype(int).tolist()
                 raise fail(f"detections[{index}]", f"segmentation size is {list(mask.size)}, the image is {expected}")
+            if problem := uncovered(mask.size, covered[index]):
+                raise fail(f"detections[{index}]", f"segmentation {problem}")
 
     def _mask_boxes(self, rows: Ints, fail: Failure) -> Floats:
         from pycocotools import mask as mask_utils

@@ -9,11 +9,13 @@ import re
 
 import numpy as np
 import pytest
+from pycocotools import mask as mask_utils
 from simulation import detector, population, write_pair
 
 from replication import cli
 from replication.errors import DataError, ResultError
 from replication.evaluation import checks, evaluate, json_results, read_detections, read_ground_truth, save_detections
+from replication.evaluation.rle_kernels import pixels
 
 TRUTH = {
     "images": [{"id": 1, "height": 100, "width": 100}, {"id": 2, "height": 100, "width": 100}],
@@ -75,6 +77,12 @@ def test_the_pair_itself_is_good(tmp_path):
         ((1, "image_id"), True, r"detections\[1\]: image_id is True, expected a whole number"),
         ((1,), "x", r"detections\[1\]: expected a record, found str"),
         ((0, "segmentation"), [[1, 2, 3]], r"detections\[0\]: segmentation is not a compressed RLE"),
+        ((0, "segmentation"), {"size": [100, 100], "counts": "0"}, r"\[0\]: segmentation counts cover 0 pixels"),
+        ((0, "segmentation"), {"size": [100, 100], "counts": ""}, r"\[0\]: segmentation counts cover 0 pixels"),
+        ((1, "segmentation"), {"size": [100, 100], "counts": "hello o"}, r"\[1\]: segmentation counts do not decode"),
+        ((0, "segmentation"), {"size": [100, 100], "counts": "`iä"}, r"\[0\]: segmentation counts do not decode"),
+        ((0, "segmentation"), {"size": [100, 100], "counts": "P"}, r"\[0\]: segmentation counts do not decode"),
+        ((0, "segmentation"), {"size": [100, 100], "counts": "o" * 12}, r"\[0\]: segmentation counts do not decode"),
         ((0, "segmentation"), {"size": [5, 5], "counts": "0"}, r"size is \[5, 5\], the image is \[100, 100\]"),
     ],
 )
@@ -152,8 +160,84 @@ def test_not_utf8(tmp_path):
         evaluate(tmp_path / "dt.json", tmp_path / "gt.json")
 
 
+def compressed(mask):
+    """COCO's text for a mask."""
+    code = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": code["size"], "counts": code["counts"].decode()}
+
+
+def test_pixels_of_codes_by_pycocotools():
+    """Random masks of all densities: the whole image is covered, and less of it when a code is cut anywhere."""
+    rng = np.random.default_rng(5)
+    codes = []
+    for share in (0, 0.001, 0.1, 0.5, 0.99, 1):
+        for height, width in ((1, 1), (7, 5), (300, 411), (2000, 1500)):
+            code = compressed(rng.random((height, width)) < share)
+            codes.append((code["counts"], height * width))
+    texts, sizes = zip(*codes, strict=True)
+    assert pixels(texts).tolist() == list(sizes)
+    cut = pixels([text[:-1] for text in texts])
+    assert (cut != sizes).all()
+    assert (cut < sizes).all()
+    assert pixels([]).tolist() == []
+
+
+RECTANGLE = [[0, 0, 10, 0, 10, 10, 0, 10]]
+MASKS = [
+    ({"size": [50, 50], "counts": [0, 100, 2400]}, r"size is \[50, 50\], the image is \[100, 100\]"),
+    (compressed(np.eye(50)), r"size is \[50, 50\], the image is \[100, 100\]"),
+    ({"size": [100, 100], "counts": [0, 100]}, r"counts cover 100 pixels"),
+    ({"size": [100, 100], "counts": [0, -100, 10100]}, "counts must be whole numbers"),
+    ({"size": [100, 100], "counts": [0, 0.5]}, "counts must be whole numbers"),
+    ({"size": [100, 100], "counts": "ooo"}, "counts do not decode"),
+    ({"size": [100, 100], "counts": "0"}, "counts cover 0 pixels"),
+    ({"size": [100, 100]}, "expected polygons"),
+    ({"counts": [0, 100, 9900]}, "size is None"),
+    ([[]], "polygon 0 needs x and y"),
+    ([[1, 2, 3, 4]], "polygon 0 needs x and y"),
+    ([[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6, 7]], "polygon 1 needs x and y"),
+    ([["a", 2, 3, 4, 5, 6]], "polygon 0 needs numbers of pixels"),
+    ([[1e12, 2, 3, 4, 5, 6]], "polygon 0 needs numbers of pixels"),
+    ([1, 2, 3, 4, 5, 6], "polygon 0 needs x and y"),
+    ("polygon", "expected polygons"),
+    (7, "expected polygons"),
+]
+
+
+@pytest.mark.parametrize(("segmentation", "message"), MASKS)
+def test_bad_masks_of_the_ground_truth(tmp_path, segmentation, message):
+    truth = changed(
+        changed(TRUTH, ("annotations", 0, "segmentation"), RECTANGLE),
+        ("annotations", 1),
+        {
+            **TRUTH["annotations"][1],
+            "segmentation": segmentation,
+        },
+    )
+    found = [one | {"segmentation": compressed(np.tri(100))} for one in DETECTIONS]
+    with pytest.raises(DataError, match=r"gt\.json: annotations\[1\]: segmentation: .*" + message):
+        evaluate_text(tmp_path, json.dumps(found), json.dumps(truth))
+
+
+def test_bad_masks_do_not_matter_where_boxes_alone_are_evaluated(tmp_path):
+    truth = json.dumps(changed(TRUTH, ("annotations", 0, "segmentation"), "polygon"))
+    assert evaluate_text(tmp_path, json.dumps(DETECTIONS), truth)["mask_metrics"] is None
+
+
+@pytest.mark.parametrize("counts", ["plain", "compressed"])
+def test_sound_masks_of_both_codes(tmp_path, counts):
+    square = compressed(np.pad(np.ones((10, 10)), (0, 90)))
+    runs = [0, *[10, 90] * 9, 10, 9090]
+    code = square if counts == "compressed" else {"size": [100, 100], "counts": runs}
+    truth = copy.deepcopy(TRUTH)
+    for annotation in truth["annotations"]:
+        annotation["segmentation"] = code
+    found = [one | {"segmentation": square} for one in DETECTIONS]
+    assert evaluate_text(tmp_path, json.dumps(found), json.dumps(truth))["mask_metrics"]["AP"] == pytest.approx(100)
+
+
 def test_masks_in_some_records_only(tmp_path):
-    rle = {"size": [100, 100], "counts": "0"}
+    rle = compressed(np.zeros((100, 100)))
     with pytest.raises(ResultError, match="only 1 of 2 records have a segmentation"):
         evaluate_text(tmp_path, json.dumps(changed(DETECTIONS, (0, "segmentation"), rle)), json.dumps(TRUTH))
 
@@ -307,8 +391,8 @@ def test_columns_of_other_sound_types(tmp_path, change):
 
 
 def test_areas_of_small_boxes_far_from_the_corner_survive_rounding(tmp_path):
-    """x + width holds a width of a ten-thousandth of a pixel to 9 digits only."""
-    far = [one | {"bbox": [99.9, 99.9, 1.1e-5, 1.7e-5]} for one in DETECTIONS]
+    """x + width holds so small a width to 7 digits only."""
+    far = [one | {"bbox": [99.9, 99.9, 1.1e-7, 1.7e-7]} for one in DETECTIONS]
     (tmp_path / "dt.json").write_text(json.dumps(far))
     (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
     truth = read_ground_truth(tmp_path / "gt.json")
