@@ -17,7 +17,7 @@ from replication.evaluation.checks import Failure, explain, mapped, whole_number
 from replication.evaluation.columns import Detections, GroundTruth, first, from_xywh
 from replication.evaluation.json_results import from_json, from_npz
 from replication.evaluation.records import check_ground_truth
-from replication.evaluation.voc_files import read_voc_detections, read_voc_ground_truth
+from replication.evaluation.voc_files import left_out, read_voc_detections, read_voc_ground_truth
 
 EXCEED = 0.5  # share of boxes beyond their image above which the boxes are taken for XYXY
 Box = tuple[float, float, float, float]
@@ -140,6 +140,12 @@ def read_detections(path: Path, truth: GroundTruth) -> Detections:
     if path.is_dir():
         return read_voc_detections(path, truth)
     return from_json(path, truth)
+
+
+def doubts(path: Path, detections: Detections, truth: GroundTruth) -> list[str]:
+    """Warnings about a file of detections that can be evaluated, but perhaps is not what was meant."""
+    texts = exceeding(detections, truth), left_out(path, truth) if path.is_dir() else None
+    return [f"{path}: {text}" for text in texts if text]
 
 
 def exceeding(detections: Detections, truth: GroundTruth) -> str | None:

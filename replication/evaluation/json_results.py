@@ -26,6 +26,7 @@ from replication.evaluation.columns import (
 from replication.evaluation.records import check_detections
 
 CHUNK = 4 << 20  # bytes that are decoded at once
+CUTS = 64  # places tried as the end of a part; a record with more nested ones than that is read with the whole file
 AGREEMENT = 1e-9  # relative difference of box_areas to the areas of boxes up to which both are held to be the same
 Box = tuple[float, float, float, float]
 
@@ -62,8 +63,8 @@ def from_json(path: Path, truth: GroundTruth) -> Detections:
 def _parts(content: bytes | mmap.mmap) -> Iterator[list[_Detection]]:
     """The records of a JSON list, a few megabytes at a time.
 
-    The text is cut between records, ``}`` and ``,``. A cut inside a string or a nested list would leave two parts that
-    are no JSON, so what decodes is what the whole file holds.
+    The text is cut between records, ``}`` and ``,``. A cut inside a record, after a nested one or in a string, leaves
+    two parts that are no JSON, so what decodes is what the whole file holds; what does not is tried up to the next cut.
     """
     decoder = msgspec.json.Decoder(list[_Detection])
     start, size = 0, len(content)
@@ -72,12 +73,31 @@ def _parts(content: bytes | mmap.mmap) -> Iterator[list[_Detection]]:
         return
     opening = b""
     while size - start > CHUNK:
-        end = content.find(b"},", start + CHUNK) + 1
+        part, end = _part(decoder, content, opening, start)
         if not end:
             break
-        yield decoder.decode(opening + content[start:end] + b"]")
+        yield part
         start, opening = end + 1, b"["
     yield decoder.decode(opening + content[start:])
+
+
+def _part(
+    decoder: msgspec.json.Decoder[list[_Detection]], content: bytes | mmap.mmap, opening: bytes, start: int
+) -> tuple[list[_Detection], int]:
+    """The records from ``start`` to the next cut that is none inside a record, and where that is; 0 without one."""
+    end = content.find(b"},", start + CHUNK) + 1
+    problem: msgspec.DecodeError | None = None
+    for _ in range(CUTS):
+        if not end:
+            return [], 0
+        try:
+            return decoder.decode(opening + content[start:end] + b"]"), end
+        except msgspec.ValidationError:  # JSON, but a wrong record
+            raise
+        except msgspec.DecodeError as error:
+            problem, end = error, content.find(b"},", end) + 1
+    assert problem is not None
+    raise problem
 
 
 class _Columns:

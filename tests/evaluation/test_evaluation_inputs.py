@@ -286,6 +286,40 @@ def test_a_file_too_large_to_read_twice_still_names_the_record(simulated, monkey
     assert 390 <= int(str(caught.value).split("detections[")[1].split("]")[0]) <= 400
 
 
+def test_nested_records_of_a_file_too_large_to_read_twice(simulated, monkeypatch):
+    """Cuts behind a segmentation that is not the last key, and in a text, are passed over."""
+    path, _, truth = simulated
+    records = [
+        {
+            "segmentation": compressed(np.tri(480, 640, index % 300)),
+            "note": "},{",
+            "made": [{"a": 1}, {"b": 2}],
+            **one,
+        }
+        for index, one in enumerate(json.loads(path.read_text()))
+    ]
+    path.write_text(json.dumps(records, separators=(",", ":")))
+    whole = read_detections(path, truth)
+    monkeypatch.setattr(checks, "REREAD", 1000)
+    for chunk in (500, 777, 5000):
+        monkeypatch.setattr(json_results, "CHUNK", chunk)
+        found = read_detections(path, truth)
+        assert same(found, whole)
+        assert found.masks == whole.masks
+
+
+def test_a_wrong_record_between_nested_ones_is_still_found(simulated, monkeypatch):
+    path, _, truth = simulated
+    records = [{"made": {"a": 1}, **one} for one in json.loads(path.read_text())]
+    monkeypatch.setattr(json_results, "CHUNK", 500)
+    monkeypatch.setattr(checks, "REREAD", 1000)
+    text = json.dumps(records)
+    for wrong in (text.replace('"score"', '"mark"', 1), text[:20_000] + "}" + text[20_000:], text[:-300]):
+        path.write_text(wrong)
+        with pytest.raises(ResultError, match=r"detections\[\d+\] or one of the following records"):
+            read_detections(path, truth)
+
+
 def test_a_truncated_file_says_where(simulated, monkeypatch):
     path, _, truth = simulated
     text = path.read_text()
