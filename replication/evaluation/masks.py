@@ -75,12 +75,12 @@ def rle(truth: GroundTruth, index: int) -> Any:
         raise ValueError("expected polygons [[x, y, ...], ...] or an RLE {'size': [height, width], 'counts': ...}")
     if segmentation.get("size") != [height, width]:
         raise ValueError(f"size is {segmentation.get('size')}, the image is {[height, width]}")
-    plain = isinstance(counts, list)
-    if plain and not all(type(count) is int and count >= 0 for count in counts):
+    if isinstance(counts, list) and not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError("counts must be whole numbers, 0 or more")
-    if problem := uncovered((height, width), sum(counts) if plain else int(pixels([counts])[0])):
-        raise ValueError(problem)
-    return mask_utils.frPyObjects(segmentation, height, width) if plain else segmentation
+    covered = sum(counts) if isinstance(counts, list) else int(pixels([counts])[0])
+    if wrong := uncovered((height, width), covered):
+        raise ValueError(wrong)
+    return mask_utils.frPyObjects(segmentation, height, width) if isinstance(counts, list) else segmentation
 
 
 def _check_polygons(polygons: list[Any]) -> None:

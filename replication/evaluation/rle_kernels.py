@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ def _pixels(text: NDArray[np.uint8], ends: Ints) -> Ints:
         while place < ends[code + 1] and total >= 0:
             value, length, more = 0, 0, True
             while more and place < ends[code + 1] and length < LONGEST:
-                bits = np.int64(text[place]) - 48
+                bits: Any = np.int64(text[place]) - 48
                 if bits < 0 or bits > 63:
                     break
                 value |= (bits & 31) << (5 * length)
