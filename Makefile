@@ -34,7 +34,7 @@ lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint
 	$(IN_VENV) python envs/lint_workflow.py
 
 benchmarks: environment ## time the hot parts (tests/benchmarks)
-	$(IN_VENV) pytest tests/benchmarks --benchmark-only $(ARGS)
+	$(IN_VENV) pytest tests/benchmarks $(ARGS)
 
 bundle: environment ## wheels for an air-gapped GPU machine: PYTHON=3.12 [HAVE=its `pip list --format=freeze`] [OUT=bundle] [WEIGHTS=all]
 	$(IN_VENV) python envs/bundle.py --python "$(PYTHON)" --out "$(OUT)" --weights "$(WEIGHTS)" $(if $(HAVE),--have "$(HAVE)")

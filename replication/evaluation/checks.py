@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ def whole_numbers(values: list[int], where: str, fail: Failure) -> Ints:
     except OverflowError:
         bad = next(index for index, value in enumerate(values) if not -(2**63) <= value < 2**63)
         raise fail(f"{where}[{bad}]", f"{values[bad]} does not fit into 64 bits") from None
+
+
+def uncovered(size: Sequence[int], pixels: int) -> str | None:
+    """What is wrong with a run-length code that covers ``pixels`` of an image of ``size`` (-1: it does not decode)."""
+    if pixels < 0:
+        return "counts do not decode; write the mask again"
+    if min(size) < 1 or max(size) >= 1 << 31 or size[0] * size[1] >= 1 << 31 or pixels != size[0] * size[1]:
+        return f"counts cover {pixels} pixels, size is {list(size)}; write the mask again"
+    return None
 
 
 def mapped(path: Path, error: type[ReplicationError]) -> bytes | mmap.mmap:

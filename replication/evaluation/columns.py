@@ -132,7 +132,7 @@ def save_detections(path: Path, detections: Detections, truth: GroundTruth) -> N
 
 
 def load_columns(path: Path, needed: Sequence[str], error: type[ReplicationError]) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file; raises ``error`` when it is unreadable, lacks one, or their lengths differ."""
+    """The arrays of an npz file; raises ``error`` when it is unreadable or lacks one."""
     try:
         with np.load(path, allow_pickle=False) as content:
             columns = {name: content[name] for name in content.files}
@@ -143,6 +143,4 @@ def load_columns(path: Path, needed: Sequence[str], error: type[ReplicationError
     missing = [name for name in needed if name not in columns]
     if missing:
         raise error(f"{path}: array {missing[0]!r} is missing; detections need {', '.join(needed)}")
-    if len({len(columns[name]) for name in needed}) > 1:
-        raise error(f"{path}: arrays {', '.join(needed)} differ in length")
     return columns

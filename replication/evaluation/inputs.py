@@ -17,7 +17,7 @@ from replication.evaluation.checks import Failure, explain, mapped, whole_number
 from replication.evaluation.columns import Detections, GroundTruth, first, from_xywh
 from replication.evaluation.json_results import from_json, from_npz
 from replication.evaluation.records import check_ground_truth
-from replication.evaluation.voc_files import read_voc_detections, read_voc_ground_truth
+from replication.evaluation.voc_files import left_out, read_voc_detections, read_voc_ground_truth
 
 EXCEED = 0.5  # share of boxes beyond their image above which the boxes are taken for XYXY
 Box = tuple[float, float, float, float]
@@ -142,6 +142,12 @@ def read_detections(path: Path, truth: GroundTruth) -> Detections:
     return from_json(path, truth)
 
 
+def doubts(path: Path, detections: Detections, truth: GroundTruth) -> list[str]:
+    """Warnings about a file of detections that can be evaluated, but perhaps is not what was meant."""
+    texts = exceeding(detections, truth), left_out(path, truth) if path.is_dir() else None
+    return [f"{path}: {text}" for text in texts if text]
+
+
 def exceeding(detections: Detections, truth: GroundTruth) -> str | None:
     """A warning when most boxes end more than a pixel beyond their image, as XYXY boxes read as XYWH do."""
     limits = truth.sizes[detections.images][:, ::-1]
@@ -158,7 +164,8 @@ def exceeding(detections: Detections, truth: GroundTruth) -> str | None:
 def with_masks(detections: Detections, truth: GroundTruth, paths: tuple[Path, Path], wanted: bool | None) -> bool:
     """Whether masks can and shall be evaluated; ``paths`` are those of detections and ground truth.
 
-    ``wanted`` None means: when both files carry them. True raises ResultError or DataError where one does not.
+    ``wanted`` None means: when both files carry them. True raises ResultError or DataError where one does not. Masks
+    of the ground truth that cannot be drawn on their images raise DataError naming the annotation.
     """
     if wanted is False:
         return False
@@ -167,4 +174,9 @@ def with_masks(detections: Detections, truth: GroundTruth, paths: tuple[Path, Pa
         raise ResultError(f"{paths[0]}: no segmentation in the records, masks cannot be evaluated")
     if wanted and not drawable:
         raise DataError(f"{paths[1]}: masks asked for, but annotations lack segmentation or images lack their size")
-    return detections.masks is not None and drawable
+    if detections.masks is None or not drawable:
+        return False
+    from replication.evaluation.masks import check_masks
+
+    check_masks(truth, paths[1])
+    return True

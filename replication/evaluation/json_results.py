@@ -5,12 +5,14 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from replication.errors import ResultError
-from replication.evaluation.checks import Failure, explain, mapped
+from replication.evaluation.checks import Failure, explain, mapped, uncovered
 from replication.evaluation.columns import (
     Detections,
     Floats,
@@ -24,6 +26,8 @@ from replication.evaluation.columns import (
 from replication.evaluation.records import check_detections
 
 CHUNK = 4 << 20  # bytes that are decoded at once
+CUTS = 64  # places tried as the end of a part; a record with more nested ones than that is read with the whole file
+AGREEMENT = 1e-9  # relative difference of box_areas to the areas of boxes up to which both are held to be the same
 Box = tuple[float, float, float, float]
 
 
@@ -59,8 +63,8 @@ def from_json(path: Path, truth: GroundTruth) -> Detections:
 def _parts(content: bytes | mmap.mmap) -> Iterator[list[_Detection]]:
     """The records of a JSON list, a few megabytes at a time.
 
-    The text is cut between records, ``}`` and ``,``. A cut inside a string or a nested list would leave two parts that
-    are no JSON, so what decodes is what the whole file holds.
+    The text is cut between records, ``}`` and ``,``. A cut inside a record, after a nested one or in a string, leaves
+    two parts that are no JSON, so what decodes is what the whole file holds; what does not is tried up to the next cut.
     """
     decoder = msgspec.json.Decoder(list[_Detection])
     start, size = 0, len(content)
@@ -69,12 +73,31 @@ def _parts(content: bytes | mmap.mmap) -> Iterator[list[_Detection]]:
         return
     opening = b""
     while size - start > CHUNK:
-        end = content.find(b"},", start + CHUNK) + 1
+        part, end = _part(decoder, content, opening, start)
         if not end:
             break
-        yield decoder.decode(opening + content[start:end] + b"]")
+        yield part
         start, opening = end + 1, b"["
     yield decoder.decode(opening + content[start:])
+
+
+def _part(
+    decoder: msgspec.json.Decoder[list[_Detection]], content: bytes | mmap.mmap, opening: bytes, start: int
+) -> tuple[list[_Detection], int]:
+    """The records from ``start`` to the next cut that is none inside a record, and where that is; 0 without one."""
+    end = content.find(b"},", start + CHUNK) + 1
+    problem: msgspec.DecodeError | None = None
+    for _ in range(CUTS):
+        if not end:
+            return [], 0
+        try:
+            return decoder.decode(opening + content[start:end] + b"]"), end
+        except msgspec.ValidationError:  # JSON, but a wrong record
+            raise
+        except msgspec.DecodeError as error:
+            problem, end = error, content.find(b"},", end) + 1
+    assert problem is not None
+    raise problem
 
 
 class _Columns:
@@ -125,14 +148,19 @@ class _Columns:
         return Detections(*found, masks)
 
     def _check_masks(self, fail: Failure, image: Ints, truth: GroundTruth) -> None:
+        from replication.evaluation.rle_kernels import pixels
+
         place, unknown = indices(image, truth.image_ids)
+        covered = pixels([mask.counts if mask else "" for mask in self.masks]).tolist()
         for index, mask in enumerate(self.masks):
-            size = truth.sizes[place[index]]
-            if mask is None or unknown[index] or np.isnan(size).any():
+            if mask is None:
                 continue
-            if tuple(mask.size) != tuple(size):
-                expected = [int(size[0]), int(size[1])]
+            size = truth.sizes[place[index]]
+            if not unknown[index] and not np.isnan(size).any() and tuple(mask.size) != tuple(size):
+                expected = size.astype(int).tolist()
                 raise fail(f"detections[{index}]", f"segmentation size is {list(mask.size)}, the image is {expected}")
+            if problem := uncovered(mask.size, covered[index]):
+                raise fail(f"detections[{index}]", f"segmentation {problem}")
 
     def _mask_boxes(self, rows: Ints, fail: Failure) -> Floats:
         from pycocotools import mask as mask_utils
@@ -150,20 +178,49 @@ class _Columns:
 
 def from_npz(path: Path, truth: GroundTruth) -> Detections:
     """Read and check columns in npz. Raises ResultError naming file and record."""
-    needed = ("image_ids", "class_ids", "boxes", "scores")
-    columns = load_columns(path, needed, ResultError)
-    boxes = columns["boxes"]
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ResultError(f"{path}: boxes has shape {boxes.shape}, expected (N, 4), XYXY in pixels")
-    for name in ("image_ids", "class_ids"):
-        if not np.issubdtype(columns[name].dtype, np.integer):
-            raise ResultError(f"{path}: {name} is of type {columns[name].dtype}, expected whole numbers")
-    boxes = boxes.astype(np.float64)
+    columns = load_columns(path, ("image_ids", "class_ids", "boxes", "scores"), ResultError)
+    fail = Failure(path, ResultError)
+    boxes = _numbers(columns, "boxes", fail)
+    image, label = (_ids(columns, name, fail) for name in ("image_ids", "class_ids"))
     xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    image, label = (columns[name].astype(np.int64) for name in needed[:2])
-    found = _checked(Failure(path, ResultError), image, label, columns["scores"].astype(np.float64), xywh, truth)
-    areas = columns.get("box_areas", found[3])
-    return Detections(found[0], found[1], boxes, areas, found[4])
+    images, labels, _, areas, scores = _checked(fail, image, label, _numbers(columns, "scores", fail), xywh, truth)
+    if "box_areas" in columns:
+        given = _numbers(columns, "box_areas", fail)
+        # The corners hold an extent to their own last bit only.
+        rounding = np.finfo(np.float64).eps * (np.abs(boxes[:, 2]) * xywh[:, 3] + np.abs(boxes[:, 3]) * xywh[:, 2])
+        if (bad := first(~(np.abs(given - areas) <= AGREEMENT * areas + rounding))) is not None:
+            message = f"is {float(given[bad])!r}, the box has {float(areas[bad])!r}; correct it or leave box_areas out"
+            raise fail(f"box_areas[{bad}]", message)
+        areas = given
+    return Detections(images, labels, boxes, areas, scores)
+
+
+def _numbers(columns: dict[str, Any], name: str, fail: Failure) -> Floats:
+    """A column of numbers as the kernels need it: of its full shape, 64 bits, one after the other."""
+    column = _shaped(columns, name, fail)
+    if column.dtype.kind not in "iuf":
+        raise fail(name, f"is of type {column.dtype}, expected numbers")
+    return np.ascontiguousarray(column, np.float64)
+
+
+def _ids(columns: dict[str, Any], name: str, fail: Failure) -> Ints:
+    column = _shaped(columns, name, fail)
+    if column.dtype.kind not in "iu":
+        raise fail(name, f"is of type {column.dtype}, expected whole numbers")
+    if (bad := first(column > np.iinfo(np.int64).max)) is not None:
+        raise fail(f"{name}[{bad}]", f"{column[bad]} does not fit into 64 bits with a sign")
+    return np.ascontiguousarray(column, np.int64)
+
+
+def _shaped(columns: dict[str, Any], name: str, fail: Failure) -> NDArray[Any]:
+    column: NDArray[Any] = columns[name]
+    wanted = (column.shape[:1] or (0,)) + ((4,) if name == "boxes" else ())
+    if column.shape != wanted:
+        expected = "(N, 4), XYXY in pixels" if name == "boxes" else "(N,), one number a detection"
+        raise fail(name, f"has shape {column.shape}, expected {expected}")
+    if len(column) != (count := columns["boxes"].size // 4):
+        raise fail(name, f"has {len(column)} entries, boxes has {count}; they must not differ in length")
+    return column
 
 
 def _checked(

@@ -13,7 +13,7 @@ from replication.catalog.protocols import AreaRanges
 from replication.errors import ResultError
 from replication.evaluation.bootstrap import METRICS, SUPPORTED, bootstrap, point
 from replication.evaluation.columns import Detections, GroundTruth
-from replication.evaluation.inputs import exceeding, read_detections, read_ground_truth, with_masks
+from replication.evaluation.inputs import doubts, read_detections, read_ground_truth, with_masks
 from replication.evaluation.intervals import differences, intervals
 from replication.evaluation.matching import AREAS, COCO_AREAS, Criterion, Matches, match
 from replication.evaluation.mistakes import mistakes
@@ -49,7 +49,7 @@ def evaluate(detections: Path, ground_truth: Path, options: Options | None = Non
     truth = read_ground_truth(ground_truth).under(options.criterion)
     found = read_detections(detections, truth)
     matches = match(truth, found, options.criterion, options.area_ranges)
-    warnings = [f"{detections}: {text}" for text in [exceeding(found, truth)] if text]
+    warnings = doubts(detections, found, truth)
     use_masks = with_masks(found, truth, (detections, ground_truth), options.masks)
     by_mask = match(truth, found, "iou", options.area_ranges, masks=True) if use_masks else None
     result = describe(truth, found, matches, by_mask, options.area_ranges)
@@ -57,7 +57,7 @@ def evaluate(detections: Path, ground_truth: Path, options: Options | None = Non
         result["verified"] = _verified((detections, ground_truth), matches, by_mask, options.area_ranges)
     if options.against is not None:
         other = read_detections(options.against, truth)
-        warnings += [f"{options.against}: {text}" for text in [exceeding(other, truth)] if text]
+        warnings += doubts(options.against, other, truth)
         warnings += _same_images(truth, found, other, (detections, options.against))
         rival = match(truth, other, options.criterion, options.area_ranges)
         result |= compared(matches, rival, options.replicates, options.seed)

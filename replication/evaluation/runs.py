@@ -8,7 +8,7 @@ from typing import Any
 from replication.catalog import Protocol, Run
 from replication.errors import ResultError
 from replication.evaluation.columns import Detections, GroundTruth
-from replication.evaluation.inputs import exceeding, read_detections, read_ground_truth, with_masks
+from replication.evaluation.inputs import doubts, read_detections, read_ground_truth, with_masks
 from replication.evaluation.matching import Criterion, Matches, cached_match
 from replication.evaluation.output import write_metrics
 from replication.evaluation.pair import describe
@@ -33,8 +33,7 @@ def evaluate_run(run: Run, protocol: Protocol, results: Path, class_agnostic: bo
     else:
         result = _detected(run, protocol, results, truth, found, paths)
     write_metrics(run.folder(results) / "metrics.json", result, run.variant, run.protocol, run.seed)
-    warning = exceeding(found, truth)
-    return result | {"warnings": [f"{paths[0]}: {warning}"] if warning else []}
+    return result | {"warnings": doubts(paths[0], found, truth)}
 
 
 def _detected(

@@ -111,8 +111,11 @@ def verify(paths: tuple[Path, Path], matches: Matches, area_ranges: AreaRanges, 
     """
     if matches.criterion not in CHECKED:
         raise ConfigError(f"--verify: pycocotools has no VOC rules; it checks the criteria {', '.join(CHECKED)}")
-    if paths[0].suffix == ".npz":
-        raise ConfigError(f"--verify: {paths[0]} is npz; pycocotools reads JSON")
+    for path in paths:
+        if path.suffix.lower() != ".json" or path.is_dir():
+            raise ConfigError(
+                f"--verify: {path} is no .json file; pycocotools reads detections and ground truth of COCO"
+            )
     records, document = (json.loads(path.read_bytes()) for path in paths)
     expected = reference(document, records, area_ranges, matches.criterion, masks)
     worst = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 from replication.errors import DataError, ResultError
 from replication.evaluation.columns import Detections, GroundTruth, from_xywh
 
-NAME = re.compile(r"(?:^|_)([A-Za-z0-9-]+)\.txt(\.gz)?$")
+OFFICIAL = re.compile(r"comp\d+_(?:.*?_)?det_[^_]+_(.+)")  # a class may have "_" in its name, a split has none
 
 
 class _Object(NamedTuple):
@@ -39,6 +40,10 @@ def read_voc_ground_truth(path: Path) -> GroundTruth:
         raise DataError(f"{path}: the list is empty; there is nothing to evaluate on")
     if len(set(names)) < len(names):
         raise DataError(f"{path}: an image is listed twice; make the list unique")
+    if len(path.resolve().parents) < 3:
+        raise DataError(
+            f"{path}: a VOC image list lies in <root>/ImageSets/Main, with <root>/Annotations beside; move it"
+        )
     folder = path.resolve().parents[2] / "Annotations"
     objects: list[_Object] = []
     sizes = np.full((len(names), 2), np.nan)
@@ -48,8 +53,7 @@ def read_voc_ground_truth(path: Path) -> GroundTruth:
             root = ElementTree.parse(file).getroot()
         except (OSError, ElementTree.ParseError) as error:
             raise DataError(f"{file}: cannot be read as a VOC annotation: {error}") from error
-        for axis, key in enumerate(("height", "width")):
-            sizes[index, axis] = float(root.findtext(f"size/{key}") or "nan")
+        sizes[index] = [_extent(file, root, key) for key in ("height", "width")]
         objects += _objects(file, root, index)
     if all(found.difficult for found in objects):
         raise DataError(f"{path}: no object to find in any image, AP is not defined; check the list")
@@ -73,6 +77,14 @@ def read_voc_ground_truth(path: Path) -> GroundTruth:
     )
 
 
+def _extent(file: Path, root: ElementTree.Element, key: str) -> float:
+    text = root.findtext(f"size/{key}") or "nan"
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"{file}: size/{key} is {text!r}, expected a number of pixels") from None
+
+
 def _objects(file: Path, root: ElementTree.Element, image: int) -> Iterator[_Object]:
     for number, entry in enumerate(root.iterfind("object")):
         name = (entry.findtext("name") or "").strip()
@@ -91,20 +103,22 @@ def read_voc_detections(folder: Path, truth: GroundTruth) -> Detections:
     """Detections of a folder of VOC result files, ``comp4_det_test_<class>.txt`` or ``.txt.gz``.
 
     A line is image, score, xmin, ymin, xmax, ymax, with bounds as in the annotations; an image is named as its file
-    without suffix. A box of no width or height, which published VOC results do have, counts as a false detection.
-    Raises ResultError naming file and line.
+    without suffix. Files of classes without ground truth are left out (see ``left_out``). A box of no width or height,
+    which published VOC results do have, counts as a false detection. Raises ResultError naming file and line.
     """
     images = {Path(name).stem: index for index, name in enumerate(truth.image_names)}
     rows: list[list[float]] = []
-    for path in sorted(folder.iterdir()):
-        match = NAME.search(path.name)
-        if match is None:
+    seen: dict[str, Path] = {}
+    for path in _result_files(folder):
+        name = _class_of(path, truth.class_names)
+        if name is None:
             continue
-        if match[1] not in truth.class_names:
-            raise ResultError(f"{path}: class {match[1]!r} is not in the ground truth")
-        rows += _lines(path, truth.class_names.index(match[1]), images)
+        if name in seen:
+            raise ResultError(f"{path}: class {name!r} is in {seen[name].name} too; keep one of them")
+        seen[name] = path
+        rows += _lines(path, truth.class_names.index(name), images)
     if not rows:
-        raise ResultError(f"{folder}: no detections in files named ..._<class>.txt")
+        raise ResultError(f"{folder}: no detections in files named ..._<class>.txt of a class in the ground truth")
     columns = np.array(rows)
     empty = (columns[:, 5:] <= 0).any(axis=1)
     columns[empty, 5:] = 0.0
@@ -113,9 +127,31 @@ def read_voc_detections(folder: Path, truth: GroundTruth) -> Detections:
     return Detections(image, label, boxes, areas, columns[:, 2].copy())
 
 
+def left_out(folder: Path, truth: GroundTruth) -> str | None:
+    """A warning that names the result files of classes which the ground truth lacks; they have no AP."""
+    names = [path.name for path in _result_files(folder) if _class_of(path, truth.class_names) is None]
+    return f"left out, of no class in the ground truth: {', '.join(names)}" if names else None
+
+
+def _result_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name.endswith((".txt", ".txt.gz")))
+
+
+def _class_of(path: Path, known: tuple[str, ...]) -> str | None:
+    """The known class whose file this is: all that follows the split, else the longest that ends the name."""
+    stem = path.name.removesuffix(".gz").removesuffix(".txt")
+    if official := OFFICIAL.fullmatch(stem):
+        return official[1] if official[1] in known else None
+    return max((name for name in known if f"_{stem}".endswith(f"_{name}")), key=len, default=None)
+
+
 def _lines(path: Path, label: int, images: dict[str, int]) -> Iterator[list[float]]:
-    text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    for number, line in enumerate(text.decode().splitlines(), start=1):
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ResultError(f"{path}: cannot be read as text: {error}; write it again") from error
+    for number, line in enumerate(text.splitlines(), start=1):
         name, *texts = line.split() or [""]
         try:
             score, x1, y1, x2, y2 = map(float, texts)

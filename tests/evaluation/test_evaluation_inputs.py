@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 
 import numpy as np
 import pytest
+from pycocotools import mask as mask_utils
 from simulation import detector, population, write_pair
 
+from replication import cli
 from replication.errors import DataError, ResultError
 from replication.evaluation import checks, evaluate, json_results, read_detections, read_ground_truth, save_detections
+from replication.evaluation.rle_kernels import pixels
 
 TRUTH = {
     "images": [{"id": 1, "height": 100, "width": 100}, {"id": 2, "height": 100, "width": 100}],
@@ -73,6 +77,12 @@ def test_the_pair_itself_is_good(tmp_path):
         ((1, "image_id"), True, r"detections\[1\]: image_id is True, expected a whole number"),
         ((1,), "x", r"detections\[1\]: expected a record, found str"),
         ((0, "segmentation"), [[1, 2, 3]], r"detections\[0\]: segmentation is not a compressed RLE"),
+        ((0, "segmentation"), {"size": [100, 100], "counts": "0"}, r"\[0\]: segmentation counts cover 0 pixels"),
+        ((0, "segmentation"), {"size": [100, 100], "counts": ""}, r"\[0\]: segmentation counts cover 0 pixels"),
+        ((1, "segmentation"), {"size": [100, 100], "counts": "hello o"}, r"\[1\]: segmentation counts do not decode"),
+        ((0, "segmentation"), {"size": [100, 100], "counts": "`iä"}, r"\[0\]: segmentation counts do not decode"),
+        ((0, "segmentation"), {"size": [100, 100], "counts": "P"}, r"\[0\]: segmentation counts do not decode"),
+        ((0, "segmentation"), {"size": [100, 100], "counts": "o" * 12}, r"\[0\]: segmentation counts do not decode"),
         ((0, "segmentation"), {"size": [5, 5], "counts": "0"}, r"size is \[5, 5\], the image is \[100, 100\]"),
     ],
 )
@@ -150,8 +160,84 @@ def test_not_utf8(tmp_path):
         evaluate(tmp_path / "dt.json", tmp_path / "gt.json")
 
 
+def compressed(mask):
+    """COCO's text for a mask."""
+    code = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": code["size"], "counts": code["counts"].decode()}
+
+
+def test_pixels_of_codes_by_pycocotools():
+    """Random masks of all densities: the whole image is covered, and less of it when a code is cut anywhere."""
+    rng = np.random.default_rng(5)
+    codes = []
+    for share in (0, 0.001, 0.1, 0.5, 0.99, 1):
+        for height, width in ((1, 1), (7, 5), (300, 411), (2000, 1500)):
+            code = compressed(rng.random((height, width)) < share)
+            codes.append((code["counts"], height * width))
+    texts, sizes = zip(*codes, strict=True)
+    assert pixels(texts).tolist() == list(sizes)
+    cut = pixels([text[:-1] for text in texts])
+    assert (cut != sizes).all()
+    assert (cut < sizes).all()
+    assert pixels([]).tolist() == []
+
+
+RECTANGLE = [[0, 0, 10, 0, 10, 10, 0, 10]]
+MASKS = [
+    ({"size": [50, 50], "counts": [0, 100, 2400]}, r"size is \[50, 50\], the image is \[100, 100\]"),
+    (compressed(np.eye(50)), r"size is \[50, 50\], the image is \[100, 100\]"),
+    ({"size": [100, 100], "counts": [0, 100]}, r"counts cover 100 pixels"),
+    ({"size": [100, 100], "counts": [0, -100, 10100]}, "counts must be whole numbers"),
+    ({"size": [100, 100], "counts": [0, 0.5]}, "counts must be whole numbers"),
+    ({"size": [100, 100], "counts": "ooo"}, "counts do not decode"),
+    ({"size": [100, 100], "counts": "0"}, "counts cover 0 pixels"),
+    ({"size": [100, 100]}, "expected polygons"),
+    ({"counts": [0, 100, 9900]}, "size is None"),
+    ([[]], "polygon 0 needs x and y"),
+    ([[1, 2, 3, 4]], "polygon 0 needs x and y"),
+    ([[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6, 7]], "polygon 1 needs x and y"),
+    ([["a", 2, 3, 4, 5, 6]], "polygon 0 needs numbers of pixels"),
+    ([[1e12, 2, 3, 4, 5, 6]], "polygon 0 needs numbers of pixels"),
+    ([1, 2, 3, 4, 5, 6], "polygon 0 needs x and y"),
+    ("polygon", "expected polygons"),
+    (7, "expected polygons"),
+]
+
+
+@pytest.mark.parametrize(("segmentation", "message"), MASKS)
+def test_bad_masks_of_the_ground_truth(tmp_path, segmentation, message):
+    truth = changed(
+        changed(TRUTH, ("annotations", 0, "segmentation"), RECTANGLE),
+        ("annotations", 1),
+        {
+            **TRUTH["annotations"][1],
+            "segmentation": segmentation,
+        },
+    )
+    found = [one | {"segmentation": compressed(np.tri(100))} for one in DETECTIONS]
+    with pytest.raises(DataError, match=r"gt\.json: annotations\[1\]: segmentation: .*" + message):
+        evaluate_text(tmp_path, json.dumps(found), json.dumps(truth))
+
+
+def test_bad_masks_do_not_matter_where_boxes_alone_are_evaluated(tmp_path):
+    truth = json.dumps(changed(TRUTH, ("annotations", 0, "segmentation"), "polygon"))
+    assert evaluate_text(tmp_path, json.dumps(DETECTIONS), truth)["mask_metrics"] is None
+
+
+@pytest.mark.parametrize("counts", ["plain", "compressed"])
+def test_sound_masks_of_both_codes(tmp_path, counts):
+    square = compressed(np.pad(np.ones((10, 10)), (0, 90)))
+    runs = [0, *[10, 90] * 9, 10, 9090]
+    code = square if counts == "compressed" else {"size": [100, 100], "counts": runs}
+    truth = copy.deepcopy(TRUTH)
+    for annotation in truth["annotations"]:
+        annotation["segmentation"] = code
+    found = [one | {"segmentation": square} for one in DETECTIONS]
+    assert evaluate_text(tmp_path, json.dumps(found), json.dumps(truth))["mask_metrics"]["AP"] == pytest.approx(100)
+
+
 def test_masks_in_some_records_only(tmp_path):
-    rle = {"size": [100, 100], "counts": "0"}
+    rle = compressed(np.zeros((100, 100)))
     with pytest.raises(ResultError, match="only 1 of 2 records have a segmentation"):
         evaluate_text(tmp_path, json.dumps(changed(DETECTIONS, (0, "segmentation"), rle)), json.dumps(TRUTH))
 
@@ -198,6 +284,40 @@ def test_a_file_too_large_to_read_twice_still_names_the_record(simulated, monkey
     ) as caught:
         read_detections(path, truth)
     assert 390 <= int(str(caught.value).split("detections[")[1].split("]")[0]) <= 400
+
+
+def test_nested_records_of_a_file_too_large_to_read_twice(simulated, monkeypatch):
+    """Cuts behind a segmentation that is not the last key, and in a text, are passed over."""
+    path, _, truth = simulated
+    records = [
+        {
+            "segmentation": compressed(np.tri(480, 640, index % 300)),
+            "note": "},{",
+            "made": [{"a": 1}, {"b": 2}],
+            **one,
+        }
+        for index, one in enumerate(json.loads(path.read_text()))
+    ]
+    path.write_text(json.dumps(records, separators=(",", ":")))
+    whole = read_detections(path, truth)
+    monkeypatch.setattr(checks, "REREAD", 1000)
+    for chunk in (500, 777, 5000):
+        monkeypatch.setattr(json_results, "CHUNK", chunk)
+        found = read_detections(path, truth)
+        assert same(found, whole)
+        assert found.masks == whole.masks
+
+
+def test_a_wrong_record_between_nested_ones_is_still_found(simulated, monkeypatch):
+    path, _, truth = simulated
+    records = [{"made": {"a": 1}, **one} for one in json.loads(path.read_text())]
+    monkeypatch.setattr(json_results, "CHUNK", 500)
+    monkeypatch.setattr(checks, "REREAD", 1000)
+    text = json.dumps(records)
+    for wrong in (text.replace('"score"', '"mark"', 1), text[:20_000] + "}" + text[20_000:], text[:-300]):
+        path.write_text(wrong)
+        with pytest.raises(ResultError, match=r"detections\[\d+\] or one of the following records"):
+            read_detections(path, truth)
 
 
 def test_a_truncated_file_says_where(simulated, monkeypatch):
@@ -252,18 +372,67 @@ GOOD["scores"] = np.array([0.5])
         ({"scores": None}, "array 'scores' is missing"),
         ({"scores": np.ones(2)}, "differ in length"),
         ({"scores": np.array([np.nan])}, r"detections\[0\]: score is nan"),
-        ({"boxes": np.ones((1, 5))}, r"boxes has shape \(1, 5\)"),
+        ({"scores": np.array(0.5)}, r"scores: has shape \(\), expected \(N,\)"),
+        ({"scores": np.ones((1, 1))}, r"scores: has shape \(1, 1\)"),
+        ({"scores": np.array(["high"])}, "scores: is of type <U4, expected numbers"),
+        ({"scores": np.array([0.5 + 1j])}, "scores: is of type complex128"),
+        ({"boxes": np.ones((1, 5))}, r"boxes: has shape \(1, 5\)"),
+        ({"boxes": np.array(1.0)}, r"boxes: has shape \(\)"),
+        ({"boxes": np.full((1, 4), "a")}, "boxes: is of type <U1"),
+        ({"image_ids": np.array([[1]])}, r"image_ids: has shape \(1, 1\)"),
+        ({"class_ids": np.array(7)}, r"class_ids: has shape \(\)"),
+        ({"class_ids": np.array([7, 7])}, "class_ids: has 2 entries, boxes has 1"),
+        ({"image_ids": np.array([2**63 + 1], np.uint64)}, r"image_ids\[0\]: 9223372036854775809 does not fit"),
+        ({"image_ids": np.array([True])}, "image_ids: is of type bool, expected whole numbers"),
+        ({"box_areas": np.array([])}, "box_areas: has 0 entries, boxes has 1"),
+        ({"box_areas": np.array(64.0)}, r"box_areas: has shape \(\)"),
+        ({"box_areas": np.array([[64.0]])}, r"box_areas: has shape \(1, 1\)"),
+        ({"box_areas": np.array(["64"])}, "box_areas: is of type <U2"),
+        ({"box_areas": np.array([np.nan])}, r"box_areas\[0\]: is nan, the box has 64.0"),
+        ({"box_areas": np.array([np.inf])}, r"box_areas\[0\]: is inf"),
+        ({"box_areas": np.array([64 * (1 + 2e-9)])}, r"box_areas\[0\]: is 64.0000001"),
         ({"boxes": np.ones((1, 4))}, "zero or negative width"),
         ({"image_ids": np.array([5])}, "image_id 5 is not in the ground truth"),
-        ({"class_ids": np.array([7.5])}, "class_ids is of type float64"),
+        ({"class_ids": np.array([7.5])}, "class_ids: is of type float64"),
     ],
 )
-def test_wrong_columns(tmp_path, change, message):
+def test_wrong_columns(tmp_path, capsys, change, message):
     (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
     columns = {key: value for key, value in (GOOD | change).items() if value is not None}
     np.savez(tmp_path / "found.npz", **columns)
-    with pytest.raises(ResultError, match=message):
-        evaluate(tmp_path / "found.npz", tmp_path / "gt.json")
+    assert cli.main(["evaluate", str(tmp_path / "found.npz"), str(tmp_path / "gt.json")]) == 2
+    assert re.search(r"found\.npz: .*" + message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_ids": np.array([1], np.uint64), "class_ids": np.array([7], np.uint8)},
+        {"boxes": np.asfortranarray(GOOD["boxes"]), "scores": np.array([0.5], np.float16)},
+        {"boxes": np.array([[1, 1, 9, 9]]), "box_areas": np.array([64])},
+        {"box_areas": np.array([64 * (1 + 5e-10)])},
+    ],
+)
+def test_columns_of_other_sound_types(tmp_path, change):
+    (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
+    truth = read_ground_truth(tmp_path / "gt.json")
+    np.savez(tmp_path / "found.npz", **(GOOD | change))
+    found = read_detections(tmp_path / "found.npz", truth)
+    assert (found.images.dtype, found.labels.dtype) == (np.int64, np.int64)
+    assert {found.boxes.dtype, found.box_areas.dtype, found.scores.dtype} == {np.dtype(np.float64)}
+    assert found.boxes.flags.c_contiguous
+    assert (found.images.tolist(), found.labels.tolist(), found.scores.tolist()) == ([0], [1], [0.5])
+
+
+def test_areas_of_small_boxes_far_from_the_corner_survive_rounding(tmp_path):
+    """x + width holds so small a width to 7 digits only."""
+    far = [one | {"bbox": [99.9, 99.9, 1.1e-7, 1.7e-7]} for one in DETECTIONS]
+    (tmp_path / "dt.json").write_text(json.dumps(far))
+    (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
+    truth = read_ground_truth(tmp_path / "gt.json")
+    found = read_detections(tmp_path / "dt.json", truth)
+    save_detections(tmp_path / "found.npz", found, truth)
+    assert same(read_detections(tmp_path / "found.npz", truth), found)
 
 
 def test_a_file_that_is_no_npz(tmp_path):

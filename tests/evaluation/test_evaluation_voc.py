@@ -57,16 +57,18 @@ def test_coco_json_with_difficult_objects_gives_the_same(shared: Path, truth, tm
     assert by_json["metrics"]["AP50"] < DETECTORS["yolov3-voc"][0]
 
 
-XML = """<annotation><size><width>100</width><height>80</height></size>
+XML = """<annotation><size><width>{width}</width><height>80</height></size>
 <object><name>cat</name><difficult>{difficult}</difficult>
 <bndbox><xmin>1</xmin><ymin>1</ymin><xmax>10</xmax><ymax>{ymax}</ymax></bndbox></object></annotation>"""
 
 
-def voc_folder(root: Path, *, names: str = "one\ntwo -1\n", difficult: int = 0, ymax: object = 10) -> Path:
+def voc_folder(
+    root: Path, *, names: str = "one\ntwo -1\n", difficult: int = 0, ymax: object = 10, width: object = 100
+) -> Path:
     for part in ("Annotations", "ImageSets/Main", "found"):
         (root / part).mkdir(parents=True, exist_ok=True)
     for name in ("one", "two"):
-        (root / "Annotations" / f"{name}.xml").write_text(XML.format(difficult=difficult, ymax=ymax))
+        (root / "Annotations" / f"{name}.xml").write_text(XML.format(difficult=difficult, ymax=ymax, width=width))
     (root / "ImageSets/Main/test.txt").write_text(names)
     (root / "found/comp4_det_test_cat.txt").write_text("one 0.9 1 1 10 10\ntwo 0.8 1 1 10 5\n")
     return root / "ImageSets/Main/test.txt"
@@ -100,6 +102,7 @@ def test_a_box_without_area_is_a_false_detection(tmp_path: Path):
         ({"ymax": "ten"}, r"one\.xml: object 0 \(cat\): bndbox needs numbers"),
         ({"ymax": 0}, r"one\.xml: object 0 \(cat\): bndbox has no area"),
         ({"ymax": "nan"}, "bndbox has no area"),
+        ({"width": "abc"}, r"one\.xml: size/width is 'abc', expected a number of pixels"),
     ],
 )
 def test_wrong_annotations(tmp_path: Path, change, message):
@@ -110,7 +113,7 @@ def test_wrong_annotations(tmp_path: Path, change, message):
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("det_dog.txt", "one 0.9 1 1 2 2", "class 'dog' is not in the ground truth"),
+        ("det_dog.txt", "one 0.9 1 1 2 2", "no detections in files named .* of a class in the ground truth"),
         ("det_cat.txt", "three 0.9 1 1 2 2", r"det_cat\.txt, line 1: image 'three' is not in the ground truth"),
         ("det_cat.txt", "one 0.9 1 1 2", r"line 1: expected image, score"),
         ("det_cat.txt", "one high 1 1 2 2", r"line 1: expected image, score"),
@@ -130,3 +133,71 @@ def test_an_empty_folder_is_refused(tmp_path: Path, capsys):
     (tmp_path / "empty").mkdir()
     assert cli.main(["evaluate", str(tmp_path / "empty"), str(path)]) == 2
     assert "no detections in files named" in capsys.readouterr().err
+
+
+def test_a_list_that_lies_too_near_to_the_root(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(Path, "resolve", lambda path: Path("/sets") / path.name)
+    (tmp_path / "test.txt").write_text("one\n")
+    with pytest.raises(DataError, match=r"test\.txt: a VOC image list lies in <root>/ImageSets/Main"):
+        read_ground_truth(tmp_path / "test.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("det_cat.txt.gz", b"one 0.9 1 1 2 2"),
+        ("det_cat.txt.gz", gzip.compress(b"one 0.9 1 1 2 2\n" * 99)[:-12]),
+        ("det_cat.txt.gz", gzip.compress(b"")[:10] + b"\xff" * 20),
+        ("det_cat.txt", b"\xff\xfe one"),
+    ],
+)
+def test_unreadable_result_files(tmp_path: Path, name, content):
+    truth = read_ground_truth(voc_folder(tmp_path))
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / name).write_bytes(content)
+    with pytest.raises(ResultError, match=rf"{name}: cannot be read as text"):
+        read_detections(tmp_path / "wrong", truth)
+
+
+def test_files_of_classes_that_the_split_lacks_are_left_out_with_a_warning(tmp_path: Path, capsys):
+    path = voc_folder(tmp_path)
+    alone = evaluate(tmp_path / "found", path, Options(criterion="voc"))
+    assert alone["warnings"] == []
+    for name in ("comp4_det_test_dog.txt", "comp4_det_test_wild_cat.txt"):
+        (tmp_path / "found" / name).write_text("one 0.99 30 30 40 40\n")
+    found = evaluate(tmp_path / "found", path, Options(criterion="voc"))
+    assert found["metrics"] == alone["metrics"]
+    assert cli.main(["evaluate", str(tmp_path / "found"), str(path)]) == 0
+    message = "left out, of no class in the ground truth: comp4_det_test_dog.txt, comp4_det_test_wild_cat.txt"
+    assert message in capsys.readouterr().err
+
+
+def test_names_of_classes_are_whole(tmp_path: Path):
+    path = voc_folder(tmp_path)
+    annotation = tmp_path / "Annotations/two.xml"
+    annotation.write_text(annotation.read_text().replace("<name>cat", "<name>wild_cat"))
+    truth = read_ground_truth(path)
+    assert truth.class_names == ("cat", "wild_cat")
+    for prefix in ("comp4_det_test_", "comp3_1f-2b_det_val_", "yolo_", ""):
+        folder = tmp_path / f"by {prefix}"
+        folder.mkdir()
+        (folder / f"{prefix}cat.txt").write_text("one 0.9 1 1 10 10\n")
+        (folder / f"{prefix}wild_cat.txt").write_text("two 0.8 1 1 10 10\n")
+        assert read_detections(folder, truth).labels.tolist() == [0, 1]
+
+
+def test_two_files_of_one_class_are_refused(tmp_path: Path):
+    truth = read_ground_truth(voc_folder(tmp_path))
+    (tmp_path / "found/comp3_det_test_cat.txt").write_text("one 0.9 1 1 10 10\n")
+    with pytest.raises(ResultError, match=r"comp4_det_test_cat\.txt: class 'cat' is in comp3_det_test_cat\.txt too"):
+        read_detections(tmp_path / "found", truth)
+
+
+def test_verification_of_voc_files_is_exit_2(tmp_path: Path, capsys):
+    path = voc_folder(tmp_path)
+    assert cli.main(["evaluate", str(tmp_path / "found"), str(path), "--verify"]) == 2
+    assert f"--verify: {tmp_path / 'found'} is no .json file" in capsys.readouterr().err
+    records = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "score": 0.5}]
+    (tmp_path / "dt.json").write_text(json.dumps(records))
+    assert cli.main(["evaluate", str(tmp_path / "dt.json"), str(path), "--verify"]) == 2
+    assert f"--verify: {path} is no .json file" in capsys.readouterr().err
