@@ -60,6 +60,17 @@ def test_the_page_begins_with_a_line_a_claim(judged):
     assert document["plan_hash"][:16] in page
 
 
+def test_the_page_says_which_claims_hold_together_and_no_more_of_the_plan_than_is_known(judged):
+    _, document, page = judged
+    assert "Holm's procedure holds 5% over the primary claims of a paper, which are the verdicts." in page
+    assert "Its other claims are secondary: a second family" in page
+    assert "all claims of a paper together" not in page
+    assert "Registered before" not in page
+    text = html.unescape(re.sub(r"<[^>]+>", "", page))
+    assert f"Plan at judging, 3 seeds a variant: {document['plan_hash'][:16]}." in text
+    assert "it does not say when they were fixed" in text
+
+
 def test_numbers_by_hand(judged):
     """Mean of base 36.0187, of real 38.0187, of worse 34.0217; once 39.1: in fractions, as the paper prints."""
     _, _, page = judged
