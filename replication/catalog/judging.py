@@ -1,4 +1,4 @@
-"""The rules of judging, registered before results exist: ``configs/verdicts.yaml``."""
+"""The rules of judging, part of the plan whose hash stands beside the verdicts: ``configs/verdicts.yaml``."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     comparisons = compare_all(catalog, table_ids, protocol, results)
     libra = drawings(comparisons, protocol, results)
     sections = [_section(catalog, one, libra.get(one.table.id, ())) for one in comparisons]
-    verdicts = read_verdicts(protocol, results, comparisons)
+    verdicts = read_verdicts(catalog, protocol, results, comparisons)
     html = render_page(catalog, protocol, results, sections, verdicts)
     for paper, svg in (verdicts.svgs if verdicts else {}).items():
         write_text(forest_path(protocol, results, paper), svg)

@@ -14,16 +14,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from replication.catalog import Protocol
+from replication.catalog import Catalog, Protocol, load_judging
 from replication.errors import ResultError
 from replication.files import read_json, sha256_file
 from replication.report.cells import Comparison
 from replication.report.drawing import INK, STYLE, adaptive, grid, svg
 from replication.verdicts import SCHEMA, verdicts_path
 from replication.verdicts.output import gain_text, interval_text
+from replication.verdicts.registered import plan_hash, registered_plan
 
 COLORS = {"good": "#22997a", "bad": "#d9534f", "open": "#5f87a0"}
-TONES = {"reproduced": "good", "gain": "good", "loss": "bad", "not reproduced": "bad"}
+TONES = {
+    "reproduced": "good",
+    "gain": "good",
+    "not reproduced": "bad",
+    "loss": "bad",
+    "no gain of practical size": "bad",
+}
 """How a verdict is coloured; any other is open."""
 
 MINUS = "\N{MINUS SIGN}"
@@ -62,26 +69,43 @@ class Verdicts:
         return Markup(adaptive(self.svgs[paper])) if paper in self.svgs else None
 
 
-def read_verdicts(protocol: Protocol, results: Path, comparisons: Sequence[Comparison]) -> Verdicts | None:
+def read_verdicts(
+    catalog: Catalog, protocol: Protocol, results: Path, comparisons: Sequence[Comparison]
+) -> Verdicts | None:
     """The verdicts on the tables shown; None when nothing has been judged.
 
-    Raises ResultError when the file judges other tables or other runs than the page shows.
+    Raises ResultError when the file is of another protocol or plan, or judges other tables or other runs than the page
+    shows.
     """
     path = verdicts_path(protocol, results)
     if not path.exists():
         return None
     document = read_json(path, SCHEMA)
     again = "run `python -m replication verdicts` for the same tables again"
+    if document["protocol"] != protocol.name:
+        raise ResultError(f"{path}: protocol: is {document['protocol']}, the page is of {protocol.name}; {again}")
+    if document["plan_hash"] != plan_hash(registered_plan(catalog, protocol, load_judging())):
+        raise ResultError(f"{path}: plan_hash: claims, rules or seeds have changed since the judging; {again}")
     missing = [one.table.id for one in comparisons if one.table.id not in document["tables"]]
     if missing:
         raise ResultError(f"{path}: tables: has no verdicts on {', '.join(missing)}; {again}")
-    judged = {(run["variant"], run["seed"]): run["metrics_sha256"] for run in document["runs"]}
-    for run in (run for one in comparisons for run in one.runs):
-        if judged.get((run.variant, run.seed)) != sha256_file(run.metrics_file):
-            raise ResultError(f"{path}: runs: {run.metrics_file} is not the one that was judged; {again}")
+    _check_runs(document, comparisons, path, again)
     tables = [one.table.id for one in comparisons]
     entries = tuple(one for one in document["verdicts"] if one["table"] in tables)
     return Verdicts(document, entries, _forests(document, entries))
+
+
+def _check_runs(document: Mapping[str, Any], comparisons: Sequence[Comparison], path: Path, again: str) -> None:
+    """Of the variants in the tables shown, the runs that were judged must be those that are there."""
+    variants = {line.row.variant for one in comparisons for line in one.lines}
+    judged = {(run["variant"], run["seed"]): run["metrics_sha256"] for run in document["runs"]}
+    shown = {(run.variant, run.seed): run.metrics_file for one in comparisons for run in one.runs}
+    for run, file in shown.items():
+        if judged.get(run) != sha256_file(file):
+            raise ResultError(f"{path}: runs: {file} is not the one that was judged; {again}")
+    for variant, seed in judged:
+        if variant in variants and (variant, seed) not in shown:
+            raise ResultError(f"{path}: runs: {variant} seed {seed} was judged and is no longer there; {again}")
 
 
 def forest_path(protocol: Protocol, results: Path, paper: str) -> Path:

@@ -145,7 +145,7 @@ def make_case(
     if reason:
         return Case(question, obstacle=("blocked", reason))
     pair, supported = _compared(question, runs, replicates)
-    reason = _twins(question, runs) or _failed(question, pair, protocol, judging)
+    reason = _twins(question, runs) or _failed(question, runs, protocol, judging)
     if reason:
         return Case(question, pair, ("blocked", reason), supported)
     if pair.runs == 1:
@@ -222,24 +222,55 @@ def _pair(question: Question, points: Sequence[Sequence[float]], drawn: Sequence
 def _twins(question: Question, runs: Runs) -> str:
     """Runs that agree in every digit are copies of one: they would make the spread of runs vanish."""
     for row in _sides(question):
-        seen: dict[tuple[float | None, ...], FinishedRun] = {}
-        for run in runs[row.variant or ""]:
-            twin = seen.setdefault(tuple(run.metrics.values()), run)
-            if twin is not run:
-                return f"seeds {twin.seed} and {run.seed} of {row.variant} have the same numbers: copies of one run"
+        found = copies(runs[row.variant or ""])
+        if found:
+            seeds = " and ".join(str(run.seed) for run in found)
+            return f"seeds {seeds} of {row.variant} have the same numbers: copies of one run"
     return ""
 
 
-def _failed(question: Question, pair: Pair, protocol: Protocol, judging: Judging) -> str:
-    mean = float(pair.baseline.mean) * question.scale
+def copies(group: Sequence[FinishedRun]) -> tuple[FinishedRun, FinishedRun] | None:
+    """The first two runs of a variant that agree in every digit."""
+    seen: dict[tuple[float | None, ...], FinishedRun] = {}
+    for run in group:
+        twin = seen.setdefault(tuple(run.metrics.values()), run)
+        if twin is not run:
+            return twin, run
+    return None
+
+
+def strength(column: Column, group: Sequence[FinishedRun]) -> tuple[str, float]:
+    """The metric that says whether a variant has learned to detect, and its mean over the runs, on 0-100.
+
+    AP by the column's criterion; the column's own metric for proposals, which have no AP.
+    """
+    ap = column.model_copy(update={"metric": "AP"})
+    used = column if any(run.value(ap) is None for run in group) else ap
+    return used.metric, float(np.mean([run.value(used) or 0.0 for run in group]))
+
+
+def _failed(question: Question, runs: Runs, protocol: Protocol, judging: Judging) -> str:
+    """Whether the baseline learned to detect and, at the papers' own scale, is the paper's; both by ``strength``."""
+    metric, mean = strength(question.column, runs[question.baseline.variant or ""])
+    name = f"{metric} ({question.column.criterion})"
     if mean < judging.baseline_floor:
-        return f"baseline failed: {question.metric} {mean:.1f}, at least {judging.baseline_floor:g} is needed"
-    published = question.baseline.published[question.column.id]
-    if protocol.published_scale and published is not None:
-        short = published * question.scale - mean
-        if short > judging.baseline_shortfall:
-            return (
-                f"baseline failed: {question.metric} {short:.1f} below the published one, "
-                f"at most {judging.baseline_shortfall:g} is allowed"
-            )
+        return f"baseline failed: {name} {mean:.1f}, at least {judging.baseline_floor:g} is needed"
+    published = _published(question, metric)
+    if protocol.published_scale and published is not None and published - mean > judging.baseline_shortfall:
+        return (
+            f"baseline failed: {name} {published - mean:.1f} below the published one, "
+            f"at most {judging.baseline_shortfall:g} is allowed"
+        )
     return ""
+
+
+def _published(question: Question, metric: str) -> float | None:
+    """The baseline's printed number on 0-100; None where the table has none, or has it of a test server's images."""
+    if question.table.test_server:
+        return None
+    wanted = metric, question.column.criterion
+    for column in question.table.columns:
+        printed = question.baseline.published[column.id]
+        if (column.metric, column.criterion) == wanted and printed is not None:
+            return printed * (100.0 if column.unit == "fraction" else 1.0)
+    return None

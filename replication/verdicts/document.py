@@ -57,7 +57,7 @@ def judge(
     runs = finished_runs(protocol, results, _variants(catalog, tables))
     source = replicates if replicates is not None else image_replicates(protocol, results, judging)
     cases = [make_case(one, catalog, protocol, judging, runs, source) for one in asked]
-    found = spreads(cases, runs)
+    found = spreads(cases, runs, judging)
     rules = Rules(judging, protocol.published_scale)
     plan = registered_plan(catalog, protocol, judging)
     return {

@@ -1,4 +1,7 @@
-"""Several claims in one report: Holm's step-down procedure over one family of hypotheses."""
+"""Several claims in one report: Holm's step-down procedure over one family of hypotheses.
+
+Which claims make a family, ``judge`` says: of each paper the primary ones, and apart from them all others.
+"""
 
 from __future__ import annotations
 

@@ -1,16 +1,20 @@
-"""All claims of some tables under one protocol: families, intervals at their level, words."""
+"""All claims of some tables under one protocol: families, intervals at their level, words.
+
+A paper's claims are two families: the primary ones, whose answers are the verdicts, and all others, which are
+secondary. Holm's procedure holds the level over each family by itself, not over the two together.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from replication.catalog import Judging
 from replication.verdicts import holm
-from replication.verdicts.cases import Case, Pair, Question, Runs
+from replication.verdicts.cases import Case, Pair, Question, Runs, copies, strength
 from replication.verdicts.intervals import (
     ESTIMANDS,
     Estimand,
@@ -31,8 +35,9 @@ class Answer:
     """The answer to a claim under one estimand, in the column's unit.
 
     ``nominal`` is the interval of the registered level; ``family`` that of ``level``, at which Holm's procedure tests
-    the claim, and which decides. ``smallest_gain`` would have been seen with the registered power. ``expected_gain`` is
-    what a true claim would bring and ``power`` what it had; ``seeds_needed`` runs a side reach the registered power.
+    the claim within its family, and which decides. ``smallest_gain`` would have been seen with the registered power.
+    ``expected_gain`` is what a true claim would bring and ``power`` what it had; ``seeds_needed`` runs a side reach the
+    registered power, and where none do, ``too_few_images`` says whether the images are why.
     """
 
     verdict: str
@@ -47,6 +52,7 @@ class Answer:
     expected_gain: float
     power: float
     seeds_needed: int | None
+    too_few_images: bool
 
 
 @dataclass(frozen=True)
@@ -115,23 +121,30 @@ class Rules:
         return str(judge_direction(family, practical)), direction_qualifiers(family, nominal, practical)
 
 
-def spreads(cases: Sequence[Case], runs: Runs) -> dict[str, Spread]:
-    """The spread of runs of every metric in the cases, in AP points, over all variants that have runs."""
+def spreads(cases: Sequence[Case], runs: Runs, judging: Judging) -> dict[str, Spread]:
+    """The spread of runs of every metric in the cases, in AP points, over all variants that have runs.
+
+    Copies of one run and detectors that learned nothing hardly vary: they would narrow everybody's interval.
+    """
     found = {}
     for metric, column in {case.question.metric: case.question.column for case in cases}.items():
-        groups = []
-        for group in runs.values():
+        groups, left_out = [], []
+        for variant, group in runs.items():
             values = [run.value(column) for run in group]
-            if None not in values and len(set(values)) > 1:
+            if None in values:
+                continue
+            if copies(group) or strength(column, group)[1] < judging.baseline_floor:
+                left_out.append(variant)
+            elif len(set(values)) > 1:
                 groups.append(np.array(values, dtype=np.float64))
         spread = pool(groups)
         if spread is not None:
-            found[metric] = spread
+            found[metric] = replace(spread, left_out=frozenset(left_out))
     return found
 
 
 def usable(spread: Spread, judging: Judging) -> bool:
-    """Whether a pooled spread may stand for every variant's own."""
+    """Whether a pooled spread may stand for the own one of every variant in it."""
     return spread.pooled.df >= MIN_POOLED_DF and spread.equal(judging.equal_spread_alpha)
 
 
@@ -154,7 +167,8 @@ def judge_cases(cases: Sequence[Case], rules: Rules, found: Mapping[str, Spread]
 def _compare(case: Case, judging: Judging, spread: Spread | None) -> Comparison | None:
     if case.pair is None or case.pair.runs < 2:
         return None
-    used = spread if spread is not None and usable(spread, judging) else None
+    sides = {case.question.row.variant, case.question.baseline.variant}
+    used = spread if spread is not None and usable(spread, judging) and not sides & spread.left_out else None
     variance = used.pooled.scaled(case.question.scale) if used is not None else None
     return Comparison(case.question, case.pair, variance_terms(case.pair.row, case.pair.baseline, variance), used)
 
@@ -173,7 +187,7 @@ def _one_answer(one: Comparison, estimand: Estimand, rules: Rules, level: float,
     nominal, family = (t_interval(terms, estimand, alpha) for alpha in (judging.alpha, level))
     word, qualifiers = rules.word(question, family, nominal)
     variance, df, cut = float(terms.variance(estimand)), float(family.df), rules.cut(question)
-    expected = rules.expected(question, one.pair)
+    expected, plan = rules.expected(question, one.pair), _design(one, estimand)
     chance = float(power(expected - cut, variance, df, level)) if variance > 0 else float(expected > cut)
     return Answer(
         verdict=word,
@@ -187,7 +201,8 @@ def _one_answer(one: Comparison, estimand: Estimand, rules: Rules, level: float,
         smallest_gain=cut + detectable_effect(variance, df, level, judging.power),
         expected_gain=expected,
         power=chance,
-        seeds_needed=seeds_needed(_design(one, estimand), expected - cut, level, judging.power, judging.min_runs),
+        seeds_needed=seeds_needed(plan, expected - cut, level, judging.power, judging.min_runs),
+        too_few_images=plan.too_few_images(expected - cut, level, judging.power),
     )
 
 

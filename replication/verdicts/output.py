@@ -122,6 +122,7 @@ def _answer(answer: Answer, pair: Pair) -> dict[str, Any]:
         "expected_gain": answer.expected_gain,
         "power": answer.power,
         "seeds_needed": answer.seeds_needed,
+        "too_few_images": answer.too_few_images,
     }
 
 
@@ -148,6 +149,7 @@ def spread_entry(spread: Spread, judging: Judging) -> dict[str, Any]:
         "run_sd": float(np.sqrt(spread.pooled.value)),
         "df": spread.pooled.df,
         "variants": spread.variants,
+        "left_out": sorted(spread.left_out),
         "equal_spread": {"test": "Bartlett", "p": spread.p_equal},
         "pooled": usable(spread, judging),
     }
@@ -162,9 +164,9 @@ def verdicts_table(document: Mapping[str, Any]) -> str:
     blocks = [
         f"protocol {document['protocol']}: {document['head']}",
         tabulate(lines, heads, disable_numparse=True, maxcolwidths=[34, 12, None, None, None, 30]),
-        f"primary claims: {_counts(counts)}\nother claims: {_counts(others)}",
+        f"primary claims: {_counts(counts)}\nother claims, a family of their own: {_counts(others)}",
         *(f"note: {note}" for note in document["notes"]),
-        f"registered plan {document['plan_hash'][:12]}",
+        f"plan at judging {document['plan_hash'][:12]}",
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -190,8 +192,15 @@ def _line(entry: Mapping[str, Any]) -> list[str]:
         words,
         f"{entry['runs']['row']} and {entry['runs']['baseline']}",
         gain_text(answer["smallest_gain"], entry["unit"]) if answer else "",
-        (str(answer["seeds_needed"]) if answer["seeds_needed"] else "images") if answer else "",
+        seeds_text(answer) if answer else "",
     ]
+
+
+def seeds_text(answer: Mapping[str, Any]) -> str:
+    """Runs a side that would show the claim; ``images`` where those are too few for it, ``-`` where none would."""
+    if answer["seeds_needed"] is not None:
+        return str(answer["seeds_needed"])
+    return "images" if answer["too_few_images"] else "-"
 
 
 def gain_text(value: float, unit: str) -> str:

@@ -1,4 +1,7 @@
-"""What was fixed before any result: claims, cuts, levels, seeds, tables; and the hash by which a reader can tell."""
+"""The plan that was in force at judging: claims, cuts, levels, seeds, tables; and its hash.
+
+The hash does not say when the plan was made. The same hash at the commit of a run says that it has not changed since.
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ MIN_POOLED_DF = 4
 class Spread:
     """Run variance of one metric pooled over variants. ``p_equal`` is of Bartlett's test, None where it is undefined.
 
+    ``left_out`` are variants whose runs are no sample of it: copies of one run, or of a detector that learned nothing.
     Bartlett's because the t intervals assume normal runs anyway; Levene's and Brown-Forsythe's almost never reject
     with three runs a variant.
     """
@@ -25,6 +26,7 @@ class Spread:
     pooled: RunVariance
     p_equal: float | None
     variants: int
+    left_out: frozenset[str] = frozenset()
 
     def equal(self, alpha: float) -> bool:
         """Whether the test leaves equal spread standing, so that pooling is allowed."""

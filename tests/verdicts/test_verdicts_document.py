@@ -10,10 +10,13 @@ import pytest
 from scipy import stats
 from verdicts_papers import PAPER, few_images
 
-from replication.catalog import Paper, load_catalog, load_protocol
+from replication.catalog import Column, Paper, load_catalog, load_protocol
 from replication.errors import ConfigError, ResultError
 from replication.files import read_json, sha256_file
+from replication.finished import FinishedRun
 from replication.verdicts import judge, verdicts_path, verdicts_table, write_verdicts
+from replication.verdicts.cases import strength
+from replication.verdicts.output import seeds_text
 from replication.verdicts.registered import plan_hash, registered_plan
 
 TABLES = ["boxes-T1"]
@@ -218,6 +221,73 @@ def test_copies_of_one_run_are_no_seeds(add_run, protocol, catalog, results, jud
     assert real["reason"] == "seeds 0 and 1 of base have the same numbers: copies of one run"
 
 
+@pytest.mark.parametrize("values", [(36.0, 36.0, 36.001), (1.0, 1.01, 1.02)], ids=["copies", "collapsed"])
+def test_runs_that_are_no_sample_narrow_nobodys_interval(values, tiny, add_run, protocol, catalog, results, judging):
+    """Two copies of a run, or a detector that learned nothing, beside four healthy variants."""
+    for seed, value in enumerate(values):
+        add_run(protocol, "gone", seed, value)
+    document = judge(catalog, protocol, results, TABLES, judging, few_images)
+    for metric, before in tiny["spreads"].items():
+        assert document["spreads"][metric] == before | {"left_out": ["gone"]}
+        assert before["left_out"] == []
+    for name in ("real-AP", "null-AP", "worse-AP"):
+        for estimand in ("new images", "this benchmark"):
+            now, before = (entry(one, name)["answers"][estimand]["interval"] for one in (document, tiny))
+            assert now == before
+    own = entry(document, "gone-AP")["terms"]
+    assert not own["pooled"], "the spread of others does not stand for its own"
+    assert own["seed"] == pytest.approx(sum(own["run_variance"].values()) / 3)
+
+
+def with_ap75(add_run, protocol, variant, seed, ap, ap75):
+    """A run whose AP75 does not follow from its AP."""
+    values = {"AP": ap, "AP50": ap + 20, "AP75": ap75, "APs": ap / 2, "APm": ap, "APl": ap + 10}
+    add_run(protocol, variant, seed, ap, metrics={"metrics": values, "giou_metrics": values})
+
+
+def test_the_floor_is_of_ap_whatever_the_claim_is_of(add_run, protocol, catalog, results, judging):
+    for seed in range(3):
+        with_ap75(add_run, protocol, "base", seed, 12.0 + seed / 10, 4.0 + seed / 10)
+        with_ap75(add_run, protocol, "real", seed, 14.0 + seed / 9, 8.0 + seed / 9)
+        with_ap75(add_run, protocol, "null", seed, 4.0 + seed / 10, 6.0 + seed / 10)
+    document = judge(catalog, protocol, results, TABLES, judging)
+    assert entry(document, "real-AP75")["verdict"] == "gain"
+    assert document["spreads"]["AP75 (iou)"]["left_out"] == ["null"]
+
+
+def test_the_shortfall_is_of_ap_whatever_the_claim_is_of(add_run, paper_protocol, catalog, results, judging):
+    """Published are AP 36 and AP75 38."""
+    for seed in range(3):
+        with_ap75(add_run, paper_protocol, "base", seed, 35.5 + seed / 10, 33.0 + seed / 10)
+        with_ap75(add_run, paper_protocol, "real", seed, 37.5 + seed / 9, 35.0 + seed / 9)
+    assert entry(judge(catalog, paper_protocol, results, TABLES, judging), "real-AP75")["verdict"] == "reproduced"
+    for seed in range(3):
+        with_ap75(add_run, paper_protocol, "base", seed, 33.0 + seed / 10, 38.0 + seed / 10)
+    barred = entry(judge(catalog, paper_protocol, results, TABLES, judging), "real-AP75")
+    assert barred["reason"] == "baseline failed: AP (iou) 2.9 below the published one, at most 2 is allowed"
+
+
+def test_a_baseline_is_not_held_against_the_images_of_a_test_server(add_run, paper_protocol, catalog, results, judging):
+    for seed in range(3):
+        add_run(paper_protocol, "base", seed, 33.5 + seed / 10)
+        add_run(paper_protocol, "real", seed, 36.0 + seed / 7)
+    paper = copy.deepcopy(PAPER)
+    paper["tables"][0]["test_server"] = True
+    hidden = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(paper)}})
+    assert entry(judge(catalog, paper_protocol, results, TABLES, judging), "real-AP")["verdict"] == "blocked"
+    assert entry(judge(hidden, paper_protocol, results, TABLES, judging), "real-AP")["verdict"] == "reproduced"
+
+
+def test_proposals_have_no_ap_and_are_held_to_their_recall(tmp_path):
+    def run(iou, giou):
+        return FinishedRun("rpn", 0, tmp_path, iou, giou, {}, {}, (1, 1))
+
+    recall = Column(id="AR100", head="AR100", metric="AR100", criterion="iou", unit="percent")
+    assert strength(recall, [run({"AP": None, "AR100": one}, {}) for one in (40.0, 42.0)]) == ("AR100", 41.0)
+    strict = Column(id="AP75", head="AP75", metric="AP75", criterion="giou", unit="percent")
+    assert strength(strict, [run({"AP": 30.0, "AP75": 31.0}, {"AP": 20.0, "AP75": 21.0})]) == ("AP", 20.0)
+
+
 def test_unequal_spreads_are_not_pooled(add_run, protocol, catalog, results, judging):
     for variant, sd in {"base": 0.01, "real": 0.02, "null": 3.0}.items():
         for seed, offset in enumerate((-1.0, 0.1, 0.9)):
@@ -344,7 +414,7 @@ KEYS = {
 }  # fmt: skip
 ANSWER_KEYS = {
     "verdict", "qualifiers", "interval", "family_interval", "p", "p_holm", "variance", "smallest_gain", "expected_gain",
-    "power", "seeds_needed",
+    "power", "seeds_needed", "too_few_images",
 }  # fmt: skip
 
 
@@ -367,6 +437,29 @@ def test_what_could_have_been_seen_agrees_with_the_interval(full):
     assert answer["power"] > 0.99
     assert answer["seeds_needed"] == 3
     assert answer["expected_gain"] == 0.020
+
+
+@pytest.mark.parametrize(("needed", "images", "text"), [(7, False, "7"), (None, True, "images"), (None, False, "-")])
+def test_images_are_blamed_only_where_they_are_the_reason(needed, images, text, tiny):
+    assert seeds_text({"seeds_needed": needed, "too_few_images": images}) == text
+    document = copy.deepcopy(tiny)
+    entry(document, "real-AP")["answers"]["new images"] |= {"seeds_needed": needed, "too_few_images": images}
+    line = next(line for line in verdicts_table(document).splitlines() if "real over base" in line)
+    assert line.split()[-1] == text
+
+
+def test_only_the_answer_with_image_noise_blames_the_images(world, protocol, catalog, results, judging):
+    """Claims too small for a thousand runs; images differ between ``worse`` and ``base``, and not for ``real``."""
+    world(protocol)
+    faint = copy.deepcopy(PAPER)
+    for one in faint["claims"]:
+        one["gain"] = 0.00001
+    small = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(faint)}})
+    document = judge(small, protocol, results, TABLES, judging, few_images)
+    real, worse = (entry(document, name)["answers"] for name in ("real-AP", "worse-AP"))
+    answers = [side[estimand] for side in (real, worse) for estimand in ("this benchmark", "new images")]
+    assert [one["seeds_needed"] for one in answers] == [None] * 4
+    assert [one["too_few_images"] for one in answers] == [False, False, False, True]
 
 
 def test_a_small_protocol_expects_the_same_share_of_its_own_baseline(tiny):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import re
+import shutil
 
 import pytest
-from verdicts_papers import few_images
+from verdicts_papers import PAPER, few_images
 
+from replication.catalog import Paper
 from replication.errors import ResultError
 from replication.files import read_json, write_json
 from replication.report import write_report
@@ -55,6 +58,17 @@ def test_the_page_begins_with_a_line_a_claim(judged):
     assert page.index('id="verdicts"') < page.index('id="gains"') < page.index('id="boxes-T1"')
     assert html.escape(document["head"], quote=False).replace("'", "&#39;") in page
     assert document["plan_hash"][:16] in page
+
+
+def test_the_page_says_which_claims_hold_together_and_no_more_of_the_plan_than_is_known(judged):
+    _, document, page = judged
+    assert "Holm's procedure holds 5% over the primary claims of a paper, which are the verdicts." in page
+    assert "Its other claims are secondary: a second family" in page
+    assert "all claims of a paper together" not in page
+    assert "Registered before" not in page
+    text = html.unescape(re.sub(r"<[^>]+>", "", page))
+    assert f"Plan at judging, 3 seeds a variant: {document['plan_hash'][:16]}." in text
+    assert "it does not say when they were fixed" in text
 
 
 def test_numbers_by_hand(judged):
@@ -123,7 +137,7 @@ def test_a_page_without_verdicts_has_none(world, protocol, catalog, results):
     world(protocol)
     page = write_report(catalog, protocol, results, TABLES).read_text()
     assert 'id="verdicts"' not in page
-    assert read_verdicts(protocol, results, []) is None
+    assert read_verdicts(catalog, protocol, results, []) is None
 
 
 @pytest.mark.parametrize("judged", ["protocol"], indirect=True)
@@ -143,16 +157,51 @@ def test_runs_that_came_after_the_verdicts_are_refused(judged, add_run, catalog,
 
 
 @pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_verdicts_on_runs_that_are_gone_are_refused(judged, catalog, results):
+    protocol, _, _ = judged
+    shutil.rmtree(results / protocol.name / "runs" / "real" / "seed2")
+    with pytest.raises(ResultError, match=r"real seed 2 was judged .* run `python -m replication verdicts`"):
+        write_report(catalog, protocol, results, TABLES)
+    shutil.rmtree(results / protocol.name / "runs" / "real")
+    with pytest.raises(ResultError, match="real seed 0 was judged"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_verdicts_by_another_plan_are_refused(judged, catalog, results):
+    protocol, _, _ = judged
+    changed = copy.deepcopy(PAPER)
+    changed["claims"][0]["gain"] = 0.021
+    other = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(changed)}})
+    for plan in ((other, protocol), (catalog, protocol.model_copy(update={"seeds": 5}))):
+        with pytest.raises(ResultError, match=r"plan_hash: .* run `python -m replication verdicts`"):
+            write_report(*plan, results, TABLES)
+
+
+def rewrite(path, **changes):
+    document = {key: value for key, value in read_json(path, SCHEMA).items() if key != "schema"}
+    write_json(path, SCHEMA, document | changes)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_verdicts_of_another_protocol_are_refused(judged, catalog, results):
+    protocol, _, _ = judged
+    rewrite(verdicts_path(protocol, results), protocol="mini")
+    with pytest.raises(ResultError, match="protocol: is mini, the page is of tiny; run"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
 def test_verdicts_on_other_tables_are_refused(judged, catalog, results):
     protocol, _, _ = judged
-    path = verdicts_path(protocol, results)
-    write_json(
-        path, SCHEMA, {key: value for key, value in read_json(path, SCHEMA).items() if key != "schema"} | {"tables": []}
-    )
+    rewrite(verdicts_path(protocol, results), tables=[])
     with pytest.raises(ResultError, match="no verdicts on boxes-T1"):
         write_report(catalog, protocol, results, TABLES)
 
 
 def test_colours_say_for_against_or_open():
-    words = ("reproduced", "gain", "not reproduced", "loss", "inconclusive", "no gain of practical size", "blocked")
-    assert [tone(word) for word in words] == ["good", "good", "bad", "bad", "open", "open", "open"]
+    words = ("reproduced", "gain", "not reproduced", "loss", "no gain of practical size")
+    assert [tone(word) for word in words] == ["good", "good", "bad", "bad", "bad"]
+    assert {tone(word) for word in ("inconclusive", "not resolved", "single run", "blocked", "not measured")} == {
+        "open"
+    }
