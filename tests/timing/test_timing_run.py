@@ -251,7 +251,7 @@ def test_a_wrong_size_is_refused(capsys: pytest.CaptureFixture[str], size: str):
 
 def test_without_variants_those_of_the_latency_tables(catalog: Catalog, protocol: Protocol):
     assert protocol.name == "smoke"
-    assert catalog.latency_tables(protocol) == ["libra-T1"]
+    assert catalog.latency_tables(protocol) == ["fsaf-T2"]
     assert catalog.latency_tables(catalog.protocols["paper"]) == ["fsaf-T2", "libra-T1"]
     assert catalog.latency_tables(catalog.protocols["paper_voc"]) == []
 
