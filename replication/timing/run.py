@@ -65,8 +65,7 @@ class Settings:
             f"{self.threads}_threads" if self.threads else "",
             self.precision if self.precision != "fp32" else "",
             "compiled" if self.compiled else "",
-            "random" if self.weights == "random" else "",
-            f"{self.candidates}_candidates" if self.candidates != Settings.candidates else "",
+            f"random_{self.candidates}_candidates" if self.weights == "random" else "",
         ]
         return "".join(f"_{part}" for part in parts if part)
 
