@@ -19,3 +19,9 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("no shared/ folder beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def datasets_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for data that tests make; what one room has made, another finds."""
+    return tmp_path_factory.mktemp("datasets")

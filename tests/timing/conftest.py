@@ -14,11 +14,6 @@ from replication.timing.inputs import Source, find_source
 from replication.timing.subjects import Subject, build_subject, subject_config
 
 
-@pytest.fixture(scope="session")
-def datasets_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("datasets")
-
-
 @pytest.fixture(autouse=True)
 def _own_datasets(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets_root))

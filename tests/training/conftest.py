@@ -10,11 +10,6 @@ from replication.catalog import load_catalog, load_protocol
 from replication.training.run import Job
 
 
-@pytest.fixture(scope="session")
-def datasets_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("datasets")
-
-
 @pytest.fixture(autouse=True)
 def _own_datasets(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets_root))
