@@ -47,7 +47,7 @@ RENDERING = (
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {
     *("name", "title", "note", "benchmark", "data", "area_ranges", "tables", "seeds", "run_backbones"),
-    *("workers", "device", "checkpoint_every"),
+    *("judged_seeds", "workers", "device", "checkpoint_every"),
 }
 
 

@@ -107,8 +107,9 @@ class Protocol(Record):
     architecture holds for those that extend it too, unless they have their own. Without it the variant's
     own schedule is kept and scaled by the linear rule when ``batch`` is not the variant's; a learning rate among the
     overrides is taken as it is.
-    ``backbones`` says which backbone stands for a paper's. ``tables`` and ``run_backbones`` choose what runs when
-    the command line does not.
+    ``backbones`` says which backbone stands for a paper's. ``tables``, ``seeds`` and ``run_backbones`` choose what runs
+    when the command line does not; ``judged_seeds``, by default the same number, is that of the runs a variant for
+    which the verdicts are registered.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -122,6 +123,7 @@ class Protocol(Record):
     iterations: dict[str, Annotated[int, Field(ge=1)]] | None = None
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: int = Field(default=1, ge=1)
+    judged_seeds: int | None = Field(default=None, ge=1)
     tables: tuple[str, ...] = Field(min_length=1)
     run_backbones: tuple[str, ...] | None = None
     threads: int = Field(default=1, ge=1)
@@ -155,6 +157,11 @@ class Protocol(Record):
         raise ConfigError(
             f"protocol {self.name}: iterations: no entry for {meta_architecture}; known: {', '.join(self.iterations)}"
         )
+
+    @property
+    def registered_seeds(self) -> int:
+        """Runs a variant that the verdicts are registered for."""
+        return self.seeds if self.judged_seeds is None else self.judged_seeds
 
     @property
     def published_scale(self) -> bool:

@@ -67,7 +67,7 @@ def judge(
         "head": SIZE_HEAD if protocol.published_scale else DIRECTION_HEAD,
         "estimands": LEGEND,
         "rules": plan["rules"],
-        "seeds_registered": protocol.seeds,
+        "seeds_registered": protocol.registered_seeds,
         "plan_hash": plan_hash(plan),
         "notes": _notes(protocol, tables, runs, cases),
         "runs": [
@@ -90,10 +90,11 @@ def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, cases: Sequenc
     """What a reader of the verdicts must know besides."""
     notes = []
     counts = {len(group) for group in runs.values()}
-    if counts and counts != {protocol.seeds}:
+    registered = protocol.registered_seeds
+    if counts and counts != {registered}:
         span = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
         notes.append(
-            f"{span} runs a variant, {protocol.seeds} registered: seeds added after a look at the results make firm "
+            f"{span} runs a variant, {registered} registered: seeds added after a look at the results make firm "
             "verdicts more frequent than the stated level"
         )
     if set(tables) != set(protocol.tables):

@@ -17,7 +17,7 @@ def registered_plan(catalog: Catalog, protocol: Protocol, judging: Judging) -> d
     return {
         "protocol": protocol.name,
         "judges": "size" if protocol.published_scale else "direction",
-        "seeds": protocol.seeds,
+        "seeds": protocol.registered_seeds,
         "tables": list(protocol.tables),
         "rules": judging.model_dump(mode="json"),
         "claims": claims,

@@ -381,7 +381,10 @@ def test_one_full_size_training_step(name: str, shared: Path) -> None:
     model = build_model(cfg)
     damp_residuals(model)
     batch = give_proposals(photographs(shared, cfg))
-    assert all(min(item["image"].shape[1:]) == 800 or max(item["image"].shape[1:]) == 1333 for item in batch)
+    sizes, longest = cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN
+    for item in batch:
+        height, width = item["image"].shape[1:]
+        assert max(height, width) == longest or min(height, width) in range(min(sizes), max(sizes) + 1)
     optimizer = build_optimizer(cfg, model)
     losses, mean_iou = take_step(model, batch)
     assert losses.keys() == expected_losses(name)

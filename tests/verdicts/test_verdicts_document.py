@@ -361,6 +361,7 @@ def test_the_plan_hash_changes_with_all_that_was_registered_and_nothing_else(cat
     others = [
         (catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(changed)}}), protocol, judging),
         (catalog, protocol.model_copy(update={"seeds": 5}), judging),
+        (catalog, protocol.model_copy(update={"judged_seeds": 4}), judging),
         (catalog, protocol.model_copy(update={"tables": ("boxes-T1", "boxes-T2")}), judging),
         (catalog, protocol, judging.model_copy(update={"alpha": 0.1})),
         (catalog, protocol, judging.model_copy(update={"cut": 0.4})),
@@ -376,6 +377,8 @@ def test_more_seeds_than_registered_are_noted(tiny, world, protocol, catalog, re
     assert tiny["notes"][0].startswith("1 to 3 runs a variant, 3 registered")
     fewer = protocol.model_copy(update={"seeds": 1})
     assert judge(catalog, fewer, results, TABLES, judging)["notes"]
+    run_once_judged_thrice = protocol.model_copy(update={"seeds": 1, "judged_seeds": 3})
+    assert plan_hash(registered_plan(catalog, run_once_judged_thrice, judging)) == tiny["plan_hash"]
 
 
 def test_other_tables_than_the_registered_ones_are_noted(world, protocol, catalog, results, judging):
