@@ -8,11 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
 from tabulate import tabulate
 
 from replication.catalog import (
-    CONFIGS,
     Catalog,
     CocoData,
     Protocol,
@@ -23,31 +21,16 @@ from replication.catalog import (
     load_protocol,
     select,
 )
-from replication.catalog.records import Record, parse, read_yaml
 from replication.catalog.variants import PROPOSALS_SEED, resolve
+from replication.costs import Cost, measured_cost, readable_provenance, recorded_costs
 from replication.datasets.inputs import annotation_files
-from replication.errors import ConfigError, ResultError
-from replication.files import read_json, sha256_json
+from replication.errors import ConfigError
+from replication.files import sha256_json
 from replication.fingerprint import training_fingerprint
 
 DEFAULT_PROTOCOL = "mini"
 FIGURES_FROM = "faster_rcnn_R50"  # the detector among whose proposals Libra R-CNN's figure 3 samples
 PAPER_ITERATIONS = 90_000  # Detectron's 1x schedule at batch 16; Libra R-CNN's 12 epochs are 87,960
-
-
-class Cost(Record):
-    """Recorded seconds an iteration of one variant under one protocol, on ``processes`` GPUs or a core."""
-
-    s_per_iter: float = Field(gt=0)
-    processes: int = Field(default=1, ge=1)
-    device: str
-    source: str
-
-
-class Costs(Record):
-    """``configs/costs.yaml``: protocol -> variant -> cost."""
-
-    costs: dict[str, dict[str, Cost]]
 
 
 @dataclass(frozen=True)
@@ -88,12 +71,8 @@ class Plan:
 
     def cost(self, variant: str) -> Cost | None:
         """Seconds an iteration: of a run of the same results folder if there is one, else as recorded in configs."""
-        for path in sorted((self.results / self.protocol.name / "runs" / variant).glob("seed*/provenance.json")):
-            made = _provenance(path)
-            if made is not None:
-                device = made["device"]["name"]
-                return Cost(s_per_iter=made["s_per_iter"], processes=made["processes"], device=device, source=str(path))
-        return _recorded().costs.get(self.protocol.name, {}).get(variant)
+        made = measured_cost(self.results / self.protocol.name / "runs" / variant)
+        return made or recorded_costs().costs.get(self.protocol.name, {}).get(variant)
 
     def minutes(self, variant: str) -> int:
         """Expected minutes of a whole training, at least 1; 0 where nothing was recorded."""
@@ -194,7 +173,7 @@ class Plan:
         """(state, reason, iterations left)."""
         folder = run.folder(self.results)
         if (folder / "model_final.pth").exists():
-            made = _provenance(folder / "provenance.json") or {}
+            made = readable_provenance(folder / "provenance.json") or {}
             if made.get("training_fingerprint") != self.training_fingerprint(run.variant):
                 return "outdated", "code or settings of the training have changed", iterations
             proposed = self.results / self.protocol.name / "proposals" / run.variant / "val.json"
@@ -322,19 +301,6 @@ def _list(value: Any) -> list[str] | None:
     if value is None:
         return None
     return [str(item).strip() for item in (value if isinstance(value, list) else str(value).split(","))]
-
-
-def _recorded() -> Costs:
-    path = CONFIGS / "costs.yaml"
-    return parse(Costs, read_yaml(path), path)
-
-
-def _provenance(path: Path) -> dict[str, Any] | None:
-    """A finished run's provenance; None when it is absent, broken or of another version."""
-    try:
-        return read_json(path, "provenance/1")
-    except ResultError:
-        return None
 
 
 def _duration(seconds: float | None) -> str:
