@@ -24,7 +24,13 @@ from replication.fingerprint import (
     TIMING,
     fingerprint,
 )
-from replication.plan import DEFAULT_PROTOCOL, FIGURES_FROM, choice, from_workflow
+from replication.plan import FIGURES_FROM
+from replication.workflow import (
+    DEFAULT_PROTOCOL,
+    choice,
+    from_workflow,
+    variant_pattern,
+)
 
 min_version("9.25")
 

@@ -64,7 +64,11 @@ def fingerprint(patterns: tuple[str, ...], package: Path = PACKAGE) -> str:
 
 
 def training_fingerprint(variant: Variant, protocol: Protocol) -> str:
-    """Twelve hex digits that change when code, variant file or protocol change what a training computes."""
+    """Twelve hex digits that change when code, variant file or protocol change what a training computes.
+
+    Of a test-time variant it is the training that makes its weights.
+    """
+    variant = variant.trained
     settings = protocol.model_dump(mode="json", exclude=NOT_TRAINED)
     # What the protocol says of other architectures and backbones is not this variant's concern.
     settings["overrides"] = [protocol.overrides.get(group) for group in protocol.groups(variant.meta_architecture)]

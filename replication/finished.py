@@ -38,6 +38,11 @@ class FinishedRun:
     image_set: tuple[Any, Any]
 
     @property
+    def weights_of(self) -> str:
+        """The variant whose training made its weights: its own, but of a test-time variant another."""
+        return str(self.provenance.get("weights_from") or self.variant)
+
+    @property
     def class_agnostic(self) -> bool:
         """Whether its detections are the proposals of an RPN alone."""
         return self.metrics["AR100"] is not None

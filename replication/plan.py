@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,20 +16,17 @@ from replication.catalog import (
     Protocol,
     Run,
     VocData,
-    load_catalog,
     load_judging,
-    load_protocol,
     select,
 )
 from replication.catalog.variants import PROPOSALS_SEED, resolve
 from replication.costs import Cost, measured_cost, readable_provenance, recorded_costs
 from replication.datasets.inputs import annotation_files
-from replication.errors import ConfigError
 from replication.files import sha256_json
 from replication.fingerprint import training_fingerprint
 
-DEFAULT_PROTOCOL = "mini"
 FIGURES_FROM = "faster_rcnn_R50"  # the detector among whose proposals Libra R-CNN's figure 3 samples
+TRAINED = ("done", "trained")  # states in which a run's weights are there and of this code
 PAPER_ITERATIONS = 90_000  # Detectron's 1x schedule at batch 16; Libra R-CNN's 12 epochs are 87,960
 
 
@@ -54,6 +51,15 @@ class Plan:
     results: Path
     tables: tuple[str, ...]
     runs: tuple[Run, ...]
+
+    @property
+    def trainings(self) -> list[Run]:
+        """The planned runs that are trained: all but those of test-time variants."""
+        return [run for run in self.runs if not self.catalog.variants[run.variant].weights_from]
+
+    def weights_of(self, run: Run) -> Run:
+        """The run whose training makes a run's weights: its own or, tested anew, its source's of its seed."""
+        return run.model_copy(update={"variant": self.catalog.variants[run.variant].weights_from or run.variant})
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -90,6 +96,11 @@ class Plan:
         folder = self.results / self.protocol.name / "proposals" / source
         return [str(folder / f"{split}.json") for split in ("train", "val")] if source else []
 
+    def weights(self, variant: str, seed: int) -> list[str]:
+        """The files of the run whose weights a variant is tested with."""
+        run = self.weights_of(Run(protocol=self.protocol.name, variant=variant, seed=seed))
+        return [str(run.folder(self.results) / name) for name in ("model_final.pth", "provenance.json")]
+
     @property
     def figure_data(self) -> list[str]:
         """The files that Libra R-CNN's figures are drawn from; none unless its tables and their baseline are run."""
@@ -117,7 +128,8 @@ class Plan:
     @property
     def timed_folders(self) -> list[Path]:
         """Folders of the runs whose weights are timed: the first seed's."""
-        return [run.folder(self.results) for run in self.runs if run.variant in self.timed and run.seed == 0]
+        timed = (self.weights_of(run) for run in self.runs if run.variant in self.timed and run.seed == 0)
+        return list(dict.fromkeys(run.folder(self.results) for run in timed))
 
     def timed_in(self, table: str) -> list[str]:
         """Planned variants of one table, in row order; none when its rows are not timed."""
@@ -161,6 +173,9 @@ class Plan:
         return data.download if isinstance(data, VocData) else ()
 
     def _step(self, run: Run) -> Step:
+        source = self.weights_of(run)
+        if source != run:
+            return Step(run, *self._test_state(run, source), 0, 0.0, None)
         iterations = self.iterations(run.variant)
         state, reason, left = self._state(run, iterations)
         cost = self.cost(run.variant)
@@ -185,6 +200,18 @@ class Plan:
             done = int(checkpoints[-1].stem.rpartition("_")[2])
             return "partial", f"interrupted; checkpoint at iteration {done}", max(0, iterations - done)
         return "to do", "never run", iterations
+
+    def _test_state(self, run: Run, source: Run) -> tuple[str, str]:
+        """(state, reason) of a test-time variant's run, which has no training of its own."""
+        if self._step(source).state not in TRAINED:
+            return "needs weights", f"of {source.variant} seed {source.seed}, which is not trained"
+        folder = run.folder(self.results)
+        if not (folder / "metrics.json").exists():
+            return "to do", f"to be tested with the weights of {source.variant}"
+        made = readable_provenance(folder / "provenance.json") or {}
+        if made.get("training_fingerprint") != self.training_fingerprint(run.variant):
+            return "outdated", f"tested with earlier weights of {source.variant}"
+        return "done", ""
 
     def as_json(self) -> dict[str, Any]:
         """Machine-readable form, schema ``plan/1``."""
@@ -233,12 +260,13 @@ class Plan:
         return "\n".join(lines)
 
     def left(self, at_once: int) -> str:
-        """One line: how many of the runs are trained and how long the others take, ``at_once`` side by side."""
-        trained = sum(step.state in ("done", "trained") for step in self.steps)
+        """One line: how many trainings are finished and how long the others take, ``at_once`` side by side."""
+        steps = [step for step in self.steps if step.run in self.trainings]
+        trained = sum(step.state in TRAINED for step in steps)
         seconds = sum(step.seconds or 0.0 for step in self.steps) / at_once
         unknown = sum(step.seconds is None for step in self.steps)
         return (
-            f"workflow: {trained} of {len(self.steps)} runs trained, about {_duration(seconds)} of training left"
+            f"workflow: {trained} of {len(steps)} runs trained, about {_duration(seconds)} of training left"
             + (f" with {at_once} side by side" if at_once > 1 else "")
             + (f", and {unknown} runs whose time is unknown" if unknown else "")
         )
@@ -259,48 +287,16 @@ def make_plan(
 
 
 def _with_sources(catalog: Catalog, runs: Sequence[Run]) -> dict[Run, None]:
-    """The runs in order, each once, with the run whose proposals some need before the first that needs them."""
+    """The runs in order, each once, with the runs whose proposals or weights one needs before it."""
     ordered: dict[Run, None] = {}
     for run in runs:
-        source = catalog.variants[run.variant].proposals_from
-        if source:
-            ordered[Run(protocol=run.protocol, variant=source, seed=PROPOSALS_SEED)] = None
+        variant = catalog.variants[run.variant]
+        if variant.proposals_from:
+            ordered[Run(protocol=run.protocol, variant=variant.proposals_from, seed=PROPOSALS_SEED)] = None
+        if variant.weights_from:
+            ordered[Run(protocol=run.protocol, variant=variant.weights_from, seed=run.seed)] = None
         ordered[run] = None
     return ordered
-
-
-def from_workflow(config: Mapping[str, Any]) -> Plan:
-    """The plan of ``snakemake --config protocol=mini tables=giou-T5,giou-T7 seeds=3 backbones=R-50 results=DIR``."""
-    known = {"protocol", "tables", "seeds", "backbones", "results", "gpus"}
-    unknown = sorted(set(config) - known)
-    if unknown:
-        raise ConfigError(f"--config {unknown[0]}: unknown key; known: {', '.join(sorted(known))}")
-    for key in ("seeds", "gpus"):
-        value = config.get(key, 1)
-        if not isinstance(value, int) or value < 1:
-            raise ConfigError(f"--config {key}: expected a whole number of at least 1; found {value!r}")
-    return make_plan(
-        load_catalog(),
-        load_protocol(str(config.get("protocol", DEFAULT_PROTOCOL))),
-        Path(config.get("results", "results")),
-        _list(config.get("tables")),
-        config.get("seeds"),
-        _list(config.get("backbones")),
-    )
-
-
-def choice(config: Mapping[str, Any]) -> str:
-    """The workflow's ``--config`` as options of the ``plan`` verb."""
-    tables, backbones, seeds = _list(config.get("tables")), _list(config.get("backbones")), config.get("seeds")
-    options = {"tables": tables and ",".join(tables), "backbones": backbones and ",".join(backbones), "seeds": seeds}
-    return " ".join(f"--{name} {value}" for name, value in options.items() if value)
-
-
-def _list(value: Any) -> list[str] | None:
-    """Snakemake parses ``a,b`` as text and ``[a, b]`` as a list."""
-    if value is None:
-        return None
-    return [str(item).strip() for item in (value if isinstance(value, list) else str(value).split(","))]
 
 
 def _duration(seconds: float | None) -> str:

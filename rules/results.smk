@@ -68,7 +68,7 @@ rule report:
         f"{HERE}/verdicts.json",
         plan.figure_data,
         expand(f"{HERE}/tables/{{table}}.md", table=plan.tables),
-        [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.runs],
+        [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.trainings],
     output:
         f"{HERE}/report.html",
     log:

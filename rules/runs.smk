@@ -1,5 +1,9 @@
 """Runs: trained, their detections, what they are worth and how long they take."""
 
+TRAINED, TESTED_ANEW = (
+    variant_pattern(plan.catalog, trained) for trained in (True, False)
+)
+
 
 # Checkpoints lie undeclared beside the outputs: Snakemake deletes what a failed job declared, and a training must
 # resume from them. For the same reason the parameters, not the files, say when a training is out of date; and they
@@ -14,6 +18,8 @@ rule train:
         f"{RUN}/provenance.json",
     log:
         f"{HERE}/logs/train/{{variant}}-seed{{seed}}.log",
+    wildcard_constraints:
+        variant=TRAINED,
     priority: lambda wildcards: plan.priority(wildcards.variant)
     threads: plan.protocol.threads
     resources:
@@ -53,13 +59,14 @@ rule proposals:
 
 rule detect:
     input:
-        f"{RUN}/model_final.pth",
-        f"{RUN}/provenance.json",
+        lambda wildcards: plan.weights(wildcards.variant, int(wildcards.seed)),
         lambda wildcards: plan.proposals(wildcards.variant),
     output:
         f"{RUN}/detections.json",
     log:
         f"{HERE}/logs/detect/{{variant}}-seed{{seed}}.log",
+    wildcard_constraints:
+        variant=TRAINED,
     priority: lambda wildcards: 100 + plan.priority(wildcards.variant)
     threads: plan.protocol.threads
     params:
@@ -67,6 +74,15 @@ rule detect:
     shell:
         "python -m replication detect $REPLICATION_WHERE --variant {wildcards.variant} --seed {wildcards.seed}"
         " 2>&1 | tee {log}"
+
+
+# A test-time variant detects with the weights of another, whose provenance it takes over.
+use rule detect as detect_anew with:
+    output:
+        f"{RUN}/detections.json",
+        f"{RUN}/provenance.json",
+    wildcard_constraints:
+        variant=TESTED_ANEW,
 
 
 rule evaluate:

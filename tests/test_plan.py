@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.errors import ConfigError
 from replication.files import write_json
-from replication.plan import Plan, choice, from_workflow, make_plan
+from replication.plan import Plan, Step, make_plan
+from replication.workflow import choice, from_workflow, variant_pattern
 
 CATALOG = load_catalog()
 
@@ -174,3 +176,66 @@ def test_figures_need_their_tables_and_their_detector(tmp_path: Path):
     assert names == ["libra_sampling.json", "libra_balanced_l1.json"]
     assert plan_of(tmp_path, tables=["libra-T2"]).figure_data == []
     assert plan_of(tmp_path, tables=["giou-T5"]).figure_data == []
+
+
+def test_a_test_time_variant_needs_its_source_and_no_training(tmp_path: Path):
+    def steps() -> dict[tuple[str, int], Step]:
+        plan = plan_of(tmp_path, "paper", tables=["fsaf-T3"], seeds=2, backbones=["X-101-64x4d"])
+        return {(step.run.variant, step.run.seed): step for step in plan.steps}
+
+    source, anew = "fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"
+    assert list(steps()) == [(source, 0), (anew, 0), (source, 1), (anew, 1)]
+    one = steps()[anew, 1]
+    assert (one.state, one.reason) == ("needs weights", f"of {source} seed 1, which is not trained")
+    assert (one.iterations, one.seconds, one.gpu_hours) == (0, 0.0, None)
+
+    plan = plan_of(tmp_path, "paper", tables=["fsaf-T3"], seeds=2, backbones=["X-101-64x4d"])
+    assert [(run.variant, run.seed) for run in plan.trainings] == [(source, 0), (source, 1)]
+    assert plan.as_json()["seconds"] == 2 * 135_000 * 0.993
+    assert plan.left(1).startswith("workflow: 0 of 2 runs trained, ")
+    assert plan.priority(source) > plan.priority(anew)
+    assert plan.training_fingerprint(anew) == plan.training_fingerprint(source)
+    folder = tmp_path / "paper" / "runs" / source / "seed1"
+    assert plan.weights(anew, 1) == plan.weights(source, 1) == [
+        str(folder / name) for name in ("model_final.pth", "provenance.json")
+    ]  # fmt: skip
+
+    finished(plan, 2)
+    assert [steps()[anew, seed].state for seed in (0, 1)] == ["needs weights", "to do"]
+    finished(plan, 3)
+    (tmp_path / "paper" / "runs" / anew / "seed1" / "model_final.pth").unlink()
+    assert [steps()[anew, seed].state for seed in (0, 1)] == ["needs weights", "done"]
+    finished(plan, 3, training_fingerprint="old")
+    assert (steps()[anew, 1].state, steps()[source, 1].state) == ("outdated", "done")
+    finished(plan, 2, training_fingerprint="old")
+    assert steps()[anew, 1].state == "needs weights"
+
+
+def test_a_source_that_no_table_shows_is_run_for_its_test_time_variant(tmp_path: Path):
+    table = CATALOG.table("fsaf-T3")
+    alone = table.model_copy(update={"rows": [row for row in table.rows if row.id == "joint_x101_multiscale"]})
+    paper = CATALOG.papers["fsaf"].model_copy(update={"tables": [alone], "claims": []})
+    catalog = CATALOG.model_copy(update={"papers": {"fsaf": paper}})
+    plan = make_plan(catalog, load_protocol("paper"), tmp_path, ["fsaf-T3"], 1)
+    assert [run.variant for run in plan.runs] == ["fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"]
+    assert [run.variant for run in plan.shown] == ["fsaf_X101_joint_jitter_tta"]
+
+
+def test_weights_of_a_timed_test_time_variant_are_its_source_s(tmp_path: Path):
+    """Beside the source they are the same files, once."""
+    table = CATALOG.table("fsaf-T3")
+    timed = [column.model_copy(update={"metric": "ms_per_image"}) for column in table.columns]
+    paper = CATALOG.papers["fsaf"].model_copy(update={"tables": [table.model_copy(update={"columns": timed})]})
+    catalog = CATALOG.model_copy(update={"papers": {"fsaf": paper}})
+    plan = make_plan(catalog, load_protocol("paper"), tmp_path, ["fsaf-T3"], 2, ["X-101-64x4d"])
+    assert plan.timed == ("fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta")
+    assert plan.timed_folders == [tmp_path / "paper" / "runs" / "fsaf_X101_joint_jitter" / "seed0"]
+
+
+def test_rules_tell_test_time_variants_from_trained_ones_by_name():
+    anew = variant_pattern(CATALOG, trained=False)
+    assert anew == "fsaf_X101_joint_jitter_tta"
+    trained = re.compile(variant_pattern(CATALOG, trained=True))
+    assert {name for name in CATALOG.variants if not trained.fullmatch(name)} == {anew}
+    none = CATALOG.model_copy(update={"variants": {"retinanet_R50": CATALOG.variants["retinanet_R50"]}})
+    assert not re.search(variant_pattern(none, trained=False), "retinanet_R50")

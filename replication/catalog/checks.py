@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from replication.catalog.papers import BACKBONES, Claim, Column, Paper, Row, Table
-from replication.catalog.variants import Variant
+from replication.catalog.variants import Variant, resolve
 
 LIMITS = {"fraction": 1.0, "percent": 100.0, "ms": math.inf}
 
@@ -46,6 +47,45 @@ def check_papers(papers: Iterable[Paper], variants: Mapping[str, Variant]) -> It
                     paper.id,
                     f"deviation {deviation.id}: variants: no row and no file names {', '.join(unknown)}",
                 )
+
+
+def check_variant(variant: Variant, variants: Mapping[str, Variant]) -> Iterator[str]:
+    """What can be wrong with the other variants that one names."""
+    proposals = variants.get(variant.proposals_from)
+    if variant.proposals_from and (proposals is None or not proposals.class_agnostic or proposals.weights_from):
+        yield (
+            f"DATASETS.PROPOSALS_FROM: {variant.proposals_from!r} is no built variant that is an RPN alone and is "
+            "trained itself"
+        )
+    if variant.weights_from:
+        yield from (f"MODEL.WEIGHTS_FROM: {message}" for message in _check_weights(variant, variants))
+
+
+def _check_weights(variant: Variant, variants: Mapping[str, Variant]) -> Iterator[str]:
+    """A test-time variant's weights must be those of its own detector, from a training."""
+    source = variants.get(variant.weights_from)
+    if source is None:
+        yield f"{variant.weights_from!r} is no built variant; {_known(sorted(variants))}"
+    elif source.weights_from:
+        yield f"{source.name!r} takes the weights of {source.weights_from!r} itself; name a variant that is trained"
+    else:
+        own, theirs = (dict(_leaves(resolve(one.path))) for one in (variant, source))
+        keys = sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
+        trained = [key for key in keys if not key.startswith("TEST.") and key != "MODEL.WEIGHTS_FROM"]
+        if trained:
+            yield (
+                f"{', '.join(trained)}: not as in {source.name}, whose weights are taken: a test-time variant may set "
+                "TEST only; start from that variant's file, or leave MODEL.WEIGHTS_FROM out to train this one"
+            )
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The plain values of a config by their whole key, as ``SOLVER.MAX_ITER``."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _check_backbone(table: Table, row: Row, backbones: dict[str, tuple[str, str]]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from replication.catalog.protocols import Protocol
 from replication.catalog.variants import Variant
 
 SCHEMA = "catalog/1"
+BUILT_FACTS = ("path", "meta_architecture", "iterations", "masks", "proposals_from", "weights_from")
 
 
 def catalog_json(catalog: Catalog) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def _variant_names(catalog: Catalog) -> list[str]:
 def _variant(catalog: Catalog, name: str) -> dict[str, Any]:
     rows = [f"{table.id}/{row.id}" for table in catalog.tables.values() for row in table.rows if row.variant == name]
     built: Variant | None = catalog.variants.get(name)
-    facts: dict[str, Any] = dict.fromkeys(("path", "meta_architecture", "iterations", "masks", "proposals_from"))
+    facts: dict[str, Any] = dict.fromkeys(BUILT_FACTS)
     if built is not None:
         facts = built.model_dump(mode="json", exclude={"name", "path", "backbone"})
         facts["path"] = f"{built.path.parent.name}/{built.path.name}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from replication.catalog.checks import check_paper, check_papers
+from replication.catalog.checks import check_paper, check_papers, check_variant
 from replication.catalog.papers import Claim, Paper, Row, State, Table, read_paper
 from replication.catalog.protocols import Protocol
 from replication.catalog.records import CONFIGS, Record, parse, read_yaml
@@ -77,9 +77,7 @@ def _problems(papers: dict[Path, Paper], variants: dict[str, Variant], configs: 
     for stem, message in check_papers(papers.values(), variants):
         yield f"{configs / 'papers' / stem}.yaml: {message}"
     for variant in variants.values():
-        source = variant.proposals_from
-        if source and not (source in variants and variants[source].class_agnostic):
-            yield f"{variant.path}: DATASETS.PROPOSALS_FROM: {source!r} is no built variant that is an RPN alone"
+        yield from (f"{variant.path}: {message}" for message in check_variant(variant, variants))
 
 
 def _protocols(folder: Path) -> dict[str, Protocol]:

@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
 }
 """Values that Detectron2 0.6 (config/defaults.py) takes for a key that no file sets."""
 
-OWN_DEFAULTS: dict[str, Any] = {"DATASETS.PROPOSALS_FROM": ""}
+OWN_DEFAULTS: dict[str, Any] = {"DATASETS.PROPOSALS_FROM": "", "MODEL.WEIGHTS_FROM": ""}
 """The same for keys that ``replication.detectors.config`` adds."""
 
 PROPOSALS_SEED = 0
@@ -30,10 +30,11 @@ PROPOSALS_SEED = 0
 
 
 class Variant(Record):
-    """One trainable detector at the papers' scale: ``iterations`` is its full SOLVER.MAX_ITER, ``masks`` MASK_ON.
+    """One detector at the papers' scale: ``iterations`` is its full SOLVER.MAX_ITER, ``masks`` MASK_ON.
 
     ``proposals_from`` names the variant, an RPN, on whose fixed proposals it is trained and tested; empty for one that
-    makes its own.
+    makes its own. ``weights_from`` names the variant whose weights it takes, tested in another way: it is then a
+    test-time variant and never trained itself; empty for one that is.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Variant(Record):
     iterations: int
     masks: bool
     proposals_from: str = ""
+    weights_from: str = ""
+
+    @property
+    def trained(self) -> Variant:
+        """The variant whose training makes its weights: itself, or of a test-time variant the one that it names."""
+        return read_variant(self.path.with_name(f"{self.weights_from}.yaml")) if self.weights_from else self
 
     @property
     def class_agnostic(self) -> bool:
@@ -79,6 +86,7 @@ def read_variant(path: Path) -> Variant:
             "iterations": values["SOLVER.MAX_ITER"],
             "masks": values["MODEL.MASK_ON"],
             "proposals_from": values["DATASETS.PROPOSALS_FROM"],
+            "weights_from": values["MODEL.WEIGHTS_FROM"],
         },
         path,
     )

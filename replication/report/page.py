@@ -264,11 +264,12 @@ def _overview(
     """Name and text of the facts at the top."""
     planned = _planned(catalog, protocol, comparisons)
     done = planned & {(run.variant, run.seed) for run in runs}
-    seconds = sum(float(run.provenance.get("seconds") or 0) for run in runs)
+    # A test-time variant's run is of a training that another may have shown already.
+    trainings = {(run.weights_of, run.seed): float(run.provenance.get("seconds") or 0) for run in runs}
     facts = [
         ("Runs finished", f"{len(done)} of {len(planned)}" + _extra(len(runs) - len(done))),
         ("Seeds a variant", _span([sum(one.variant == run.variant for one in runs) for run in runs])),
-        ("Training time, all runs", duration(seconds)),
+        ("Training time, all runs", duration(sum(trainings.values()))),
         ("Device", "; ".join(dict.fromkeys(map(device, runs)))),
         ("Data", data_text(protocol)),
         ("Stand-ins", "; ".join(f"{ours} for {theirs}" for theirs, ours in protocol.backbones.items())),

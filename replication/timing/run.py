@@ -90,7 +90,7 @@ def time_variants(
         known_variant(catalog, name)
     prepare_process(protocol)
     torch.set_num_threads(settings.threads or protocol.threads)
-    runs = choose_runs(protocol, results, names, settings.weights)
+    runs = choose_runs(catalog, protocol, results, names, settings.weights)
     source = find_source(protocol, settings.images)
     with devices(settings.device or protocol.device) as taken, _precision(settings.precision):
         device = taken[0]

@@ -53,19 +53,22 @@ class Subject:
 
 def trained_run(protocol: Protocol, results: Path, name: str) -> Path | None:
     """Folder of the finished run of the lowest seed; None when none is finished."""
-    runs = Run(protocol=protocol.name, variant=name.removeprefix(SHIPPED), seed=0).folder(results).parent
+    runs = Run(protocol=protocol.name, variant=name, seed=0).folder(results).parent
     finished = [path.parent for path in runs.glob(f"seed*/{FINAL}") if path.parent.name[4:].isdigit()]
     return min(finished, key=lambda folder: int(folder.name[4:]), default=None)
 
 
-def choose_runs(protocol: Protocol, results: Path, names: list[str], wanted: Weights) -> Mapping[str, Path | None]:
-    """The run whose weights each model takes, None for random ones.
+def choose_runs(
+    catalog: Catalog, protocol: Protocol, results: Path, names: list[str], wanted: Weights
+) -> Mapping[str, Path | None]:
+    """The run whose weights each model takes, of a test-time variant its source's; None for random ones.
 
     ``auto`` takes trained weights if every model has a run, else random ones for all: a trained model and a random one
     have different candidates. ``trained`` raises ResultError where a run is missing.
     """
-    runs = {name: None if wanted == "random" else trained_run(protocol, results, name) for name in names}
-    missing = [name for name, folder in runs.items() if folder is None]
+    made_by = {name: known_variant(catalog, name).trained.name for name in names}
+    runs = {name: None if wanted == "random" else trained_run(protocol, results, made_by[name]) for name in names}
+    missing = [made_by[name] for name, folder in runs.items() if folder is None]
     if wanted == "trained" and missing:
         raise ResultError(
             f"{results / protocol.name / 'runs'}: no finished run of {', '.join(missing)}; "
@@ -75,9 +78,17 @@ def choose_runs(protocol: Protocol, results: Path, names: list[str], wanted: Wei
 
 
 def subject_config(catalog: Catalog, protocol: Protocol, name: str, num_classes: int, device: torch.device) -> CfgNode:
-    """The config of a variant, or of what Detectron2 ships in its place; ConfigError for unknown names."""
+    """The config of a variant, or of what Detectron2 ships in its place.
+
+    ConfigError for unknown names and for a test in several views, of which one alone would be timed.
+    """
     variant = known_variant(catalog, name)
     cfg = on_device(run_config(variant, protocol, 0, num_classes, Path("unused")), device)
+    if cfg.TEST.AUG.ENABLED:
+        raise ConfigError(
+            f"--variants {name}: TEST.AUG.ENABLED: a test in several views cannot be timed; choose the variant that "
+            "looks at an image once"
+        )
     if not name.startswith(SHIPPED):
         return cfg
     cfg.defrost()

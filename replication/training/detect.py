@@ -13,8 +13,8 @@ from detectron2.structures import Instances
 from pycocotools import mask as rle
 
 from replication.datasets import Split, load_split
-from replication.files import write_text
-from replication.training.config import run_config
+from replication.files import read_json, write_json, write_text
+from replication.training.config import config_hash, run_config
 from replication.training.devices import devices
 from replication.training.inference import outputs, trained_model
 from replication.training.levels import selects_online, write_levels
@@ -27,7 +27,8 @@ def detect(job: Job) -> Path:
     Boxes are XYWH in pixels of the original image, scores in (0, 1], category ids those of ``ground_truth.json``.
     With TEST.AUG.ENABLED every image is looked at in all sizes of TEST.AUG. A model that selects levels online
     leaves ``levels.json`` too. Proposals of an RPN alone have their logit for a score and, having no class, the first
-    category.
+    category. A test-time variant detects with its source's weights and gets a ``provenance.json``: that of the weights,
+    under its own name and config, with the source's name in ``weights_from``.
     Raises ResultError when the run is not trained.
     """
     job.check_trained()
@@ -37,7 +38,19 @@ def detect(job: Job) -> Path:
         found = _detect_all(job, on_device(cfg, taken[0]), split)
     path = job.folder / "detections.json"
     write_text(path, json.dumps(found, allow_nan=False, separators=(",", ":")) + "\n")
+    if job.variant.weights_from:
+        _take_over_provenance(job, cfg)
     return path
+
+
+def _take_over_provenance(job: Job, cfg: CfgNode) -> None:
+    made = read_json(job.trained.folder / "provenance.json", "provenance/1")
+    whose = {
+        "variant": job.variant.name,
+        "config_hash": config_hash(cfg),
+        "weights_from": job.variant.weights_from,
+    }
+    write_json(job.folder / "provenance.json", "provenance/1", made | whose)
 
 
 def _detect_all(job: Job, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
@@ -48,7 +61,7 @@ def _detect_all(job: Job, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
             found += detections(as_detections(output["proposals"].to("cpu")), image_id, split.category_ids)
         else:
             found += detections(output["instances"].to("cpu"), image_id, split.category_ids)
-    if selects_online(model):
+    if selects_online(model) and not job.variant.weights_from:  # the same weights, the same levels
         write_levels(model, cfg, split.records, job.folder / "levels.json")
     return found
 

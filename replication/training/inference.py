@@ -21,10 +21,12 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 def trained_model(job: Job, cfg: CfgNode) -> Any:
-    """The finished model of a run, for inference."""
+    """The finished model of a run, for inference; a test-time variant's has the weights of its source's run."""
     prepare_process(job.protocol)
     model = build_model(cfg).eval()
-    model.load_state_dict(torch.load(job.folder / FINAL, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"])
+    model.load_state_dict(
+        torch.load(job.trained.folder / FINAL, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"]
+    )
     return model
 
 

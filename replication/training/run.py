@@ -8,7 +8,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from replication.catalog import Protocol, Run, Variant
 from replication.datasets import data_hash, load_split
-from replication.errors import ResultError, TrainingError
+from replication.errors import ConfigError, ResultError, TrainingError
 from replication.files import read_json, write_json, write_text
 from replication.fingerprint import training_fingerprint
 from replication.training.checkpoint import save_atomically
@@ -52,6 +52,11 @@ class Job:
         return Run(protocol=self.protocol.name, variant=self.variant.name, seed=self.seed).folder(self.results)
 
     @property
+    def trained(self) -> Job:
+        """The run whose training makes the weights: itself, or of a test-time variant its source's of the same seed."""
+        return replace(self, variant=self.variant.trained)
+
+    @property
     def label(self) -> str:
         """For progress lines."""
         return f"{self.variant.name} seed {self.seed}"
@@ -77,11 +82,15 @@ class Job:
         return proposals_path(self.results, self.protocol.name, self.variant.proposals_from, split)
 
     def check_trained(self) -> None:
-        """Raise ResultError unless the folder holds a finished run of this code, these settings and these data."""
-        final = self.folder / FINAL
+        """Raise ResultError unless its weights are there, of a run of this code, these settings and these data."""
+        run = self.trained
+        final = run.folder / FINAL
         if not final.exists():
-            raise ResultError(f"{final}: no such file; train the run first: `python -m replication train`")
-        check_identity(self, self.identity(), "train it again")
+            raise ResultError(
+                f"{final}: no such file; train the run first: `python -m replication train --variant "
+                f"{run.variant.name} --seed {run.seed}`"
+            )
+        check_identity(run, run.identity(), "train it again")
 
 
 def train(job: Job, restart: bool = False, gpus: int = 1) -> Path:
@@ -89,8 +98,14 @@ def train(job: Job, restart: bool = False, gpus: int = 1) -> Path:
 
     Writes ``config.yaml``, ``curves.jsonl``, ``provenance.json`` and the model. A finished run of the same code,
     settings and data is left alone; another one is an error unless ``restart``. With ``gpus`` > 1 Detectron2's
-    launcher starts one process a GPU, which share the batch. Raises ReplicationError subclasses.
+    launcher starts one process a GPU, which share the batch. Raises ReplicationError subclasses, ConfigError for a
+    test-time variant, which has no training of its own.
     """
+    if job.variant.weights_from:
+        raise ConfigError(
+            f"--variant {job.variant.name}: is tested with the weights of {job.variant.weights_from} and has no "
+            f"training of its own; train that: --variant {job.variant.weights_from}, then detect with this one"
+        )
     prepare_process(job.protocol)
     split = load_split(job.protocol, "train")
     records = training_records(split.records)

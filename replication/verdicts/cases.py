@@ -229,6 +229,12 @@ def _twins(question: Question, runs: Runs) -> str:
     return ""
 
 
+def share_weights(question: Question, runs: Runs) -> bool:
+    """Whether both rows are tests of the same trainings."""
+    trained = [{run.weights_of for run in runs[row.variant or ""]} for row in _sides(question)]
+    return not trained[0].isdisjoint(trained[1])
+
+
 def copies(group: Sequence[FinishedRun]) -> tuple[FinishedRun, FinishedRun] | None:
     """The first two runs of a variant that agree in every digit."""
     seen: dict[tuple[float | None, ...], FinishedRun] = {}

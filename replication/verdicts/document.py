@@ -10,7 +10,7 @@ from replication.catalog import Catalog, Judging, Protocol
 from replication.errors import ConfigError
 from replication.files import sha256_file, write_json
 from replication.finished import finished_runs
-from replication.verdicts.cases import Case, Replicates, Runs, make_case, questions
+from replication.verdicts.cases import Case, Replicates, Runs, make_case, questions, share_weights
 from replication.verdicts.judge import Rules, judge_cases, spreads
 from replication.verdicts.numbers import published_numbers
 from replication.verdicts.output import DIRECTION_HEAD, LEGEND, SCHEMA, SIZE_HEAD, spread_entry, verdict_entry
@@ -101,6 +101,12 @@ def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, cases: Sequenc
         notes.append(
             f"judged on {', '.join(tables)}; registered were {', '.join(protocol.tables)}: the families of "
             "claims, and so the verdicts, are those of the tables judged"
+        )
+    paired = [case.question.claim.id for case in cases if case.pair is not None and share_weights(case.question, runs)]
+    if paired:
+        notes.append(
+            f"{', '.join(paired)}: both rows are tests of the same trainings, so their runs are paired by seed; the "
+            "intervals are those of independent runs, wider than need be where both tests rise and fall together"
         )
     rare = {one.supported.of - one.supported.classes for one in cases if one.supported is not None}
     if rare - {0}:

@@ -124,14 +124,15 @@ class Rules:
 def spreads(cases: Sequence[Case], runs: Runs, judging: Judging) -> dict[str, Spread]:
     """The spread of runs of every metric in the cases, in AP points, over all variants that have runs.
 
-    Copies of one run and detectors that learned nothing hardly vary: they would narrow everybody's interval.
+    Copies of one run and detectors that learned nothing hardly vary: they would narrow everybody's interval. So would a
+    test-time variant beside its source, whose trainings would count twice.
     """
     found = {}
     for metric, column in {case.question.metric: case.question.column for case in cases}.items():
         groups, left_out = [], []
         for variant, group in runs.items():
             values = [run.value(column) for run in group]
-            if None in values:
+            if None in values or any(run.weights_of != variant and run.weights_of in runs for run in group):
                 continue
             if copies(group) or strength(column, group)[1] < judging.baseline_floor:
                 left_out.append(variant)

@@ -53,6 +53,7 @@ def test_json_lists_built_and_planned_variants(configs: Any) -> None:
         "iterations": 90000,
         "masks": False,
         "proposals_from": "",
+        "weights_from": "",
     }
     assert (variants["big_R101"]["state"], variants["big_R101"]["path"]) == ("planned", None)
     assert variants["big_R101"]["backbone"] == "R-101"

@@ -185,10 +185,10 @@ def test_trained_weights_are_taken_where_all_have_them(catalog: Catalog, protoco
         )
     assert ours.document["candidates"] == theirs.document["candidates"]
     # A trained model beside an untrained one would have other candidates.
-    assert choose_runs(protocol, trained, VARIANTS, "auto") == dict.fromkeys(VARIANTS)
-    assert choose_runs(protocol, trained, ["retinanet_R50"], "random") == {"retinanet_R50": None}
+    assert choose_runs(catalog, protocol, trained, VARIANTS, "auto") == dict.fromkeys(VARIANTS)
+    assert choose_runs(catalog, protocol, trained, ["retinanet_R50"], "random") == {"retinanet_R50": None}
     with pytest.raises(ResultError, match="no finished run of faster_rcnn_R50_giou"):
-        choose_runs(protocol, trained, VARIANTS, "trained")
+        choose_runs(catalog, protocol, trained, VARIANTS, "trained")
 
 
 def test_weights_of_another_model_are_one_message(catalog: Catalog, protocol: Protocol, trained: Path):
