@@ -57,6 +57,10 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path):
         (["plan", "--protocol", "nowhere/own.yaml"], "own.yaml does not exist"),
         (["plan", "--protocol", "smoke", "--tables", "giou-T77"], "giou-T77"),
         (["train", "--protocol", "smoke", "--variant", "fsaf_R500"], "--variant fsaf_R500: not built; known: "),
+        (
+            ["train", "--protocol", "smoke", "--variant", "fsaf_X101_joint_jitter_tta"],
+            "has no training of its own; train that: --variant fsaf_X101_joint_jitter, then detect with this one",
+        ),
         (["evaluate"], "give either DETECTIONS and GROUND_TRUTH, or --variant"),
         (["evaluate", "a.json"], "GROUND_TRUTH is missing"),
         (["evaluate", "a.json", "b.json"], "b.json"),

@@ -18,9 +18,10 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
 def snakemake(
-    results: Path, *arguments: str, tables: str = "giou-T5", seeds: int = 1
+    results: Path, *arguments: str, tables: str = "giou-T5", seeds: int = 1, backbones: str = "R-50"
 ) -> subprocess.CompletedProcess[str]:
     config = ["--config", "protocol=smoke", f"tables={tables}", f"results={results}", f"seeds={seeds}"]
+    config.append(f"backbones={backbones}")
     command = [str(SNAKEMAKE), "--cores", "2", *config, "--nolock", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
 
@@ -94,6 +95,21 @@ def test_fixed_proposals_are_planned_once_and_before_those_that_need_them(tmp_pa
     counts = dict(line.split() for line in screen.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit())
     # Faster, Libra, RetinaNet, Libra RetinaNet and four Fast R-CNNs, two seeds each, and the RPN.
     assert (counts["proposals"], counts["train"], counts["detect"], counts["figures"]) == ("1", "17", "16", "1")
+
+
+def test_a_test_time_variant_is_planned_without_a_training(tmp_path: Path):
+    done = snakemake(tmp_path, "--dry-run", tables="fsaf-T3", backbones="X-101-64x4d")
+    screen = done.stdout + done.stderr
+    assert done.returncode == 0, screen
+    source, anew = (f"{tmp_path}/smoke/runs/fsaf_X101_joint_jitter{name}/seed0" for name in ("", "_tta"))
+    jobs = [job for job in screen.replace("\nJob stats", "\nrule ").split("\nrule ")[1:] if "wildcards: variant" in job]
+    named = [job.partition(":")[0] for job in jobs if "variant=fsaf_X101_joint_jitter_tta" in job]
+    assert sorted(named) == ["detect_anew", "evaluate"]
+    detect = next(job for job in jobs if job.startswith("detect_anew:"))
+    assert f"input: {source}/model_final.pth, {source}/provenance.json\n" in detect
+    assert f"output: {anew}/detections.json, {anew}/provenance.json\n" in detect
+    assert screen.count("train fsaf_X101_joint_jitter, seed 0: about") == 1
+    assert f"{anew}/curves.jsonl" not in screen
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from replication.catalog import Protocol, load_catalog, load_protocol
+from replication.costs import recorded_costs
 from replication.errors import ConfigError
 from replication.files import write_json
 from replication.plan import Plan, Step, make_plan
@@ -239,3 +240,8 @@ def test_rules_tell_test_time_variants_from_trained_ones_by_name():
     assert {name for name in CATALOG.variants if not trained.fullmatch(name)} == {anew}
     none = CATALOG.model_copy(update={"variants": {"retinanet_R50": CATALOG.variants["retinanet_R50"]}})
     assert not re.search(variant_pattern(none, trained=False), "retinanet_R50")
+
+
+def test_costs_of_training_are_recorded_of_variants_that_are_trained():
+    for protocol, costs in recorded_costs().costs.items():
+        assert not [name for name in costs if CATALOG.variants[name].weights_from], protocol

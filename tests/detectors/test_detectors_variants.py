@@ -134,7 +134,8 @@ def test_fsaf_variants_differ_from_their_retinanet_in_the_branches_only(name: st
         cfg.INPUT.MIN_SIZE_TRAIN, cfg.SOLVER.MAX_ITER = plain.INPUT.MIN_SIZE_TRAIN, plain.SOLVER.MAX_ITER
         cfg.SOLVER.STEPS = plain.SOLVER.STEPS
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.FSAF = plain.MODEL.META_ARCHITECTURE, plain.MODEL.FSAF
-    cfg.TEST.AUG = plain.TEST.AUG
+    assert name.removesuffix("_tta") == (cfg.MODEL.WEIGHTS_FROM or name)
+    cfg.TEST.AUG, cfg.MODEL.WEIGHTS_FROM = plain.TEST.AUG, ""
     assert cfg == plain
 
 

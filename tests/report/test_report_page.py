@@ -92,6 +92,16 @@ def test_overview_and_gains(page):
     assert "smooth L1 &lt;b&gt;" in page
 
 
+def test_a_test_of_another_s_weights_is_no_second_training(catalog, protocol, results, add_run):
+    for seed in range(2):
+        add_run("base", seed)
+        add_run("giou", seed, 42.0, curve=False, provenance={"weights_from": "base"})
+    page = write_report(catalog, protocol, results, TABLES).read_text()
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "Training time, all runs 6 min 41 s" in text
+    assert "giou weights of base 0 42.00" in text
+
+
 def test_well_formed_and_loads_nothing(page):
     parsed = Page(page)
     assert parsed.unbalanced == []

@@ -14,7 +14,7 @@ import torch
 
 from replication import cli
 from replication.catalog import Catalog, Protocol
-from replication.errors import ResultError, TimingError
+from replication.errors import ConfigError, ResultError, TimingError
 from replication.timing import run as run_room
 from replication.timing.latency import read_latency
 from replication.timing.run import Settings, interleave, one_pass, time_variants
@@ -189,6 +189,21 @@ def test_trained_weights_are_taken_where_all_have_them(catalog: Catalog, protoco
     assert choose_runs(catalog, protocol, trained, ["retinanet_R50"], "random") == {"retinanet_R50": None}
     with pytest.raises(ResultError, match="no finished run of faster_rcnn_R50_giou"):
         choose_runs(catalog, protocol, trained, VARIANTS, "trained")
+
+
+def test_a_test_time_variant_is_timed_with_its_source_s_weights(catalog: Catalog, protocol: Protocol, trained: Path):
+    source = catalog.variants["retinanet_R50"]
+    anew = source.model_copy(update={"name": "anew", "weights_from": source.name})
+    more = catalog.model_copy(update={"variants": {**catalog.variants, "anew": anew}})
+    folder = trained / "smoke" / "runs" / "retinanet_R50" / "seed0"
+    names = ["anew", "detectron2:anew", "retinanet_R50"]
+    assert choose_runs(more, protocol, trained, names, "trained") == dict.fromkeys(names, folder)
+
+
+def test_a_test_in_several_views_is_not_timed_as_if_it_were_one(catalog: Catalog, protocol: Protocol, tmp_path: Path):
+    name = "fsaf_X101_joint_jitter_tta"
+    with pytest.raises(ConfigError, match=rf"--variants {name}: TEST\.AUG\.ENABLED: .* cannot be timed"):
+        time_variants(catalog, protocol, tmp_path, [name], replace(FAST, device="cpu"))
 
 
 def test_weights_of_another_model_are_one_message(catalog: Catalog, protocol: Protocol, trained: Path):

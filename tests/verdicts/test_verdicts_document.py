@@ -172,6 +172,23 @@ def test_the_same_comparison_in_two_tables_is_one_hypothesis(world, protocol, ca
         assert entry(document, f"{name}-2")["answers"] == expected
 
 
+def test_two_tests_of_the_same_trainings_are_said_to_be_paired(
+    tiny, world, add_run, protocol, catalog, results, judging
+):
+    """``real`` becomes a test-time variant of ``base``: its runs say nothing more of how trainings vary."""
+    assert not [note for note in tiny["notes"] if "same trainings" in note]
+    add = {"provenance": {"weights_from": "base"}}
+    for seed, ap in enumerate((38.1, 37.9, 38.02)):
+        add_run(protocol, "real", seed, ap, **add)
+    document = judge(catalog, protocol, results, TABLES, judging, few_images)
+    paired = [note for note in document["notes"] if "same trainings" in note]
+    assert len(paired) == 1
+    assert paired[0].startswith("real-AP, real-AP75: both rows are tests of the same trainings")
+    assert paired[0] in verdicts_table(document)
+    assert (tiny["spreads"]["AP (iou)"]["df"], document["spreads"]["AP (iou)"]["df"]) == (8, 6)
+    assert document["spreads"]["AP (iou)"]["variants"] == 3
+
+
 def test_without_detections_only_this_benchmark_is_answered(world, protocol, catalog, results, judging):
     world(protocol)
     document = judge(catalog, protocol, results, TABLES, judging)
