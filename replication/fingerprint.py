@@ -77,6 +77,11 @@ def training_fingerprint(variant: Variant, protocol: Protocol) -> str:
     return sha256_json([fingerprint(TRAINING), resolve(variant.path), settings])[:12]
 
 
+def settings_fingerprint(variant: Variant) -> str:
+    """Twelve hex digits of what a variant's file sets for the test, which is all that a test-time variant sets."""
+    return sha256_json(resolve(variant.path).get("TEST"))[:12]
+
+
 def _code(path: Path) -> bytes:
     """A Python file's syntax tree without comments, layout and docstrings; any other file as it is."""
     if path.suffix != ".py":

@@ -23,7 +23,7 @@ from replication.catalog.variants import PROPOSALS_SEED, resolve
 from replication.costs import Cost, measured_cost, readable_provenance, recorded_costs
 from replication.datasets.inputs import annotation_files
 from replication.files import sha256_json
-from replication.fingerprint import training_fingerprint
+from replication.fingerprint import settings_fingerprint, training_fingerprint
 
 FIGURES_FROM = "faster_rcnn_R50"  # the detector among whose proposals Libra R-CNN's figure 3 samples
 TRAINED = ("done", "trained")  # states in which a run's weights are there and of this code
@@ -141,6 +141,10 @@ class Plan:
         """See ``replication.fingerprint``; the workflow trains again when it changes."""
         return training_fingerprint(self.catalog.variants[variant], self.protocol)
 
+    def settings_fingerprint(self, variant: str) -> str:
+        """See ``replication.fingerprint``; the workflow tests a test-time variant again when it changes."""
+        return settings_fingerprint(self.catalog.variants[variant])
+
     def data_settings(self) -> str:
         """Changes when the protocol names other data."""
         return sha256_json(self.protocol.data.model_dump(mode="json"))[:12]
@@ -209,8 +213,9 @@ class Plan:
         if not (folder / "metrics.json").exists():
             return "to do", f"to be tested with the weights of {source.variant}"
         made = readable_provenance(folder / "provenance.json") or {}
-        if made.get("training_fingerprint") != self.training_fingerprint(run.variant):
-            return "outdated", f"tested with earlier weights of {source.variant}"
+        now = self.training_fingerprint(run.variant), self.settings_fingerprint(run.variant)
+        if (made.get("training_fingerprint"), made.get("settings_fingerprint")) != now:
+            return "outdated", f"weights of {source.variant} or settings of the test have changed"
         return "done", ""
 
     def as_json(self) -> dict[str, Any]:

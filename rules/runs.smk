@@ -83,6 +83,9 @@ use rule detect as detect_anew with:
         f"{RUN}/provenance.json",
     wildcard_constraints:
         variant=TESTED_ANEW,
+    params:
+        fingerprint=fingerprint(DETECTION),
+        settings=lambda wildcards: plan.settings_fingerprint(wildcards.variant),
 
 
 rule evaluate:

@@ -203,11 +203,14 @@ def test_a_test_time_variant_needs_its_source_and_no_training(tmp_path: Path):
 
     finished(plan, 2)
     assert [steps()[anew, seed].state for seed in (0, 1)] == ["needs weights", "to do"]
-    finished(plan, 3)
+    settings = plan.settings_fingerprint(anew)
+    assert settings != plan.settings_fingerprint(source)
+    finished(plan, 3, settings_fingerprint=settings)
     (tmp_path / "paper" / "runs" / anew / "seed1" / "model_final.pth").unlink()
     assert [steps()[anew, seed].state for seed in (0, 1)] == ["needs weights", "done"]
-    finished(plan, 3, training_fingerprint="old")
-    assert (steps()[anew, 1].state, steps()[source, 1].state) == ("outdated", "done")
+    for changed in ({"training_fingerprint": "old"}, {"settings_fingerprint": "old"}):
+        finished(plan, 3, **{"settings_fingerprint": settings, **changed})
+        assert (steps()[anew, 1].state, steps()[source, 1].state) == ("outdated", "done")
     finished(plan, 2, training_fingerprint="old")
     assert steps()[anew, 1].state == "needs weights"
 

@@ -14,6 +14,7 @@ from pycocotools import mask as rle
 
 from replication.datasets import Split, load_split
 from replication.files import read_json, write_json, write_text
+from replication.fingerprint import settings_fingerprint
 from replication.training.config import config_hash, run_config
 from replication.training.devices import devices
 from replication.training.inference import outputs, trained_model
@@ -28,7 +29,7 @@ def detect(job: Job) -> Path:
     With TEST.AUG.ENABLED every image is looked at in all sizes of TEST.AUG. A model that selects levels online
     leaves ``levels.json`` too. Proposals of an RPN alone have their logit for a score and, having no class, the first
     category. A test-time variant detects with its source's weights and gets a ``provenance.json``: that of the weights,
-    under its own name and config, with the source's name in ``weights_from``.
+    under its own name and config, with the source's name in ``weights_from`` and its own ``settings_fingerprint``.
     Raises ResultError when the run is not trained.
     """
     job.check_trained()
@@ -49,6 +50,7 @@ def _take_over_provenance(job: Job, cfg: CfgNode) -> None:
         "variant": job.variant.name,
         "config_hash": config_hash(cfg),
         "weights_from": job.variant.weights_from,
+        "settings_fingerprint": settings_fingerprint(job.variant),
     }
     write_json(job.folder / "provenance.json", "provenance/1", made | whose)
 

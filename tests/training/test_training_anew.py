@@ -14,6 +14,7 @@ from replication.datasets import prepare
 from replication.errors import ConfigError, ResultError
 from replication.evaluation import evaluate_run
 from replication.files import read_json, write_json
+from replication.fingerprint import settings_fingerprint
 from replication.finished import check_together, finished_runs
 from replication.training.config import run_config
 from replication.training.detect import detect
@@ -21,6 +22,7 @@ from replication.training.inference import trained_model
 from replication.training.run import FINAL, Job, on_device, train
 
 SOURCE, ANEW = "fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"
+OWN = {"weights_from", "settings_fingerprint"}
 CATALOG = load_catalog()
 
 
@@ -78,9 +80,10 @@ def test_its_provenance_is_that_of_the_weights_under_its_own_name(tested: Path) 
     source, anew = (
         read_json(job_of(name, tested).folder / "provenance.json", "provenance/1") for name in (SOURCE, ANEW)
     )
-    assert {key for key in anew if anew[key] != source.get(key)} == {"variant", "config_hash", "weights_from"}
+    assert {key for key in anew if anew[key] != source.get(key)} == {"variant", "config_hash", *OWN}
     assert (anew["variant"], anew["weights_from"]) == (ANEW, SOURCE)
-    assert source.keys() == anew.keys() - {"weights_from"}
+    assert anew["settings_fingerprint"] == settings_fingerprint(CATALOG.variants[ANEW])
+    assert source.keys() == anew.keys() - OWN
 
 
 def test_both_stand_in_one_table(tested: Path) -> None:
