@@ -113,6 +113,8 @@ def build_subject(
     """
     torch.manual_seed(0)
     model = build_model(cfg).eval()
+    if not name.startswith(SHIPPED):  # Detectron2's own stay in its layout
+        model = model.to(memory_format=torch.channels_last)
     anatomy = dissect(model, cfg.MODEL.RETINANET.PRIOR_PROB)
     inputs = make_inputs(source, cfg, size, torch.device(cfg.MODEL.DEVICE))
     if folder is not None:

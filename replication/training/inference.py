@@ -21,9 +21,9 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 def trained_model(job: Job, cfg: CfgNode) -> Any:
-    """The finished model of a run, for inference."""
+    """The finished model of a run, for inference, in the memory layout that it was trained in."""
     prepare_process(job.protocol)
-    model = build_model(cfg).eval()
+    model = build_model(cfg).eval().to(memory_format=torch.channels_last)
     model.load_state_dict(torch.load(job.folder / FINAL, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"])
     return model
 
