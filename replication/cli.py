@@ -192,3 +192,5 @@ def _add_results(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     ):
         verb = _verb(subparsers, name, text)
         _tables_option(verb)
+    verb = _verb(subparsers, "archive", "copy a protocol's results, without weights and detections, to keep them")
+    verb.add_argument("--out", type=Path, default=Path("results/reference"), help="folder; default: %(default)s")

@@ -225,3 +225,11 @@ def report(options: Arguments) -> None:
 
     catalog, protocol = _load(options)
     print(write_report(catalog, protocol, options.results, options.tables or list(protocol.tables)))
+
+
+def archive(options: Arguments) -> None:
+    """Copy what is worth keeping of a protocol's results."""
+    from replication.archive import archive
+
+    _, protocol = _load(options)
+    print(archive(protocol, options.results, options.out))

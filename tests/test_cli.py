@@ -23,7 +23,9 @@ def test_help_is_instant_and_lists_every_verb():
     code = f"import sys; from replication.cli import parser; parser(); print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
     text = cli.parser().format_help()
-    verbs = "catalog plan data prepare doctor train detect proposals time evaluate verdicts tables figures report"
+    verbs = (
+        "catalog plan data prepare doctor train detect proposals time evaluate verdicts tables figures report archive"
+    )
     for verb in verbs.split():
         assert verb in text
 
