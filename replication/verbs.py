@@ -139,10 +139,13 @@ def proposals(options: Arguments) -> None:
 
 
 def figures(options: Arguments) -> None:
-    """Write what Libra R-CNN's figures are drawn from."""
-    from replication.training.figures import write_figures
+    """Write what one of Libra R-CNN's figures is drawn from: 5, or 3 of the detector that ``--variant`` names."""
+    from replication.training.figures import write_balanced_l1, write_sampling
 
-    print(*write_figures(_job(options)), sep="\n")
+    if options.variant is None:
+        print(write_balanced_l1(options.results, _load(options)[1]))
+    else:
+        print(write_sampling(_job(options)))
 
 
 def evaluate(options: Arguments) -> None:
