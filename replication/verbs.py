@@ -102,7 +102,7 @@ def time(options: Arguments) -> None:
     from tabulate import tabulate
 
     from replication.plan import make_plan
-    from replication.timing.latency import conditions, details, ratio_text
+    from replication.timing.latency import conditions, cost_line, training_conditions
 
     catalog, protocol = _load(options)
     names = options.variants
@@ -124,11 +124,16 @@ def time(options: Arguments) -> None:
         compiled=options.compile,
         weights=options.weights,
         candidates=options.candidates,
+        training_steps=options.training_steps,
     )
     found = time_variants(catalog, protocol, options.results, names, settings, options.out)
-    lines = [details(one) | {"ratio": ratio_text(one.ratio_to(found[0]))} for one in found]
-    print(f"{conditions(found[0].document)}\n\n{tabulate(lines, headers='keys', disable_numparse=True)}")
-    print(f"\nratio: to {found[0].variant}. Files: {found[0].path.parent}")
+    first = found[0]
+    texts = filter(None, (conditions(first.document), training_conditions(first.document)))
+    print(*texts, sep="\n", end="\n\n")
+    lines = [cost_line(one, first) for one in found]
+    rows = list(zip(lines[0], *(line.values() for line in lines), strict=True))
+    print(tabulate(rows, headers="firstrow", disable_numparse=True))
+    print(f"\nRatios are to {first.variant}. Files: {first.path.parent}")
 
 
 def proposals(options: Arguments) -> None:
@@ -139,10 +144,13 @@ def proposals(options: Arguments) -> None:
 
 
 def figures(options: Arguments) -> None:
-    """Write what Libra R-CNN's figures are drawn from."""
-    from replication.training.figures import write_figures
+    """Write what one of Libra R-CNN's figures is drawn from: 5, or 3 of the detector that ``--variant`` names."""
+    from replication.training.figures import write_balanced_l1, write_sampling
 
-    print(*write_figures(_job(options)), sep="\n")
+    if options.variant is None:
+        print(write_balanced_l1(options.results, _load(options)[1]))
+    else:
+        print(write_sampling(_job(options)))
 
 
 def evaluate(options: Arguments) -> None:

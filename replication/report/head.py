@@ -9,7 +9,7 @@ from typing import Any
 from replication.catalog import Catalog, Protocol
 from replication.catalog.protocols import CocoData, CocoSplit, EmbeddedData
 from replication.report.cells import Comparison
-from replication.timing.latency import conditions
+from replication.timing.latency import conditions, training_conditions
 
 NOT_COMPARABLE = (
     "Absolute measured values are NOT comparable with the published ones: data, scale and schedule differ. "
@@ -125,6 +125,12 @@ def backbone_text(comparison: Comparison) -> str:
 def latency_text(comparison: Comparison) -> str:
     """How the times were measured, once for each way in which they were."""
     return "; ".join(dict.fromkeys(conditions(one.document) for one in comparison.latencies.values()))
+
+
+def training_text(comparison: Comparison) -> str:
+    """How training steps were measured, once for each way; empty where none were."""
+    ways = dict.fromkeys(training_conditions(one.document) for one in comparison.latencies.values())
+    return "; ".join(filter(None, ways))
 
 
 def settings_text(catalog: Catalog, comparison: Comparison) -> str:

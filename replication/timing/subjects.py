@@ -118,7 +118,7 @@ def build_subject(
     anatomy = dissect(model, cfg.MODEL.RETINANET.PRIOR_PROB)
     inputs = make_inputs(source, cfg, size, torch.device(cfg.MODEL.DEVICE))
     if folder is not None:
-        weights = _load(model, folder)
+        weights = load_weights(model, folder)
     else:
         anatomy = calibrate(model, anatomy, inputs, candidates)
         weights = {"kind": f"random, biased to {candidates} candidates {PER[anatomy.kind]}", "candidates": candidates}
@@ -168,7 +168,8 @@ def compile_parts(subject: Subject, backend: str = "inductor") -> None:
         part.forward = torch.compile(part.forward, dynamic=False, backend=backend)
 
 
-def _load(model: nn.Module, folder: Path) -> dict[str, Any]:
+def load_weights(model: nn.Module, folder: Path) -> dict[str, Any]:
+    """Load a finished run's weights; what they are, for the result file. TimingError when they do not fit."""
     path = folder / FINAL
     made = read_json(folder / "provenance.json", "provenance/1")
     device = next(model.parameters()).device

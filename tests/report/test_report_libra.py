@@ -103,6 +103,14 @@ def test_figures_stand_in_the_page_and_in_files(libra, protocol, results, add_ru
     assert page == again
 
 
+@pytest.mark.parametrize("table", [f"libra-T{number}" for number in range(1, 7)])
+def test_figure_5_stands_with_any_table_of_the_paper_before_a_run_is_finished(libra, protocol, results, table):
+    write_json(results / "mini" / "figures" / "libra_balanced_l1.json", "figure/1", BALANCED)
+    found = drawings(compare_all(libra, ["giou-T5", table, "libra-T3"], protocol, results), protocol, results)
+    assert [one.name for one in found[table]] == ["libra_balanced_l1"]
+    assert "giou-T5" not in found
+
+
 def test_other_papers_have_none(catalog, protocol, results, add_run):
     add_run("base")
     assert isinstance(catalog.papers["giou"], Paper)
