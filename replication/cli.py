@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     _add_data(subparsers)
     _add_runs(subparsers)
     _add_results(subparsers)
+    _add_exports(subparsers)
     return top
 
 
@@ -198,5 +199,20 @@ def _add_results(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     ):
         verb = _verb(subparsers, name, text)
         _tables_option(verb)
+
+
+def _add_exports(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = _verb(subparsers, "export", "write the finished runs' results in the form of a model zoo")
+    _tables_option(verb)
+    forms = ("model-index", "metafile")
+    verb.add_argument("--format", choices=forms, required=True, help="of Hugging Face's model cards, or OpenMMLab's")
+    verb.add_argument("--source", metavar="URL", help="where the results are published, to be named as their source")
+    verb.add_argument("--out", type=Path, help="file; default: in RESULTS/PROTOCOL/export")
+    verb = _verb(subparsers, "submission", "write a run's detections as COCO's or VOC's test server takes them")
+    _run(verb)
+    text = "image info as image_info_test-dev2017.json; default: the protocol's validation images"
+    verb.add_argument("--images", type=Path, metavar="IMAGE_INFO", help=text)
+    verb.add_argument("--image-folder", type=Path, metavar="FOLDER", help="where the files of --images lie")
+    verb.add_argument("--out", type=Path, help="folder; default: RESULTS/PROTOCOL/submission")
     verb = _verb(subparsers, "archive", "copy a protocol's results, without weights and detections, to keep them")
     verb.add_argument("--out", type=Path, default=Path("results/reference"), help="folder; default: %(default)s")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from replication.errors import ConfigError
 
 if TYPE_CHECKING:
-    from replication.catalog import Catalog, Protocol
+    from replication.catalog import Catalog, Protocol, Variant
     from replication.training.run import Job
 
 Arguments = argparse.Namespace
@@ -25,10 +25,14 @@ def _job(options: Arguments) -> Job:
     from replication.training.run import Job
 
     catalog, protocol = _load(options)
+    return Job(_variant(options, catalog), protocol, options.seed, options.results)
+
+
+def _variant(options: Arguments, catalog: Catalog) -> Variant:
     variant = catalog.variants.get(options.variant)
     if variant is None:
         raise ConfigError(f"--variant {options.variant}: not built; known: {', '.join(sorted(catalog.variants))}")
-    return Job(variant, protocol, options.seed, options.results)
+    return variant
 
 
 def catalog(options: Arguments) -> None:
@@ -235,9 +239,40 @@ def report(options: Arguments) -> None:
     print(write_report(catalog, protocol, options.results, options.tables or list(protocol.tables)))
 
 
+def export(options: Arguments) -> None:
+    """Write the finished runs' results for a model zoo."""
+    from replication.export import write_export
+
+    catalog, protocol = _load(options)
+    tables = options.tables or list(protocol.tables)
+    form, source, out = options.format, options.source, options.out
+    print(write_export(catalog, protocol, options.results, tables, form, source, out))
+
+
+def submission(options: Arguments) -> None:
+    """Write what a test server takes."""
+    from replication.catalog import Run
+    from replication.export import algorithm, check_submittable, set_name, submit_run, write_coco
+
+    if (options.images is None) != (options.image_folder is None):
+        raise ConfigError("submission: --images and --image-folder belong together; give both or neither")
+    catalog, protocol = _load(options)
+    check_submittable(_variant(options, catalog))
+    run = Run(protocol=protocol.name, variant=options.variant, seed=options.seed)
+    out = options.out or options.results / protocol.name / "submission"
+    if options.images is None:
+        paths = submit_run(run, protocol, options.results, out)
+    else:
+        from replication.training.foreign import detect_images
+
+        found = detect_images(_job(options), options.images, options.image_folder)
+        paths = write_coco(found, set_name(options.images), algorithm(run), out)
+    print(*paths, sep="\n")
+
+
 def archive(options: Arguments) -> None:
     """Copy what is worth keeping of a protocol's results."""
-    from replication.archive import archive
+    from replication.export.archive import archive
 
     _, protocol = _load(options)
     print(archive(protocol, options.results, options.out))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from replication.catalog import Catalog, Protocol
+from replication.catalog import Catalog, Protocol, Table
 from replication.catalog.protocols import CocoData, CocoSplit, EmbeddedData
 from replication.report.cells import Comparison
 from replication.timing.latency import conditions, training_conditions
@@ -57,14 +57,15 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
         ("Reading", RATIOS if table.shows_latency else IN_PARENTHESES),
     ]
     kept = tuple((name, " ".join(text.split())) for name, text in facts if text)
-    return Head(f"{table.id}: {table.caption}", kept, _warning(comparison))
+    return Head(f"{table.id}: {table.caption}", kept, warning(table, protocol))
 
 
-def _warning(comparison: Comparison) -> str:
-    if not comparison.protocol.published_scale:
+def warning(table: Table, protocol: Protocol) -> str:
+    """What must not be compared of a table and what is measured under a protocol; empty when all may."""
+    if not protocol.published_scale:
         return NOT_COMPARABLE
-    if comparison.table.test_server:
-        return OTHER_SPLIT.format(split=comparison.table.split, measured=split_text(comparison.protocol))
+    if table.test_server:
+        return OTHER_SPLIT.format(split=table.split, measured=split_text(protocol))
     return ""
 
 

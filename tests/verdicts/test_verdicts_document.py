@@ -289,7 +289,7 @@ def test_a_baseline_is_not_held_against_the_images_of_a_test_server(add_run, pap
 
 def test_proposals_have_no_ap_and_are_held_to_their_recall(tmp_path):
     def run(iou, giou):
-        return FinishedRun("rpn", 0, tmp_path, iou, giou, {}, {}, (1, 1))
+        return FinishedRun("rpn", 0, tmp_path, iou, giou, None, {}, {}, (1, 1))
 
     recall = Column(id="AR100", head="AR100", metric="AR100", criterion="iou", unit="percent")
     assert strength(recall, [run({"AP": None, "AR100": one}, {}) for one in (40.0, 42.0)]) == ("AR100", 41.0)

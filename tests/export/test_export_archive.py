@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from replication import archive as module
 from replication import cli
-from replication.archive import CURVE_LINES, archive
 from replication.catalog import load_catalog, load_judging, load_protocol
 from replication.errors import ResultError
+from replication.export import archive as module
+from replication.export.archive import CURVE_LINES, archive
 from replication.files import read_json, write_json
 from replication.report.cells import compare_all
 from replication.report.tables import tidy_csv
 from replication.verdicts.registered import plan_hash, registered_plan
 
-REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 KEPT = sorted(path.name for path in REFERENCE.iterdir() if path.is_dir()) if REFERENCE.exists() else []
 SMOKE = load_protocol("smoke")
 
