@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     _add_data(subparsers)
     _add_runs(subparsers)
     _add_results(subparsers)
+    _add_exports(subparsers)
     return top
 
 
@@ -145,19 +146,25 @@ def _add_runs(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verb.add_argument("--variant", default="rpn_R50", help="the RPN; default: %(default)s")
     verb.set_defaults(seed=0)  # PROPOSALS_SEED, which is not imported before a verb needs it
 
-    verb = _verb(subparsers, "figures", "compute what Libra R-CNN's figures 3 and 5 show, from a trained detector")
-    verb.add_argument("--variant", default="faster_rcnn_R50", help="the detector; default: %(default)s")
-    verb.add_argument("--seed", type=_at_least(0), default=0)
+    verb = _verb(subparsers, "figures", "compute what Libra R-CNN's figure 5 shows, or figure 3 of a trained detector")
+    verb.add_argument("--variant", help="the detector of figure 3; without it figure 5, which needs none")
+    verb.add_argument("--seed", type=_at_least(0), default=0, help="of the detector; default: 0")
     _add_time(subparsers)
 
 
 def _add_time(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    verb = _verb(subparsers, "time", "time variants in turns: ms an image, model and post-processing apart")
+    verb = _verb(subparsers, "time", "time variants in turns: ms an image by stage, and ms a training step")
     _tables_option(verb)
     verb.add_argument("--variants", type=_names, help="default: of the tables with latency; detectron2:NAME is its own")
     verb.add_argument("--rounds", type=_at_least(1), default=10, help="6 or more give an interval; default: 10")
     verb.add_argument("--images", type=_at_least(1), default=16, help="images a round; default: 16")
     verb.add_argument("--warmup", type=_at_least(1), default=2, help="passes before the clock starts; default: 2")
+    verb.add_argument(
+        "--training-steps",
+        type=_at_least(0),
+        default=2,
+        help="a round, of eager fp32 or tf32; 0: inference alone; default: 2",
+    )
     verb.add_argument("--size", type=_size, help="HEIGHTxWIDTH of all inputs; default: as the protocol resizes them")
     verb.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: the protocol's")
     verb.add_argument("--threads", type=_at_least(1), help="default: the protocol's")
@@ -192,3 +199,20 @@ def _add_results(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     ):
         verb = _verb(subparsers, name, text)
         _tables_option(verb)
+
+
+def _add_exports(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = _verb(subparsers, "export", "write the finished runs' results in the form of a model zoo")
+    _tables_option(verb)
+    forms = ("model-index", "metafile")
+    verb.add_argument("--format", choices=forms, required=True, help="of Hugging Face's model cards, or OpenMMLab's")
+    verb.add_argument("--source", metavar="URL", help="where the results are published, to be named as their source")
+    verb.add_argument("--out", type=Path, help="file; default: in RESULTS/PROTOCOL/export")
+    verb = _verb(subparsers, "submission", "write a run's detections as COCO's or VOC's test server takes them")
+    _run(verb)
+    text = "image info as image_info_test-dev2017.json; default: the protocol's validation images"
+    verb.add_argument("--images", type=Path, metavar="IMAGE_INFO", help=text)
+    verb.add_argument("--image-folder", type=Path, metavar="FOLDER", help="where the files of --images lie")
+    verb.add_argument("--out", type=Path, help="folder; default: RESULTS/PROTOCOL/submission")
+    verb = _verb(subparsers, "archive", "copy a protocol's results, without weights and detections, to keep them")
+    verb.add_argument("--out", type=Path, default=Path("results/reference"), help="folder; default: %(default)s")

@@ -24,8 +24,8 @@ PROVENANCE_SCHEMA = "provenance/1"
 class FinishedRun:
     """One run with its numbers on 0-100, by IoU (``metrics``) and by GIoU; None where there was nothing to find.
 
-    They are box AP and recall; of the proposals of an RPN alone only recall, and every AP is None. ``image_set`` says
-    on how many images and objects.
+    They are box AP and recall; of the proposals of an RPN alone only recall, and every AP is None. ``mask_metrics`` are
+    those of masks, None without. ``image_set`` says on how many images and objects.
     """
 
     variant: str
@@ -33,6 +33,7 @@ class FinishedRun:
     folder: Path
     metrics: dict[str, float | None]
     giou_metrics: dict[str, float | None]
+    mask_metrics: dict[str, float | None] | None
     area_ranges: dict[str, Any]
     provenance: dict[str, Any]
     image_set: tuple[Any, Any]
@@ -45,7 +46,7 @@ class FinishedRun:
     @property
     def class_agnostic(self) -> bool:
         """Whether its detections are the proposals of an RPN alone."""
-        return self.metrics["AR100"] is not None
+        return self.metrics["AR1000"] is not None
 
     @property
     def metrics_file(self) -> Path:
@@ -129,8 +130,9 @@ def _run(protocol: Protocol, variant: str, seed: int, folder: Path) -> FinishedR
                 "this is another run's result: move it to its own folder"
             )
     by_iou, by_giou = (_metrics(document, path, key) for key in ("metrics", "giou_metrics"))
-    image_set = document.get("images"), document.get("objects")
-    return FinishedRun(variant, seed, folder, by_iou, by_giou, document.get("area_ranges", {}), provenance, image_set)
+    by_mask = _metrics(document, path, "mask_metrics") if document.get("mask_metrics") is not None else None
+    area_ranges, image_set = document.get("area_ranges", {}), (document.get("images"), document.get("objects"))
+    return FinishedRun(variant, seed, folder, by_iou, by_giou, by_mask, area_ranges, provenance, image_set)
 
 
 def _metrics(document: dict[str, Any], path: Path, name: str) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from replication.errors import ConfigError
 
 if TYPE_CHECKING:
-    from replication.catalog import Catalog, Protocol
+    from replication.catalog import Catalog, Protocol, Variant
     from replication.training.run import Job
 
 Arguments = argparse.Namespace
@@ -25,10 +25,14 @@ def _job(options: Arguments) -> Job:
     from replication.training.run import Job
 
     catalog, protocol = _load(options)
+    return Job(_variant(options, catalog), protocol, options.seed, options.results)
+
+
+def _variant(options: Arguments, catalog: Catalog) -> Variant:
     variant = catalog.variants.get(options.variant)
     if variant is None:
         raise ConfigError(f"--variant {options.variant}: not built; known: {', '.join(sorted(catalog.variants))}")
-    return Job(variant, protocol, options.seed, options.results)
+    return variant
 
 
 def catalog(options: Arguments) -> None:
@@ -102,7 +106,7 @@ def time(options: Arguments) -> None:
     from tabulate import tabulate
 
     from replication.plan import make_plan
-    from replication.timing.latency import conditions, details, ratio_text
+    from replication.timing.latency import conditions, cost_line, training_conditions
 
     catalog, protocol = _load(options)
     names = options.variants
@@ -124,11 +128,16 @@ def time(options: Arguments) -> None:
         compiled=options.compile,
         weights=options.weights,
         candidates=options.candidates,
+        training_steps=options.training_steps,
     )
     found = time_variants(catalog, protocol, options.results, names, settings, options.out)
-    lines = [details(one) | {"ratio": ratio_text(one.ratio_to(found[0]))} for one in found]
-    print(f"{conditions(found[0].document)}\n\n{tabulate(lines, headers='keys', disable_numparse=True)}")
-    print(f"\nratio: to {found[0].variant}. Files: {found[0].path.parent}")
+    first = found[0]
+    texts = filter(None, (conditions(first.document), training_conditions(first.document)))
+    print(*texts, sep="\n", end="\n\n")
+    lines = [cost_line(one, first) for one in found]
+    rows = list(zip(lines[0], *(line.values() for line in lines), strict=True))
+    print(tabulate(rows, headers="firstrow", disable_numparse=True))
+    print(f"\nRatios are to {first.variant}. Files: {first.path.parent}")
 
 
 def proposals(options: Arguments) -> None:
@@ -139,10 +148,13 @@ def proposals(options: Arguments) -> None:
 
 
 def figures(options: Arguments) -> None:
-    """Write what Libra R-CNN's figures are drawn from."""
-    from replication.training.figures import write_figures
+    """Write what one of Libra R-CNN's figures is drawn from: 5, or 3 of the detector that ``--variant`` names."""
+    from replication.training.figures import write_balanced_l1, write_sampling
 
-    print(*write_figures(_job(options)), sep="\n")
+    if options.variant is None:
+        print(write_balanced_l1(options.results, _load(options)[1]))
+    else:
+        print(write_sampling(_job(options)))
 
 
 def evaluate(options: Arguments) -> None:
@@ -225,3 +237,42 @@ def report(options: Arguments) -> None:
 
     catalog, protocol = _load(options)
     print(write_report(catalog, protocol, options.results, options.tables or list(protocol.tables)))
+
+
+def export(options: Arguments) -> None:
+    """Write the finished runs' results for a model zoo."""
+    from replication.export import write_export
+
+    catalog, protocol = _load(options)
+    tables = options.tables or list(protocol.tables)
+    form, source, out = options.format, options.source, options.out
+    print(write_export(catalog, protocol, options.results, tables, form, source, out))
+
+
+def submission(options: Arguments) -> None:
+    """Write what a test server takes."""
+    from replication.catalog import Run
+    from replication.export import algorithm, check_submittable, set_name, submit_run, write_coco
+
+    if (options.images is None) != (options.image_folder is None):
+        raise ConfigError("submission: --images and --image-folder belong together; give both or neither")
+    catalog, protocol = _load(options)
+    check_submittable(_variant(options, catalog))
+    run = Run(protocol=protocol.name, variant=options.variant, seed=options.seed)
+    out = options.out or options.results / protocol.name / "submission"
+    if options.images is None:
+        paths = submit_run(run, protocol, options.results, out)
+    else:
+        from replication.training.foreign import detect_images
+
+        found = detect_images(_job(options), options.images, options.image_folder)
+        paths = write_coco(found, set_name(options.images), algorithm(run), out)
+    print(*paths, sep="\n")
+
+
+def archive(options: Arguments) -> None:
+    """Copy what is worth keeping of a protocol's results."""
+    from replication.export.archive import archive
+
+    _, protocol = _load(options)
+    print(archive(protocol, options.results, options.out))

@@ -94,7 +94,17 @@ def test_fixed_proposals_are_planned_once_and_before_those_that_need_them(tmp_pa
     assert done.returncode == 0, screen
     counts = dict(line.split() for line in screen.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit())
     # Faster, Libra, RetinaNet, Libra RetinaNet and four Fast R-CNNs, two seeds each, and the RPN.
-    assert (counts["proposals"], counts["train"], counts["detect"], counts["figures"]) == ("1", "17", "16", "1")
+    assert (counts["proposals"], counts["train"], counts["detect"]) == ("1", "17", "16")
+    assert (counts["sampling_figure"], counts["balanced_l1_figure"]) == ("1", "1")
+
+
+def test_figure_5_is_made_without_the_detector_of_figure_3(tmp_path: Path):
+    done = snakemake(tmp_path, "--dry-run", tables="libra-T5")
+    screen = done.stdout + done.stderr
+    assert done.returncode == 0, screen
+    assert "rule balanced_l1_figure:" in screen
+    assert "sampling_figure" not in screen
+    assert "train faster_rcnn_R50," not in screen
 
 
 def test_a_test_time_variant_is_planned_without_a_training(tmp_path: Path):

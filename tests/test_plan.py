@@ -172,11 +172,20 @@ def test_an_rpn_is_run_for_those_that_need_its_proposals(tmp_path: Path):
     assert plan_of(tmp_path, tables=["libra-T2"]).steps[0].state == "done"
 
 
-def test_figures_need_their_tables_and_their_detector(tmp_path: Path):
-    names = [Path(path).name for path in plan_of(tmp_path, tables=["libra-T1"]).figure_data]
-    assert names == ["libra_sampling.json", "libra_balanced_l1.json"]
-    assert plan_of(tmp_path, tables=["libra-T2"]).figure_data == []
-    assert plan_of(tmp_path, tables=["giou-T5"]).figure_data == []
+@pytest.mark.parametrize(
+    ("tables", "names"),
+    [
+        (["giou-T5"], []),
+        (["giou-T5", "libra-T1"], ["libra_balanced_l1.json", "libra_sampling.json"]),
+        *[([f"libra-T{number}"], ["libra_balanced_l1.json"]) for number in range(2, 7)],
+    ],
+)
+def test_figure_5_needs_a_table_of_its_paper_and_figure_3_its_detector_too(
+    tables: list[str], names: list[str], tmp_path: Path
+):
+    plan = plan_of(tmp_path, tables=tables)
+    assert [Path(path).name for path in plan.figure_data] == names
+    assert all(Path(path).parent == tmp_path / "smoke" / "figures" for path in plan.figure_data)
 
 
 def test_a_test_time_variant_needs_its_source_and_no_training(tmp_path: Path):

@@ -10,7 +10,7 @@ from replication.evaluation.matching import CRITERIA, Criterion, Matches, cached
 from replication.evaluation.output import format_evaluation, metrics_document, write_metrics
 from replication.evaluation.pair import Options, evaluate
 from replication.evaluation.proposals import proposal_recall
-from replication.evaluation.runs import evaluate_run, run_matches
+from replication.evaluation.runs import evaluate_run, read_run, run_matches
 from replication.evaluation.summary import summary
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "proposal_recall",
     "read_detections",
     "read_ground_truth",
+    "read_run",
     "run_matches",
     "save_detections",
     "summary",

@@ -27,7 +27,7 @@ def evaluate_run(run: Run, protocol: Protocol, results: Path, class_agnostic: bo
     own. ``class_agnostic`` detections are the proposals of an RPN alone: their recall is evaluated. Raises ResultError
     when the run was trained on other data than ``ground_truth.json`` holds.
     """
-    truth, found, paths = _read(run, protocol, results)
+    truth, found, paths = read_run(run, protocol, results)
     if class_agnostic:
         result = describe_proposals(truth, found, protocol.area_ranges)
     else:
@@ -50,11 +50,15 @@ def _detected(
 
 def run_matches(run: Run, protocol: Protocol, results: Path, giou: bool = False) -> Matches:
     """The matches of a finished run by IoU or GIoU, for ``bootstrap``; kept in its folder ``matches``."""
-    truth, found, _ = _read(run, protocol, results)
+    truth, found, _ = read_run(run, protocol, results)
     return _matched(run, protocol, results, truth, found, CRITERIA[protocol.benchmark or "coco"][giou])
 
 
-def _read(run: Run, protocol: Protocol, results: Path) -> tuple[GroundTruth, Detections, tuple[Path, Path]]:
+def read_run(run: Run, protocol: Protocol, results: Path) -> tuple[GroundTruth, Detections, tuple[Path, Path]]:
+    """A run's ground truth and detections, and the paths of the files of detections and ground truth.
+
+    Raises ResultError when the run was trained on other data than ``ground_truth.json`` holds.
+    """
     folder, manifest = run.folder(results), results / protocol.name / "data.json"
     trained_on = read_json(folder / "provenance.json", "provenance/1")["data_hash"]
     prepared = read_json(manifest, "data/1")["data_hash"]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from replication.catalog import Catalog, Protocol
+from replication.catalog import Catalog, Protocol, Table
 from replication.catalog.protocols import CocoData, CocoSplit, EmbeddedData
 from replication.report.cells import Comparison
-from replication.timing.latency import conditions
+from replication.timing.latency import conditions, training_conditions
 
 NOT_COMPARABLE = (
     "Absolute measured values are NOT comparable with the published ones: data, scale and schedule differ. "
@@ -57,14 +57,15 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
         ("Reading", RATIOS if table.shows_latency else IN_PARENTHESES),
     ]
     kept = tuple((name, " ".join(text.split())) for name, text in facts if text)
-    return Head(f"{table.id}: {table.caption}", kept, _warning(comparison))
+    return Head(f"{table.id}: {table.caption}", kept, warning(table, protocol))
 
 
-def _warning(comparison: Comparison) -> str:
-    if not comparison.protocol.published_scale:
+def warning(table: Table, protocol: Protocol) -> str:
+    """What must not be compared of a table and what is measured under a protocol; empty when all may."""
+    if not protocol.published_scale:
         return NOT_COMPARABLE
-    if comparison.table.test_server:
-        return OTHER_SPLIT.format(split=comparison.table.split, measured=split_text(comparison.protocol))
+    if table.test_server:
+        return OTHER_SPLIT.format(split=table.split, measured=split_text(protocol))
     return ""
 
 
@@ -125,6 +126,12 @@ def backbone_text(comparison: Comparison) -> str:
 def latency_text(comparison: Comparison) -> str:
     """How the times were measured, once for each way in which they were."""
     return "; ".join(dict.fromkeys(conditions(one.document) for one in comparison.latencies.values()))
+
+
+def training_text(comparison: Comparison) -> str:
+    """How training steps were measured, once for each way; empty where none were."""
+    ways = dict.fromkeys(training_conditions(one.document) for one in comparison.latencies.values())
+    return "; ".join(filter(None, ways))
 
 
 def settings_text(catalog: Catalog, comparison: Comparison) -> str:

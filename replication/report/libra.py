@@ -29,7 +29,7 @@ EASY = 0.05  # the IoU that the paper's proportions are about (section 3.1)
 
 
 def drawings(comparisons: Sequence[Comparison], protocol: Protocol, results: Path) -> dict[str, list[Drawing]]:
-    """Figures by table: the effects in each table of the paper, the other two in its first.
+    """Figures by table: the effects in each of the paper's tables that are shown, the other two in the first of them.
 
     What has no data is left out. Raises ResultError for a file of figure data that is broken.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,13 @@ from replication.report.accuracy_latency import draw_picture
 from replication.report.cells import Comparison, Line, compare_all
 from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing
-from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text
+from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text, training_text
 from replication.report.levels import draw_levels
 from replication.report.libra import drawings
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import DECIMALS, latex, markdown, number, ratio, tidy_csv, varies
 from replication.report.verdicts import Verdicts, bounds, decisive, forest_path, gain, read_verdicts, tone
-from replication.timing.latency import details, ratio_text
+from replication.timing.latency import cost_line
 
 TEMPLATES = Path(__file__).parent / "templates"
 _FORMS = {
@@ -74,18 +73,15 @@ class Section:
 
     @property
     def times(self) -> list[dict[str, str]]:
-        """What a timed variant costs, a line each: inference and its ratio to the baseline row, then training."""
-        lines = {line.row.id: line for line in self.comparison.lines}
-        return [
-            _cost(self.comparison, line, lines.get(line.row.baseline or ""))
-            for line in lines.values()
-            if line.row.variant in self.comparison.latencies
-        ]
+        """What a timed variant costs, a line each: inference, then a training step, with ratios to the baseline row."""
+        rows = {line.row.id: line.row for line in self.comparison.lines}
+        timed = {name: self.comparison.latencies.get(row.variant or "") for name, row in rows.items()}
+        return [cost_line(own, timed.get(rows[name].baseline or "")) for name, own in timed.items() if own]
 
     @property
     def conditions(self) -> str:
         """How the times were measured."""
-        return latency_text(self.comparison)
+        return "; ".join(filter(None, (latency_text(self.comparison), training_text(self.comparison))))
 
     @property
     def backbones(self) -> bool:
@@ -188,25 +184,6 @@ def _section(catalog: Catalog, comparison: Comparison, more: Sequence[Drawing]) 
     downloads = [_download(table, form, content) for form, content in forms.items()]
     downloads += [_download(drawing.name, "svg", drawing.svg) for drawing in drawings]
     return Section(comparison, text, tuple(drawings), tuple(downloads))
-
-
-def _cost(comparison: Comparison, line: Line, base: Line | None) -> dict[str, str]:
-    timed = comparison.latencies
-    own, other = timed[line.row.variant or ""], timed.get(base.row.variant or "") if base else None
-    steps = [_median_step(one) if one else None for one in (line, base)]
-    return {
-        "variant": own.variant,
-        "ratio": ratio_text(own.ratio_to(other)) if other else "-",
-        **{name: text for name, text in details(own).items() if name != "variant"},
-        "training (s/iter)": "-" if steps[0] is None else f"{steps[0]:.2f}",
-        "its ratio": f"{steps[0] / steps[1]:.2f}" if steps[0] and steps[1] else "-",
-    }
-
-
-def _median_step(line: Line) -> float | None:
-    """Seconds a training iteration, median over seeds; None where none is recorded."""
-    steps = [step for run in line.runs if (step := run.provenance.get("s_per_iter"))]
-    return statistics.median(steps) if steps else None
 
 
 def _download(name: str, form: str, content: str) -> Download:

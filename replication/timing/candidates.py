@@ -84,7 +84,7 @@ def calibrate(model: nn.Module, anatomy: Anatomy, inputs: Sequence[Batch], wante
     Before, random features and logits are given the spread of trained ones. Fewer survive where a level has fewer
     scores, or a box head too even probabilities; ``count`` says how many do.
     """
-    _standardise(model, inputs[0])
+    standardise(model, inputs[0])
     with _collected(anatomy) as found:
         model(inputs[0])
     for name, layer in anatomy.class_layers.items():
@@ -144,7 +144,8 @@ def _bar(images: Sequence[Tensor], wanted: int) -> Tensor:
     return (top[-1] + top[-2]) / 2
 
 
-def _standardise(model: nn.Module, batch: Batch) -> None:
+@torch.no_grad()
+def standardise(model: nn.Module, batch: Batch) -> None:
     """Give frozen batch normalisations the statistics of their inputs, as trained ones have.
 
     Else the pixels of caffe-style models, a hundred and more, come out as box deltas in the tens: every candidate

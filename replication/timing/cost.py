@@ -59,13 +59,18 @@ class _Traceable(nn.Module):
         return found.pred_boxes.tensor, found.scores
 
 
-def peak_memory(run: Callable[[Batch], Any], model: nn.Module, inputs: Sequence[Batch]) -> dict[str, Any]:
+def peak_memory(
+    run: Callable[[Batch], Any], model: nn.Module, inputs: Sequence[Batch], beside: Sequence[Tensor] = ()
+) -> dict[str, Any]:
     """Most bytes of tensors alive at one time in a pass over ``inputs``, the model's own weights included.
+
+    So is what is kept ``beside`` them, an optimizer's state.
 
     What other models hold is left out. On a GPU it is what torch allocated, on the CPU what its profiler saw
     allocated for the largest image; scratch space inside a library's kernels is not seen there.
     """
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
+    kept = (*model.parameters(), *model.buffers(), *beside)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in kept)
     if inputs[0][0]["image"].is_cuda:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

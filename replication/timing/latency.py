@@ -21,10 +21,15 @@ CONFIDENCE = 0.95
 UNDISTURBED = 0.95  # of the time that passed, spent computing by the main thread, on a CPU
 
 Stage = Literal["model", "postprocessing"]
+What = Literal["inference", "training"]
+Time = Literal["clock", "processor"]
 STAGES: tuple[Stage, ...] = ("model", "postprocessing")
 
 SHOWN = ("cpu", "device", "method", "inputs", "weights", "candidates", "flops", "parameters", "peak_memory", "state")
 """Keys of a file, beside the times, that tables and page show."""
+
+TRAINING = ("rounds", "images", "sizes", "objects_per_image", "weights", "steps_per_round", "covers", "peak_memory")
+"""Keys of what a file says of a training step, where it was timed."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,23 @@ class Latency:
         """Time an image in one stage, in ms."""
         return summarise(self.rounds[stage])
 
-    def ratio_to(self, other: Latency) -> Summary | None:
+    def taken(self, what: What, by: Time = "clock") -> tuple[float, ...]:
+        """Times of each round in ms, of an image or of a training step; empty where it was not measured.
+
+        By ``processor`` it is the time that processors spent on it, which other work on the machine hardly changes;
+        measured on a CPU only.
+        """
+        if what == "inference" and by == "clock":
+            return self.totals
+        holder = self.document if what == "inference" else self.document.get("training", {})
+        return tuple(holder.get("rounds" if by == "clock" else "processor_rounds", ()))
+
+    def ratio_to(self, other: Latency, what: What = "inference", by: Time = "clock") -> Summary | None:
         """Median over rounds of this time by the other's in the same round; None unless they were timed in turns."""
-        if self.session != other.session or len(self.totals) != len(other.totals):
+        mine, its = self.taken(what, by), other.taken(what, by)
+        if self.session != other.session or len(mine) != len(its) or not mine:
             return None
-        return summarise([mine / its for mine, its in zip(self.totals, other.totals, strict=True)])
+        return summarise([one / another for one, another in zip(mine, its, strict=True)])
 
 
 def summarise(values: Sequence[float]) -> Summary:
@@ -114,7 +131,25 @@ def read_latency(path: Path, protocol: str, variant: str) -> Latency:
         raise ResultError(
             f"{path}: rounds: expected, for each stage, the same number of times above 0; time the variant again"
         )
+    count = len(values["model"])
+    _check_times(path, document, "processor_rounds", count)
+    if "training" in document:
+        _check_training(path, document["training"], count)
     return Latency(variant, path, values, document)
+
+
+def _check_training(path: Path, training: Any, count: int) -> None:
+    missing = [key for key in TRAINING if key not in training] if isinstance(training, dict) else TRAINING
+    if missing:
+        raise ResultError(f"{path}: training: {', '.join(missing)} missing; time the variant again")
+    for key in ("rounds", "processor_rounds"):
+        _check_times(path, training, key, count, "training.")
+
+
+def _check_times(path: Path, holder: Mapping[str, Any], key: str, count: int, where: str = "") -> None:
+    times = holder.get(key, [1.0] * count)
+    if not isinstance(times, list) or len(times) != count or not _positive(times):
+        raise ResultError(f"{path}: {where}{key}: expected {count} times above 0, one a round; time the variant again")
 
 
 def _positive(values: Sequence[Any]) -> bool:
@@ -146,14 +181,29 @@ def conditions(document: Mapping[str, Any]) -> str:
     method, inputs, weights = document["method"], document["inputs"], document["weights"]
     device = document["device"]["name"] if document["device"]["type"] == "cuda" else document["cpu"]
     threads = "" if document["device"]["type"] == "cuda" else f", {_count(method['threads'], 'thread')}"
-    sizes = sorted({f"{height}x{width}" for height, width in inputs["sizes"]})
-    spread = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes, e.g. {sizes[0]}"
     return (
         f"median over {_count(method['rounds'], 'round')} taken in turns, "
         f"each the mean of {_count(len(inputs['sizes']), 'image')} "
-        f"({inputs['source']}; {spread}), batch 1, on {device}{threads}, {method['precision']}, "
+        f"({inputs['source']}; {_sizes(inputs['sizes'])}), batch 1, on {device}{threads}, {method['precision']}, "
         f"{'torch.compile' if method['compiled'] else 'eager'}; weights: {weights['kind']}{_disturbed(document)}"
     )
+
+
+def training_conditions(document: Mapping[str, Any]) -> str:
+    """How a file's training step was measured, in words; empty where none was."""
+    if "training" not in document:
+        return ""
+    step = document["training"]
+    return (
+        f"training step: {step['covers']}, on a fixed batch of {_count(step['images'], 'image')} "
+        f"({_sizes(step['sizes'])}) with {_count(step['objects_per_image'], 'object')} each, {step['weights']} weights,"
+        f" in the same rounds, each the mean of {_count(step['steps_per_round'], 'step')}"
+    )
+
+
+def _sizes(sizes: Sequence[Sequence[int]]) -> str:
+    texts = sorted({f"{height}x{width}" for height, width in sizes})
+    return texts[0] if len(texts) == 1 else f"{len(texts)} sizes, e.g. {texts[0]}"
 
 
 def _disturbed(document: Mapping[str, Any]) -> str:
@@ -168,21 +218,45 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def details(latency: Latency) -> dict[str, str]:
-    """What explains a time, as text by column head: stages, candidates, operations, parameters, memory."""
-    document = latency.document
-    total = latency.total
-    interval = "" if total.low is None else f" [{total.low:.2f}, {total.high:.2f}]"
+def cost_line(latency: Latency, base: Latency | None) -> dict[str, str]:
+    """What a variant costs, as text by column head: inference and its ratios to ``base``, then a training step."""
+    steps = latency.taken("training")
+
+    def ratio(what: What, by: Time) -> str:
+        return ratio_text(latency.ratio_to(base, what, by) if base else None)
+
     return {
         "variant": latency.variant,
-        "ms/im": f"{total.median:.2f}{interval}",
+        "ratio": ratio("inference", "clock"),
+        "ratio, processor time": ratio("inference", "processor"),
+        **_details(latency),
+        "training (ms/step)": _ms(summarise(steps)) if steps else "-",
+        "its ratio": ratio("training", "clock"),
+        "its ratio, processor time": ratio("training", "processor"),
+        "its memory (MiB)": _mib(latency.document["training"]["peak_memory"]) if steps else "-",
+    }
+
+
+def _ms(time: Summary) -> str:
+    return f"{time.median:.2f}" + ("" if time.low is None else f" [{time.low:.2f}, {time.high:.2f}]")
+
+
+def _mib(memory: Mapping[str, Any]) -> str:
+    return f"{memory['bytes'] / 2**20:.0f}"
+
+
+def _details(latency: Latency) -> dict[str, str]:
+    """What explains a time: stages, candidates, operations, parameters, memory."""
+    document = latency.document
+    return {
+        "ms/im": _ms(latency.total),
         "model": f"{latency.stage('model').median:.2f}",
         "post-processing": f"{latency.stage('postprocessing').median:.2f}",
         "candidates": f"{document['candidates']['per_image']:.0f}",
         "detections": f"{document['candidates']['detections']:.0f}",
         "GFLOPs": f"{document['flops']['total'] / 1e9:#.4g}",
         "parameters (M)": f"{document['parameters'] / 1e6:.1f}",
-        "peak memory (MiB)": f"{document['peak_memory']['bytes'] / 2**20:.0f}",
+        "peak memory (MiB)": _mib(document["peak_memory"]),
         "weights": document["weights"]["kind"],
     }
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -32,11 +32,14 @@ from replication.timing.subjects import (
     memory_errors,
     subject_config,
 )
+from replication.timing.training_step import Learner, build_learner, mean_step, warm_up
 from replication.training.config import config_hash
 from replication.training.curves import say
 from replication.training.devices import devices
 from replication.training.provenance import environment, now
 from replication.training.run import prepare_process
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Settings:
 
     ``candidates`` is what random weights are biased to let through: 200 a level, 1,000 an image, is an assumption
     about trained COCO models (about ten for each of the hundred detections that they are cut to), not a measurement.
+    ``training_steps`` are those of a round; 0 times inference alone.
     """
 
     rounds: int = 10
@@ -57,6 +61,12 @@ class Settings:
     compiled: bool = False
     weights: Weights = "auto"
     candidates: int = 200
+    training_steps: int = 2
+
+    @property
+    def trains(self) -> bool:
+        """Whether training steps are timed: only as trainings run, which is eager and not in half precision."""
+        return self.training_steps > 0 and self.precision in ("fp32", "tf32") and not self.compiled
 
     def suffix(self) -> str:
         """Names what is not the default and makes times incomparable, e.g. ``_480x640_compiled``."""
@@ -102,31 +112,43 @@ def time_variants(
         folder = out or latency_folder(protocol, results) / f"{slug(facts['device']['name'])}{settings.suffix()}"
         costs = {subject.name: _costs(subject, device) for subject in subjects}
         _compile_and_warm_up(subjects, settings, device)
+        learners = {one.name: _learner(one, runs[one.name], settings, device) for one in subjects if settings.trains}
+        steps = {name: _step_facts(learner, settings, device) for name, learner in learners.items()}
         before = machine.state(device)
         wall, used = time.perf_counter(), time.thread_time()
         written: list[Latency] = []
 
-        def finished(name: str, taken: list[dict[Stage, float]]) -> None:
+        def finished(name: str, taken: list[Taken]) -> None:
             subject = next(one for one in subjects if one.name == name)
             share = (time.thread_time() - used) / (time.perf_counter() - wall)
             state = {"before": before, "after": machine.state(device), "cpu_share": round(share, 3)}
             path = folder / f"{subject.file}.json"
-            write_json(path, SCHEMA, _document(subject, facts, costs[name], taken, state))
+            write_json(path, SCHEMA, _document(subject, facts, costs[name], steps.get(name), taken, state))
             written.append(read_latency(path, protocol.name, name))
 
         clock: Clock = CudaClock() if device.type == "cuda" else CpuClock()
         with _quiet_collector():
-            interleave({one.name: partial(one_pass, one, clock) for one in subjects}, settings.rounds, finished)
+            passes = {
+                one.name: partial(one_round, one, learners.get(one.name), settings.training_steps, clock)
+                for one in subjects
+            }
+            interleave(passes, settings.rounds, finished)
     return written
 
 
-def interleave(
-    passes: Mapping[str, Callable[[], dict[Stage, float]]],
-    rounds: int,
-    finished: Callable[[str, list[dict[Stage, float]]], None],
-) -> None:
+@dataclass(frozen=True)
+class Taken:
+    """ms that one round took of a variant: an image by stage, a training step, and the processor time of either."""
+
+    stages: dict[Stage, float]
+    processor: float
+    step: float | None = None
+    step_processor: float | None = None
+
+
+def interleave(passes: Mapping[str, Callable[[], T]], rounds: int, finished: Callable[[str, list[T]], None]) -> None:
     """Run every pass once a round, in order; ``finished`` gets a pass's name and times right after its last."""
-    taken: dict[str, list[dict[Stage, float]]] = {name: [] for name in passes}
+    taken: dict[str, list[T]] = {name: [] for name in passes}
     started = time.monotonic()
     for done in range(1, rounds + 1):
         for name, run in passes.items():
@@ -135,6 +157,16 @@ def interleave(
                 finished(name, taken[name])
         left = (time.monotonic() - started) / done * (rounds - done)
         say(f"timed {done}/{rounds} rounds of {len(passes)} variants, {left:.0f} s left")
+
+
+def one_round(subject: Subject, learner: Learner | None, steps: int, clock: Clock) -> Taken:
+    """A pass over all inputs, then ``steps`` training steps if there is a learner."""
+    used = time.process_time()
+    stages = one_pass(subject, clock)
+    processor = (time.process_time() - used) * 1000 / len(subject.inputs)
+    if learner is None:
+        return Taken(stages, processor)
+    return Taken(stages, processor, *mean_step(learner, steps, clock))
 
 
 def one_pass(subject: Subject, clock: Clock) -> dict[Stage, float]:
@@ -175,6 +207,19 @@ def _costs(subject: Subject, device: torch.device) -> dict[str, Any]:
         }
 
 
+def _learner(subject: Subject, folder: Path | None, settings: Settings, device: torch.device) -> Learner:
+    with memory_errors(subject.name, device):
+        learner = build_learner(subject.name, subject.cfg, subject.inputs, folder)
+        warm_up(learner, settings.warmup)
+    return learner
+
+
+def _step_facts(learner: Learner, settings: Settings, device: torch.device) -> dict[str, Any]:
+    with memory_errors(learner.name, device):
+        memory = cost.peak_memory(learner.step, learner.model, [learner.batch], learner.state)
+    return {**learner.facts(settings.training_steps, settings.warmup), "peak_memory": memory}
+
+
 def _compile_and_warm_up(subjects: Sequence[Subject], settings: Settings, device: torch.device) -> None:
     for subject in subjects:
         if settings.compiled:
@@ -199,7 +244,7 @@ def _shared_facts(
             "clock": CudaClock.name if device.type == "cuda" else CpuClock.name,
             "rounds": settings.rounds,
             "warmup_passes": settings.warmup,
-            "order": "every variant once a round, a pass over all images",
+            "order": "every variant once a round, a pass over all images and then its training steps",
             "number": "mean over the images of a round; median over rounds; 95% interval by order statistics",
             "unit": "ms an image",
             "threads": torch.get_num_threads(),
@@ -220,11 +265,13 @@ def _document(
     subject: Subject,
     facts: dict[str, Any],
     costs: dict[str, Any],
-    taken: Sequence[dict[Stage, float]],
+    step: dict[str, Any] | None,
+    taken: Sequence[Taken],
     state: dict[str, Any],
 ) -> dict[str, Any]:
-    by_stage: dict[str, list[float]] = {stage: [one[stage] for one in taken] for stage in STAGES}
-    totals = [sum(one.values()) for one in taken]
+    by_stage: dict[str, list[float]] = {stage: [one.stages[stage] for one in taken] for stage in STAGES}
+    totals = [sum(one.stages.values()) for one in taken]
+    on_cpu = facts["device"]["type"] == "cpu"  # a GPU's process mostly waits
     return {
         "variant": subject.name,
         "config_hash": config_hash(subject.cfg),
@@ -236,7 +283,18 @@ def _document(
         "stages": subject.anatomy.covers,
         "rounds": by_stage,
         "ms_per_image": {name: summarise(values).as_json() for name, values in {"total": totals, **by_stage}.items()},
+        **({"processor_rounds": [one.processor for one in taken]} if on_cpu else {}),
+        **({"training": {**step, **_step_times(taken, on_cpu)}} if step else {}),
         "state": state,
+    }
+
+
+def _step_times(taken: Sequence[Taken], on_cpu: bool) -> dict[str, Any]:
+    rounds = [one.step for one in taken if one.step is not None]
+    return {
+        "rounds": rounds,
+        "ms_per_step": summarise(rounds).as_json(),
+        **({"processor_rounds": [one.step_processor for one in taken]} if on_cpu else {}),
     }
 
 

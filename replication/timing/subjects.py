@@ -124,10 +124,12 @@ def build_subject(
     """
     torch.manual_seed(0)
     model = build_model(cfg).eval()
+    if not name.startswith(SHIPPED):  # Detectron2's own stay in its layout
+        model = model.to(memory_format=torch.channels_last)
     anatomy = dissect(model, cfg.MODEL.RETINANET.PRIOR_PROB)
     inputs = make_inputs(source, cfg, size, torch.device(cfg.MODEL.DEVICE))
     if folder is not None:
-        weights = _load(model, folder)
+        weights = load_weights(model, folder)
     else:
         anatomy = calibrate(model, anatomy, inputs, candidates)
         weights = {"kind": f"random, biased to {candidates} candidates {PER[anatomy.kind]}", "candidates": candidates}
@@ -177,7 +179,8 @@ def compile_parts(subject: Subject, backend: str = "inductor") -> None:
         part.forward = torch.compile(part.forward, dynamic=False, backend=backend)
 
 
-def _load(model: nn.Module, folder: Path) -> dict[str, Any]:
+def load_weights(model: nn.Module, folder: Path) -> dict[str, Any]:
+    """Load a finished run's weights; what they are, for the result file. TimingError when they do not fit."""
     path = folder / FINAL
     made = read_json(folder / "provenance.json", "provenance/1")
     device = next(model.parameters()).device

@@ -13,6 +13,7 @@ from detectron2.structures import pairwise_iou
 from fvcore.nn import smooth_l1_loss
 from torch import Tensor
 
+from replication.catalog import Protocol
 from replication.datasets import load_split
 from replication.detectors.libra import balanced_l1_loss
 from replication.detectors.libra.sampling import choose_balanced, iou_bins
@@ -31,19 +32,26 @@ SAMPLER_BINS = 3  # K of the IoU-balanced sampler
 CURVES = ((0.2, 1.0), (0.3, 1.0), (0.5, 1.0), (1.0, 1.0))  # alpha and gamma of figure 5
 
 
-def write_figures(job: Job) -> list[Path]:
-    """Write ``libra_sampling.json`` and ``libra_balanced_l1.json`` into ``results/<protocol>/figures``.
+def write_sampling(job: Job) -> Path:
+    """Write figure 3's data, ``results/<protocol>/figures/libra_sampling.json``, from a trained detector.
 
     Raises ConfigError when the variant has no second stage, ResultError when it is not trained.
     """
     if job.variant.meta_architecture != "GeneralizedRCNN" or job.variant.proposals_from:
         raise ConfigError(f"--variant {job.variant.name}: figure 3 needs a detector with an RPN and a second stage")
     job.check_trained()
-    folder = job.results / job.protocol.name / "figures"
-    paths = [folder / "libra_sampling.json", folder / "libra_balanced_l1.json"]
-    for path, content in zip(paths, (sampling(job), balanced_l1()), strict=True):
-        write_json(path, SCHEMA, content)
-    return paths
+    return _write(job.results, job.protocol, "libra_sampling", sampling(job))
+
+
+def write_balanced_l1(results: Path, protocol: Protocol) -> Path:
+    """Write figure 5's data, ``results/<protocol>/figures/libra_balanced_l1.json``; no run is needed for it."""
+    return _write(results, protocol, "libra_balanced_l1", balanced_l1())
+
+
+def _write(results: Path, protocol: Protocol, name: str, content: dict[str, Any]) -> Path:
+    path = results / protocol.name / "figures" / f"{name}.json"
+    write_json(path, SCHEMA, content)
+    return path
 
 
 def sampling(job: Job) -> dict[str, Any]:

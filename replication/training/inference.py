@@ -21,12 +21,14 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 def trained_model(job: Job, cfg: CfgNode) -> Any:
-    """The finished model of a run, for inference; a test-time variant's has the weights of its source's run."""
+    """The finished model of a run, for inference, in the memory layout that it was trained in.
+
+    A test-time variant's has the weights of its source's run.
+    """
     prepare_process(job.protocol)
-    model = build_model(cfg).eval()
-    model.load_state_dict(
-        torch.load(job.trained.folder / FINAL, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"]
-    )
+    model = build_model(cfg).eval().to(memory_format=torch.channels_last)
+    path = job.trained.folder / FINAL
+    model.load_state_dict(torch.load(path, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"])
     return model
 
 

@@ -236,9 +236,9 @@ def share_weights(question: Question, runs: Runs) -> bool:
 
 
 def copies(group: Sequence[FinishedRun]) -> tuple[FinishedRun, FinishedRun] | None:
-    """The first two runs of a variant that agree in every digit."""
+    """The first two runs of a variant that agree in every digit; that both found nothing at all does not count."""
     seen: dict[tuple[float | None, ...], FinishedRun] = {}
-    for run in group:
+    for run in (one for one in group if any(one.metrics.values())):
         twin = seen.setdefault(tuple(run.metrics.values()), run)
         if twin is not run:
             return twin, run

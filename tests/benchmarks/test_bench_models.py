@@ -6,19 +6,15 @@ place. `python -m replication time` is the measurement that counts: it takes riv
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
-from detectron2.utils.events import EventStorage
-from torch import nn
 
 from replication.catalog import load_catalog, load_protocol
-from replication.timing.inputs import Source
+from replication.timing.inputs import Source, make_inputs
 from replication.timing.subjects import Subject, build_subject, subject_config
+from replication.timing.training_step import IMAGES, OBJECTS, build_learner
 
 CATALOG, PROTOCOL = load_catalog(), load_protocol("paper")
 SIZE = (480, 640)
@@ -29,7 +25,6 @@ RIVALS = {
     "Mask R-CNN": ("mask_rcnn_R50_smooth_l1", "mask_rcnn_R50_giou"),
 }
 NAMES = [pytest.param(kind, name, id=name) for kind, names in RIVALS.items() for name in names]
-OBJECTS = 7  # an image; COCO's mean
 
 
 def make(name: str) -> Subject:
@@ -64,34 +59,10 @@ def test_decoding_and_nms(benchmark: Any, name: str) -> None:
     assert len(found[0]) > 0
 
 
-@pytest.mark.parametrize(("kind", "name"), [one for one in NAMES if one.values[0] != "Mask R-CNN"])
+@pytest.mark.parametrize(("kind", "name"), NAMES)
 def test_training_step(benchmark: Any, kind: str, name: str) -> None:
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    model = build_model(subject_config(CATALOG, PROTOCOL, name, 80, torch.device("cpu")))
-    benchmark.group = f"{kind}, forward and backward of one image with {OBJECTS} objects"
-    image = torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    step = training_step(model, [{"image": image, "instances": objects()}])
-    with EventStorage():
-        total = benchmark.pedantic(step, rounds=2, warmup_rounds=1)
-    assert torch.isfinite(total)
-    assert any(parameter.grad is not None for parameter in model.parameters())
-
-
-def objects() -> Instances:
-    generator = torch.Generator().manual_seed(0)
-    corner = torch.rand(OBJECTS, 2, generator=generator) * 300
-    side = 20 + torch.rand(OBJECTS, 2, generator=generator) * 150
-    classes = torch.randint(0, 80, (OBJECTS,), generator=generator)
-    return Instances(SIZE, gt_boxes=Boxes(torch.cat([corner, corner + side], dim=1)), gt_classes=classes)
-
-
-def training_step(model: nn.Module, batch: list[dict[str, Any]]) -> Callable[[], torch.Tensor]:
-    def step() -> torch.Tensor:
-        model.zero_grad()
-        losses = model(batch)
-        total: torch.Tensor = torch.stack(list(losses.values())).sum()
-        total.backward()
-        return total.detach()
-
-    return step
+    cfg = subject_config(CATALOG, PROTOCOL, name, 80, torch.device("cpu"))
+    learner = build_learner(name, cfg, make_inputs(SOURCE, cfg, SIZE, torch.device("cpu")), None)
+    benchmark.group = f"{kind}, training step of {IMAGES} images with {OBJECTS} objects each"
+    assert torch.isfinite(benchmark.pedantic(learner.step, rounds=2, warmup_rounds=1))

@@ -166,10 +166,32 @@ def test_the_page_shows_picture_ratios_and_what_the_times_are_made_of(catalog, p
     table = page[page.index('data-table="libra-T1-latency"') :]
     row = re.findall(r"<t[dh][^>]*>([^<]*)", table[table.index('data-row="big"') : table.index("</table>")])
     # Stages: medians of 120 and 40 over the same rounds.
-    assert row[:5] == ["big", "0.800 [0.800, 0.800]", "180.00 [160.00, 240.00]", "135.00", "45.00"]
-    # Both trainings took 0.66 s an iteration.
-    assert row[5:] == ["812", "100", "239.3", "37.7", "260", "trained", "0.66", "1.00"]
+    assert row[:6] == ["big", "0.800 [0.800, 0.800]", "-", "180.00 [160.00, 240.00]", "135.00", "45.00"]
+    # Their files are from before training steps and processor time were measured.
+    assert row[6:] == ["812", "100", "239.3", "37.7", "260", "trained", "-", "-", "-", "-"]
+    assert "training step" not in page
     assert write_report(catalog, protocol, results, ["libra-T1"]).read_text() == page
+
+
+@pytest.mark.usefixtures("timed")
+def test_the_page_shows_training_steps_that_were_timed_in_turns(catalog, protocol, results, add_latency):
+    step = {
+        "images": 2, "sizes": [[480, 640], [427, 640]], "objects_per_image": 7, "weights": "trained",
+        "steps_per_round": 2, "covers": "forward and backward", "peak_memory": {"bytes": 1000 * 2**20},
+    }  # fmt: skip
+    for variant, rounds, ms in (("base", BASE, 500.0), ("big", FAST, 540.0)):
+        times = {"rounds": [ms * factor for factor in SLOWER], "processor_rounds": [ms - 100] * 6}
+        add_latency(variant, rounds, training=step | times, processor_rounds=[ms / 5] * 6)
+    page = write_report(catalog, protocol, results, ["libra-T1"]).read_text()
+    table = page[page.index('data-table="libra-T1-latency"') :]
+    row = re.findall(r"<t[dh][^>]*>([^<]*)", table[table.index('data-row="big"') : table.index("</table>")])
+    assert row[1:3] == ["0.800 [0.800, 0.800]", "1.080 [1.080, 1.080]"]
+    assert row[-4:] == ["607.50 [540.00, 810.00]", "1.080 [1.080, 1.080]", "1.100 [1.100, 1.100]", "1000"]
+    assert (
+        "training step: forward and backward, on a fixed batch of 2 images (2 sizes, e.g. 427x640) with 7 objects "
+        "each, trained weights, in the same rounds, each the mean of 2 steps. Times in ms"
+    ) in page
+    assert page.count("training step: ") == 1
 
 
 @pytest.mark.usefixtures("timed")

@@ -103,6 +103,14 @@ def test_figures_stand_in_the_page_and_in_files(libra, protocol, results, add_ru
     assert page == again
 
 
+@pytest.mark.parametrize("table", [f"libra-T{number}" for number in range(1, 7)])
+def test_figure_5_stands_with_any_table_of_the_paper_before_a_run_is_finished(libra, protocol, results, table):
+    write_json(results / "mini" / "figures" / "libra_balanced_l1.json", "figure/1", BALANCED)
+    found = drawings(compare_all(libra, ["giou-T5", table, "libra-T3"], protocol, results), protocol, results)
+    assert [one.name for one in found[table]] == ["libra_balanced_l1"]
+    assert "giou-T5" not in found
+
+
 def test_other_papers_have_none(catalog, protocol, results, add_run):
     add_run("base")
     assert isinstance(catalog.papers["giou"], Paper)
@@ -136,10 +144,16 @@ def test_proposals_are_no_sample_detections(libra, protocol, results, add_run):
     from replication.report.samples import samples
 
     truth = {"images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}], "categories": [], "annotations": []}
-    add_run("rpn_R50", 0, 40.0, metrics={"AR100": 40.0})
+    add_run("rpn_R50", 0, 40.0, metrics={"AR100": 40.0, "AR300": 50.0, "AR1000": 60.0})
     (results / "mini" / "runs" / "rpn_R50" / "seed0" / "detections.json").write_text("[]")
     write_json(results / "mini" / "data.json", "data/1", {"splits": {"val": {"folder": "x"}}})
     (results / "mini" / "ground_truth.json").write_text(json.dumps(truth))
     comparison = compare(libra, "libra-T3", protocol, results)
     assert comparison.runs[0].class_agnostic
     assert samples(comparison, results) == []
+
+
+def test_a_detector_has_recall_too(libra, protocol, results, add_run):
+    """``metrics.json`` of a detector holds AR100, whose name is also one of the proposals' recalls."""
+    add_run("rpn_R50", 0, 40.0, metrics={"AR1": 20.0, "AR10": 30.0, "AR100": 40.0})
+    assert not compare(libra, "libra-T3", protocol, results).runs[0].class_agnostic

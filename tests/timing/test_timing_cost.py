@@ -67,3 +67,6 @@ def test_peak_memory_is_what_is_alive_at_once():
     found = peak_memory(run, model, [small, large, small])
     assert found["bytes"] / MIB == pytest.approx(1 + 12, rel=0.01)
     assert "CPU" in found["measured_by"]
+    # An optimizer's state is kept beside the weights.
+    state = [torch.zeros(MIB // 2)]
+    assert peak_memory(run, model, [large], state)["bytes"] / MIB == pytest.approx(1 + 12 + 2, rel=0.01)

@@ -13,10 +13,18 @@ from scipy.stats import binom
 from replication.catalog import Protocol
 from replication.errors import ResultError
 from replication.files import write_json
-from replication.timing.latency import SHOWN, latencies, ratio_text, read_latency, slug, summarise
+from replication.timing.latency import (
+    SHOWN,
+    TRAINING,
+    latencies,
+    ratio_text,
+    read_latency,
+    slug,
+    summarise,
+)
 
 
-def put(folder: Path, variant: str, model: list[float], post: list[float], session: str = "s") -> Path:
+def put(folder: Path, variant: str, model: list[float], post: list[float], session: str = "s", **more: Any) -> Path:
     path = folder / f"{variant}.json"
     body = {
         "variant": variant,
@@ -24,6 +32,7 @@ def put(folder: Path, variant: str, model: list[float], post: list[float], sessi
         "session": {"id": session},
         "rounds": {"model": model, "postprocessing": post},
         **dict.fromkeys(SHOWN),
+        **more,
     }
     write_json(path, "latency/1", body)
     return path
@@ -76,6 +85,28 @@ def test_ratio_is_paired_by_round(tmp_path: Path):
     assert ratio_text(base.ratio_to(base)) == "1.000"
 
 
+def step(rounds: list[float], **more: Any) -> dict[str, Any]:
+    return {**dict.fromkeys(TRAINING), "rounds": rounds, **more}
+
+
+def test_ratios_of_a_training_step_are_paired_by_round(tmp_path: Path):
+    rounds = [80.0, 120.0, 120.0], [20.0, 30.0, 30.0]
+    steps = {"training": step([400.0, 600.0, 700.0], processor_rounds=[200.0] * 3), "processor_rounds": [50.0] * 3}
+    base = read_latency(put(tmp_path, "a", *rounds, **steps), "smoke", "a")
+    dear = {"training": step([440.0, 660.0, 770.0], processor_rounds=[210.0] * 3), "processor_rounds": [60.0] * 3}
+    own = read_latency(put(tmp_path, "b", *rounds, **dear), "smoke", "b")
+    assert own.taken("training") == (440.0, 660.0, 770.0)
+    assert ratio_text(own.ratio_to(base, "training")) == "1.100"
+    assert ratio_text(own.ratio_to(base, "inference", "processor")) == "1.200"
+    assert ratio_text(own.ratio_to(base, "training", "processor")) == "1.050"
+    # A file from before there was a training step, and one of a GPU, whose process waits.
+    old = read_latency(put(tmp_path, "c", *rounds), "smoke", "c")
+    assert old.taken("training") == old.taken("inference", "processor") == ()
+    assert old.ratio_to(base, "training") is None
+    assert ratio_text(old.ratio_to(base)) == "1.000"
+    assert old.ratio_to(base, "inference", "processor") is None
+
+
 def test_no_ratio_between_sessions(tmp_path: Path):
     one = read_latency(put(tmp_path, "a", [80.0], [20.0]), "smoke", "a")
     other = read_latency(put(tmp_path, "b", [80.0], [20.0], session="later"), "smoke", "b")
@@ -95,6 +126,12 @@ def test_no_ratio_between_sessions(tmp_path: Path):
         ({"rounds": {"model": [-1.0], "postprocessing": [1.0]}}, "the same number of times above 0"),
         ({"rounds": {"model": [True], "postprocessing": [1.0]}}, "the same number of times above 0"),
         ({"rounds": {"model": "1", "postprocessing": [1.0]}}, "the same number of times above 0"),
+        ({"training": {"rounds": [1.0]}}, "training: images, sizes, .* missing"),
+        ({"training": [1.0]}, "training: rounds, images, .* missing"),
+        ({"training": step([])}, "training.rounds: expected 1 times above 0, one a round"),
+        ({"training": step([1.0, 2.0])}, "training.rounds: expected 1 times above 0, one a round"),
+        ({"training": step([1.0], processor_rounds=[0.0])}, "training.processor_rounds: expected 1 times"),
+        ({"processor_rounds": [-1.0]}, "processor_rounds: expected 1 times above 0"),
     ],
 )
 def test_wrong_files_are_refused(tmp_path: Path, change: dict[str, Any], message: str):

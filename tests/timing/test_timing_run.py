@@ -17,11 +17,11 @@ from replication.catalog import Catalog, Protocol
 from replication.errors import ConfigError, ResultError, TimingError
 from replication.timing import run as run_room
 from replication.timing.latency import read_latency
-from replication.timing.run import Settings, interleave, one_pass, time_variants
+from replication.timing.run import Settings, Taken, interleave, one_pass, time_variants
 from replication.timing.subjects import Subject, choose_runs, compile_parts, memory_errors, subject_config
 from replication.training.run import Job, train
 
-FAST = Settings(rounds=6, images=2, warmup=1, candidates=5)
+FAST = Settings(rounds=6, images=2, warmup=1, candidates=5, training_steps=0)
 VARIANTS = ["retinanet_R50", "faster_rcnn_R50_giou"]
 
 
@@ -111,6 +111,44 @@ def test_a_file_says_all_that_is_needed_to_judge_it(made: Path):
     assert document["packages"]["torch"] == torch.__version__.partition("+")[0]
 
 
+def test_a_training_step_is_timed_in_the_same_rounds(made: Path):
+    for name, document in files(made).items():
+        step = document["training"]
+        assert (step["images"], step["steps_per_round"], step["warmup_steps"]) == (2, 2, 1)
+        assert (step["objects_per_image"], step["weights"]) == (7, "random")
+        assert step["sizes"] == document["inputs"]["sizes"]
+        assert len(step["rounds"]) == len(step["processor_rounds"]) == len(document["processor_rounds"]) == 6
+        # More than a pass: backward of two images, the optimizer, its momentum and the gradients.
+        assert step["ms_per_step"]["median"] > document["ms_per_image"]["total"]["median"]
+        assert step["peak_memory"]["bytes"] > 3 * 4 * document["parameters"]
+        one = read_latency(made / "smoke" / "latency" / "cpu" / f"{name}.json", "smoke", name)
+        assert one.taken("training") == tuple(step["rounds"])
+        # Loose: a clock that counts the same work, whatever else the machine does.
+        for what in ("inference", "training"):
+            assert sum(one.taken(what, "processor")) <= 1.1 * sum(one.taken(what))
+
+
+def test_the_screen_has_a_column_a_variant(protocol: Protocol, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    where = ["--protocol", protocol.name, "--results", str(tmp_path), "--device", "cpu"]
+    few = ["--rounds", "1", "--images", "1", "--warmup", "1", "--candidates", "5", "--training-steps", "1"]
+    assert cli.main(["time", *where, "--variants", ",".join(VARIANTS), *few]) == 0
+    screen = capfd.readouterr().out
+    lines = {line[: line.find("  ")]: line.split("  ") for line in screen.splitlines() if "  " in line}
+    assert [name.strip() for name in lines["variant"][1:] if name] == VARIANTS
+    for head in ("ratio", "ratio, processor time", "its ratio", "its ratio, processor time"):
+        first, other = (text.strip() for text in lines[head][1:] if text)
+        assert first == "1.000"
+        assert float(other) > 0
+    assert "on a fixed batch of 2 images" in screen
+
+
+def test_a_training_step_is_timed_only_as_trainings_run():
+    assert Settings().trains
+    assert Settings(precision="tf32").trains
+    for changed in ({"training_steps": 0}, {"precision": "bf16"}, {"precision": "fp16"}, {"compiled": True}):
+        assert not replace(Settings(), **changed).trains
+
+
 def test_an_interruption_leaves_the_finished_and_the_older_files(
     made: Path, catalog: Catalog, protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -119,17 +157,19 @@ def test_an_interruption_leaves_the_finished_and_the_older_files(
     before = files(results)
     passes: list[str] = []
 
-    def interrupted(subject: Subject, clock: Any) -> dict[Any, float]:
+    def interrupted(subject: Subject, *_: Any) -> Taken:
         passes.append(subject.name)
         if len(passes) == 4:  # the second variant, in the last of two rounds
             raise KeyboardInterrupt
-        return {"model": 1.0, "postprocessing": 2.0}
+        return Taken({"model": 1.0, "postprocessing": 2.0}, processor=2.5)
 
-    monkeypatch.setattr(run_room, "one_pass", interrupted)
+    monkeypatch.setattr(run_room, "one_round", interrupted)
     with pytest.raises(KeyboardInterrupt):
         time_variants(catalog, protocol, results, VARIANTS, replace(FAST, rounds=2, device="cpu"))
     after = files(results)
     assert after["retinanet_R50"]["rounds"] == {"model": [1.0, 1.0], "postprocessing": [2.0, 2.0]}
+    assert after["retinanet_R50"]["processor_rounds"] == [2.5, 2.5]
+    assert "training" not in after["retinanet_R50"]
     assert after["faster_rcnn_R50_giou"] == before["faster_rcnn_R50_giou"]
     # Nothing half-written lies beside them.
     assert sorted(path.name for path in (results / "smoke" / "latency" / "cpu").iterdir()) == [
@@ -174,7 +214,9 @@ def trained(catalog: Catalog, protocol: Protocol, tmp_path: Path) -> Path:
 
 def test_trained_weights_are_taken_where_all_have_them(catalog: Catalog, protocol: Protocol, trained: Path):
     settings = replace(FAST, rounds=1, device="cpu")
+    settings = replace(settings, training_steps=1)
     ours, theirs = time_variants(catalog, protocol, trained, ["retinanet_R50", "detectron2:retinanet_R50"], settings)
+    assert ours.document["training"]["weights"] == theirs.document["training"]["weights"] == "trained"
     for one in (ours, theirs):
         weights = one.document["weights"]
         assert weights["kind"] == "trained"

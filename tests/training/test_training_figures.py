@@ -11,7 +11,7 @@ from replication.catalog import load_catalog, load_protocol
 from replication.cli import main
 from replication.errors import ConfigError
 from replication.files import read_json
-from replication.training.figures import balanced_l1, write_figures
+from replication.training.figures import balanced_l1, write_sampling
 from replication.training.run import Job, train
 
 CATALOG, SMOKE = load_catalog(), load_protocol("smoke")
@@ -23,7 +23,7 @@ def job(results: Path, variant: str = "faster_rcnn_R50") -> Job:
 
 def test_negatives_of_a_trained_detector(tmp_path: Path) -> None:
     train(job(tmp_path))
-    path = write_figures(job(tmp_path))[0]
+    path = write_sampling(job(tmp_path))
     data = read_json(path, "figure/1")
     assert data["edges"] == pytest.approx([k / 20 for k in range(11)])
     counts = data["counts"]
@@ -38,7 +38,7 @@ def test_negatives_of_a_trained_detector(tmp_path: Path) -> None:
     # Beyond the first third (IoU 0.15 is the border within the fourth bin) balanced sampling has more than random.
     assert sum(counts["iou_balanced"][4:]) > sum(counts["random"][4:])
     assert data["data_hash"]
-    again = write_figures(job(tmp_path))[0]
+    again = write_sampling(job(tmp_path))
     assert read_json(again, "figure/1") == data
 
 
@@ -59,9 +59,15 @@ def test_lines_are_the_paper_s_gradients() -> None:
 @pytest.mark.parametrize("variant", ["fast_rcnn_R50", "retinanet_R50", "rpn_R50"])
 def test_a_detector_without_two_stages_is_refused(variant: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"--variant {variant}: figure 3 needs"):
-        write_figures(job(tmp_path, variant))
+        write_sampling(job(tmp_path, variant))
 
 
-def test_the_verb_needs_a_trained_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["figures", "--protocol", "smoke", "--results", str(tmp_path)]) == 2
+def test_figure_3_needs_a_trained_run_and_figure_5_none(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    where = ["figures", "--protocol", "smoke", "--results", str(tmp_path)]
+    assert main([*where, "--variant", "faster_rcnn_R50"]) == 2
     assert "train the run first" in capfd.readouterr().err
+    assert main(where) == 0
+    path = tmp_path / "smoke" / "figures" / "libra_balanced_l1.json"
+    assert [*path.parent.iterdir()] == [path]
+    assert capfd.readouterr().out == f"{path}\n"
+    assert {key: value for key, value in read_json(path, "figure/1").items() if key != "schema"} == balanced_l1()

@@ -238,6 +238,15 @@ def test_copies_of_one_run_are_no_seeds(add_run, protocol, catalog, results, jud
     assert real["reason"] == "seeds 0 and 1 of base have the same numbers: copies of one run"
 
 
+def test_three_runs_that_found_nothing_are_a_loss_and_no_copies(tiny, add_run, protocol, catalog, results, judging):
+    zeros = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl"), 0.0)
+    for seed in range(3):
+        add_run(protocol, "gone", seed, 0.0, metrics={"metrics": zeros, "giou_metrics": zeros})
+    document = judge(catalog, protocol, results, TABLES, judging)
+    assert entry(document, "gone-AP")["verdict"] == "loss"
+    assert document["spreads"]["AP (iou)"]["left_out"] == ["gone"]
+
+
 @pytest.mark.parametrize("values", [(36.0, 36.0, 36.001), (1.0, 1.01, 1.02)], ids=["copies", "collapsed"])
 def test_runs_that_are_no_sample_narrow_nobodys_interval(values, tiny, add_run, protocol, catalog, results, judging):
     """Two copies of a run, or a detector that learned nothing, beside four healthy variants."""
@@ -297,7 +306,7 @@ def test_a_baseline_is_not_held_against_the_images_of_a_test_server(add_run, pap
 
 def test_proposals_have_no_ap_and_are_held_to_their_recall(tmp_path):
     def run(iou, giou):
-        return FinishedRun("rpn", 0, tmp_path, iou, giou, {}, {}, (1, 1))
+        return FinishedRun("rpn", 0, tmp_path, iou, giou, None, {}, {}, (1, 1))
 
     recall = Column(id="AR100", head="AR100", metric="AR100", criterion="iou", unit="percent")
     assert strength(recall, [run({"AP": None, "AR100": one}, {}) for one in (40.0, 42.0)]) == ("AR100", 41.0)

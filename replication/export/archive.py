@@ -1,0 +1,72 @@
+"""What of a protocol's results is worth keeping in a repository: numbers, provenance, pictures; no weights."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from replication.catalog import Protocol
+from replication.errors import ResultError
+from replication.files import read_json, write_bytes, write_json
+
+SCHEMA = "archive/1"
+MANIFEST = "archive.json"
+LIMIT = 30 * 2**20  # bytes of a whole archive
+CURVE_LINES = 50
+
+_WHOLE = ("data.json", "verdicts.json", "report.html", "tables/*", "figures/*", "latency/*/*.json")
+_RUN = ("metrics.json", "provenance.json", "levels.json")
+
+
+def archive(protocol: Protocol, results: Path, out: Path) -> Path:
+    """Copy the finished runs of a protocol, and what was made of them, into ``out/<protocol>``; returns that folder.
+
+    A run is finished when it has a ``metrics.json``. Files keep their bytes, except that of ``curves.jsonl`` at most
+    CURVE_LINES lines stay, the first and the last among them. ``archive.json`` lists every file with its SHA-256; an
+    archive that stood there before is replaced. Raises ResultError when nothing is finished, when the whole is larger
+    than LIMIT, or when the folder is no archive; then nothing is written.
+    """
+    source, target = results / protocol.name, out / protocol.name
+    files = dict(_contents(source))
+    runs = sum(path.name == "metrics.json" for path in files)
+    if not runs:
+        raise ResultError(f"{source / 'runs'}: no finished run; run the workflow first")
+    size = sum(map(len, files.values()))
+    if size > LIMIT:
+        largest = max(files, key=lambda path: len(files[path]))
+        raise ResultError(
+            f"{source}: {size / 2**20:.0f} MiB to archive, more than {LIMIT / 2**20:.0f}; the largest file is "
+            f"{largest} with {len(files[largest]) / 2**20:.1f} MiB: archive fewer tables or runs"
+        )
+    if target.resolve() == source.resolve():
+        raise ResultError(f"{target}: is the results folder itself; choose another with --out")
+    if target.exists():
+        read_json(target / MANIFEST, SCHEMA)
+        shutil.rmtree(target)
+    for path, content in files.items():
+        write_bytes(target / path, content)
+    listed = {str(path): hashlib.sha256(content).hexdigest() for path, content in files.items()}
+    write_json(target / MANIFEST, SCHEMA, {"protocol": protocol.name, "runs": runs, "files": listed})
+    return target
+
+
+def _contents(source: Path) -> Iterator[tuple[Path, bytes]]:
+    """Relative path and bytes of what is kept."""
+    for pattern in _WHOLE:
+        for path in sorted(source.glob(pattern)):
+            yield path.relative_to(source), path.read_bytes()
+    for metrics in sorted(source.glob("runs/*/seed*/metrics.json")):
+        folder = metrics.parent
+        for name in _RUN:
+            if (folder / name).exists():
+                yield (folder / name).relative_to(source), (folder / name).read_bytes()
+        curve = folder / "curves.jsonl"
+        if curve.exists():
+            yield curve.relative_to(source), _thinned(curve.read_bytes().splitlines(keepends=True))
+
+
+def _thinned(lines: list[bytes]) -> bytes:
+    step = max(1, -(-(len(lines) - 1) // (CURVE_LINES - 1)))
+    return b"".join(line for number, line in enumerate(lines) if number % step == 0 or number == len(lines) - 1)

@@ -1,0 +1,126 @@
+"""What test servers take: COCO's zipped result list, VOC's tar of a result file a class. The same bytes every time."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from replication.catalog import Protocol, Run, Variant, VocData
+from replication.errors import ConfigError, ResultError
+from replication.evaluation import Detections, GroundTruth, read_run
+from replication.export.entries import val_name
+from replication.files import write_bytes
+
+PER_IMAGE = 100
+"""Detections an image that COCO's server counts."""
+FIELDS = {"": "bbox", "-segm": "segmentation"}
+"""COCO's server has a challenge each for boxes and masks: what it reads, and what tells the files apart."""
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say
+UNIX = 3
+
+
+def submit_run(run: Run, protocol: Protocol, results: Path, folder: Path) -> list[Path]:
+    """Write a run's ``detections.json`` in its benchmark's form: VOC's for data in VOC's form, else COCO's.
+
+    Returns the archives' paths. Raises ConfigError for several lists of VOC, ResultError for detections that are
+    missing, of other data, or too many.
+    """
+    truth, found, (detections, _) = read_run(run, protocol, results)
+    if isinstance(protocol.data, VocData):
+        return [write_voc(truth, found, protocol, algorithm(run), folder)]
+    return write_coco(json.loads(detections.read_bytes()), val_name(protocol), algorithm(run), folder)
+
+
+def check_submittable(variant: Variant) -> None:
+    """Raise ConfigError for an RPN alone, whose proposals have no class."""
+    if variant.class_agnostic:
+        raise ConfigError(f"--variant {variant.name}: is an RPN alone; a test server takes detections with classes")
+
+
+def algorithm(run: Run) -> str:
+    """The name under which a run is submitted."""
+    return f"{run.variant}-seed{run.seed}"
+
+
+def write_coco(records: Sequence[Mapping[str, Any]], name: str, algorithm: str, folder: Path) -> list[Path]:
+    """Write ``detections_<set>_<algorithm>_results.zip``, and one of ``<algorithm>-segm`` where there are masks.
+
+    ``records`` are COCO results, ``name`` the image set's. Numbers are not rounded: evaluated again, they give what
+    they gave. Raises ResultError when an image has more detections than the server counts.
+    """
+    image, most = max(
+        Counter(record["image_id"] for record in records).items(), key=lambda pair: pair[1], default=(0, 0)
+    )
+    if most > PER_IMAGE:
+        raise ResultError(
+            f"image {image} has {most} detections, the server counts {PER_IMAGE}; set TEST.DETECTIONS_PER_IMAGE to "
+            f"{PER_IMAGE} and detect again"
+        )
+    paths = []
+    for suffix, field in FIELDS.items():
+        if field != "bbox" and not any(field in record for record in records):
+            continue
+        kept = [{key: record[key] for key in ("image_id", "category_id", field, "score")} for record in records]
+        stem = f"detections_{name}_{algorithm}{suffix}_results"
+        text = json.dumps(kept, allow_nan=False, separators=(",", ":")) + "\n"
+        paths.append(folder / f"{stem}.zip")
+        write_bytes(paths[-1], _zip(f"{stem}.json", text))
+    return paths
+
+
+def write_voc(truth: GroundTruth, found: Detections, protocol: Protocol, algorithm: str, folder: Path) -> Path:
+    """Write ``comp4_det_<split>_<algorithm>.tar``, which holds ``results/<folder>/Main/comp4_det_<split>_<class>.txt``.
+
+    A line is image, score, xmin, ymin, xmax, ymax in 1-based inclusive pixels; a class without detections has an empty
+    file. It is comp4, not comp3, since backbones start from ImageNet. Raises ConfigError for several lists, ResultError
+    for two images of one name.
+    """
+    assert isinstance(protocol.data, VocData)
+    if len(protocol.data.val) > 1:
+        raise ConfigError(f"protocol {protocol.name}: data.val: {len(protocol.data.val)} lists; a server takes one")
+    part = protocol.data.val[0]
+    images = [Path(name).stem for name in truth.image_names]
+    twice = [name for name, count in Counter(images).items() if count > 1]
+    if twice:
+        raise ResultError(f"protocol {protocol.name}: data.val: two images are named {twice[0]}; VOC names them apart")
+    lines: list[list[str]] = [[] for _ in truth.class_names]
+    corners = found.boxes + np.array([1.0, 1.0, 0.0, 0.0])
+    rows = zip(found.images.tolist(), found.labels.tolist(), found.scores.tolist(), corners.tolist(), strict=True)
+    for image, label, score, box in rows:
+        lines[label].append(" ".join([images[image], *map(repr, (score, *box))]) + "\n")
+    inside = f"results/{part.folder if part.folder != '.' else protocol.name}/Main"
+    files = {
+        f"{inside}/comp4_det_{part.split}_{name}.txt": "".join(own)
+        for name, own in zip(truth.class_names, lines, strict=True)
+    }
+    path = folder / f"comp4_det_{part.split}_{algorithm}.tar"
+    write_bytes(path, _tar(files))
+    return path
+
+
+def _zip(name: str, text: str) -> bytes:
+    buffer, entry = io.BytesIO(), zipfile.ZipInfo(name, EARLIEST)
+    entry.create_system, entry.external_attr = UNIX, 0o644 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(entry, text)
+    return buffer.getvalue()
+
+
+def _tar(files: Mapping[str, str]) -> bytes:
+    """Members in order of their names, of nobody and no time."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, text in sorted(files.items()):
+            content, entry = text.encode(), tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
