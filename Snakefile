@@ -44,6 +44,9 @@ os.environ["REPLICATION_GPUS"] = str(config.get("gpus", 1))
 os.environ["REPLICATION_PLAN"] = f"{choice(config)} --left {workflow.cores or 1}"
 
 
+report: "rules/captions/workflow.rst"
+
+
 envvars:
     "PATH",
     "REPLICATION_WHERE",
@@ -67,6 +70,7 @@ localrules:
 rule all:
     input:
         f"{HERE}/report.html",
+        f"{HERE}/figures/svg",
 
 
 include: "rules/data.smk"

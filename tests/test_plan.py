@@ -174,3 +174,12 @@ def test_figures_need_their_tables_and_their_detector(tmp_path: Path):
     assert names == ["libra_sampling.json", "libra_balanced_l1.json"]
     assert plan_of(tmp_path, tables=["libra-T2"]).figure_data == []
     assert plan_of(tmp_path, tables=["giou-T5"]).figure_data == []
+
+
+def test_tables_and_figures_belong_to_a_paper(tmp_path: Path):
+    plan = plan_of(tmp_path)
+    owners = {"giou-T5": "giou", "fsaf-T2_latency": "fsaf", "libra-T1_effects": "libra_rcnn", "giou_forest": "giou"}
+    assert {name: plan.paper_of(name) for name in owners} == owners
+    assert plan.paper_of("libra_rcnn_sampling") == "libra_rcnn"
+    with pytest.raises(KeyError, match="no paper has a table or figure 'other'"):
+        plan.paper_of("other")
