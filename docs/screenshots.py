@@ -28,9 +28,9 @@ def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
-def framed(page: Path, size: tuple[int, int], script: str = "") -> str:
+def framed(page: Path, size: tuple[int, int], script: str = "", section: str = "") -> str:
     """A page that shows another in a frame of this size: Chromium's own window cannot be as narrow as a phone."""
-    source = page.resolve().as_uri()
+    source = f"{page.resolve().as_uri()}#{section}"
     frame = f'<iframe src="{source}" style="width:{size[0]}px;height:{size[1]}px;border:0"></iframe>'
     return f'<!doctype html><meta charset="utf-8"><body style="margin:0">{frame}<script>{script}</script>'
 
@@ -43,7 +43,7 @@ def screenshots(report: Path, folder: Path) -> list[Path]:
     browse(report, window, "--blink-settings=preferredColorScheme=0", f"--screenshot={paths[1].resolve()}")
     with tempfile.TemporaryDirectory() as scratch:
         frame = Path(scratch) / "phone.html"
-        frame.write_text(framed(report, PHONE))
+        frame.write_text(framed(report, PHONE, section="verdicts"))
         wide = f"--window-size={2 * PHONE[0]},{PHONE[1]}"
         browse(frame, wide, "--force-device-scale-factor=2", f"--screenshot={paths[2].resolve()}")
     with Image.open(paths[2]) as picture:
