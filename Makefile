@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test test-slow lint benchmarks bundle environment lock clean
+.PHONY: help reproduce test test-slow lint benchmarks screenshots bundle environment lock clean
 
 # In `make bundle`, PYTHON is the Python version of the machine that the bundle is for.
 CANDIDATES = $(if $(filter bundle,$(MAKECMDGOALS)),,$(PYTHON)$(if $(filter 3.%,$(PYTHON)), python$(PYTHON)))
@@ -13,6 +13,7 @@ IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 CORES ?= all
 OUT ?= bundle
 WEIGHTS ?= lite0
+REPORT ?= results/mini/report.html
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint
 
 benchmarks: environment ## time the hot parts (tests/benchmarks)
 	$(IN_VENV) pytest tests/benchmarks $(ARGS)
+
+screenshots: environment ## pictures of a report for the README, by Chromium: [REPORT=results/mini/report.html]
+	$(IN_VENV) python docs/screenshots.py "$(REPORT)" docs/images
 
 bundle: environment ## wheels for an air-gapped GPU machine: PYTHON=3.12 [HAVE=its `pip list --format=freeze`] [OUT=bundle] [WEIGHTS=all]
 	$(IN_VENV) python envs/bundle.py --python "$(PYTHON)" --out "$(OUT)" --weights "$(WEIGHTS)" $(if $(HAVE),--have "$(HAVE)")

@@ -50,6 +50,9 @@ os.environ["REPLICATION_GPUS"] = str(config.get("gpus", 1))
 os.environ["REPLICATION_PLAN"] = f"{choice(config)} --left {workflow.cores or 1}"
 
 
+report: "rules/captions/workflow.rst"
+
+
 envvars:
     "PATH",
     "REPLICATION_WHERE",
@@ -73,6 +76,7 @@ localrules:
 rule all:
     input:
         f"{HERE}/report.html",
+        f"{HERE}/figures/svg",
 
 
 include: "rules/data.smk"

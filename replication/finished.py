@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class FinishedRun:
     """One run with its numbers on 0-100, by IoU (``metrics``) and by GIoU; None where there was nothing to find.
 
     They are box AP and recall; of the proposals of an RPN alone only recall, and every AP is None. ``mask_metrics`` are
-    those of masks, None without. ``image_set`` says on how many images and objects.
+    those of masks, None without. ``image_set`` says on how many images and objects. ``mistakes`` is the box AP50 that
+    repairing a kind of mistake would gain; empty for proposals, and where the file is older than mistakes are.
     """
 
     variant: str
@@ -37,6 +38,7 @@ class FinishedRun:
     area_ranges: dict[str, Any]
     provenance: dict[str, Any]
     image_set: tuple[Any, Any]
+    mistakes: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def weights_of(self) -> str:
@@ -131,8 +133,23 @@ def _run(protocol: Protocol, variant: str, seed: int, folder: Path) -> FinishedR
             )
     by_iou, by_giou = (_metrics(document, path, key) for key in ("metrics", "giou_metrics"))
     by_mask = _metrics(document, path, "mask_metrics") if document.get("mask_metrics") is not None else None
-    area_ranges, image_set = document.get("area_ranges", {}), (document.get("images"), document.get("objects"))
-    return FinishedRun(variant, seed, folder, by_iou, by_giou, by_mask, area_ranges, provenance, image_set)
+    areas, image_set = document.get("area_ranges", {}), (document.get("images"), document.get("objects"))
+    mistakes = _mistakes(document, path)
+    return FinishedRun(variant, seed, folder, by_iou, by_giou, by_mask, areas, provenance, image_set, mistakes)
+
+
+def _mistakes(document: dict[str, Any], path: Path) -> dict[str, float | None]:
+    kinds = document.get("mistakes") or {}
+    try:
+        gains = {kind: entry["gain"] for kind, entry in kinds.items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ResultError(f"{path}: mistakes: a kind has no gain; evaluate the run again") from error
+    for kind, value in gains.items():
+        if value is not None and not (type(value) in (int, float) and -100 <= value <= 100):
+            raise ResultError(
+                f"{path}: mistakes.{kind}.gain is {value!r}, expected -100 to 100 or null; evaluate the run again"
+            )
+    return gains
 
 
 def _metrics(document: dict[str, Any], path: Path, name: str) -> dict[str, float | None]:

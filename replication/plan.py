@@ -123,6 +123,13 @@ class Plan:
         shown = {row.variant for row in self.catalog.table(table).rows}
         return [run for run in self.runs if run.variant in shown]
 
+    def paper_of(self, name: str) -> str:
+        """The id of the paper that a table, or a figure named after a table or paper, belongs to."""
+        for paper in self.catalog.papers.values():
+            if name.startswith((paper.id, *(table.id for table in paper.tables))):
+                return paper.id
+        raise KeyError(f"no paper has a table or figure {name!r}")
+
     @property
     def timed(self) -> tuple[str, ...]:
         """Variants of the chosen tables whose rows are timed, each once."""

@@ -10,7 +10,12 @@ rule judge:
             for name in ("metrics.json", "provenance.json", "detections.json")
         ],
     output:
-        f"{HERE}/verdicts.json",
+        report(
+            f"{HERE}/verdicts.json",
+            caption="captions/verdicts.rst",
+            category="all papers",
+            labels={"what": "verdicts", "as": "JSON"},
+        ),
     log:
         f"{HERE}/logs/judge.log",
     priority: 300
@@ -34,7 +39,19 @@ rule table:
             f"{HERE}/latency/timed.done" if plan.timed_in(wildcards.table) else []
         ),
     output:
-        expand(f"{HERE}/tables/{{{{table}}}}.{{kind}}", kind=["md", "csv", "tex"]),
+        report(
+            f"{HERE}/tables/{{table}}.md",
+            caption="captions/table.rst",
+            category=lambda wildcards: plan.paper_of(wildcards.table),
+            labels={"what": "{table}", "as": "Markdown"},
+        ),
+        report(
+            f"{HERE}/tables/{{table}}.csv",
+            caption="captions/table.rst",
+            category=lambda wildcards: plan.paper_of(wildcards.table),
+            labels={"what": "{table}", "as": "CSV"},
+        ),
+        f"{HERE}/tables/{{table}}.tex",
     log:
         f"{HERE}/logs/tables/{{table}}.log",
     priority: 300
@@ -81,7 +98,19 @@ rule report:
         expand(f"{HERE}/tables/{{table}}.md", table=plan.tables),
         [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.trainings],
     output:
-        f"{HERE}/report.html",
+        report(
+            f"{HERE}/report.html",
+            caption="captions/page.rst",
+            category="all papers",
+            labels={"what": "the whole page", "as": "HTML"},
+        ),
+        report(
+            directory(f"{HERE}/figures/svg"),
+            patterns=["{figure}.svg"],
+            caption="captions/figure.rst",
+            category=lambda wildcards: plan.paper_of(wildcards.figure),
+            labels={"what": "{figure}", "as": "SVG"},
+        ),
     log:
         f"{HERE}/logs/report.log",
     params:

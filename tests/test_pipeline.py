@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,21 @@ def test_nothing_is_done_twice_and_more_seeds_add_only_theirs(made: tuple[Path, 
     assert "seed 0: about" not in screen
 
 
+def test_the_report_of_the_workflow_has_an_entry_for_each_result(made: tuple[Path, str], tmp_path: Path):
+    results, _ = made
+    done = snakemake(results, "--report", str(tmp_path / "out.zip"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(tmp_path / "out.zip") as packed:
+        files = {Path(name).name: packed.read(name) for name in packed.namelist() if "/data/" in name}
+        page = packed.read("out/report.html").decode()
+    figures = {path.name for path in (results / "smoke" / "figures" / "svg").glob("*.svg")}
+    assert {"giou-T5_curves.svg", "giou-T5_mistakes.svg"} <= figures
+    assert set(files) == {"report.html", "verdicts.json", "giou-T5.md", "giou-T5.csv", *figures}
+    assert files["report.html"] == (results / "smoke" / "report.html").read_bytes()
+    for text in ("Table giou-T5, published beside measured", "Everything in one page", '"giou"', '"all papers"'):
+        assert text in page
+
+
 def test_a_dry_run_says_what_why_and_how_long(tmp_path: Path):
     done = snakemake(tmp_path, "--dry-run")
     screen = done.stdout + done.stderr
@@ -133,8 +149,8 @@ def test_the_ablations_of_libra_rcnn(tmp_path: Path):
     }
     assert used == {json.loads((here / "proposals" / "rpn_R50" / "train.json").read_text())["sha256"]}
     assert "AR1000" in (here / "tables" / "libra-T3.md").read_text()
-    names = {path.stem for path in (here / "figures").glob("*.svg")}
-    assert {"libra_sampling", "libra_balanced_l1", "libra-T3_effects"} <= names
+    names = {path.stem for path in (here / "figures" / "svg").iterdir()}
+    assert {"libra_rcnn_sampling", "libra_rcnn_balanced_l1", "libra-T3_effects"} <= names
     again = snakemake(tmp_path, "--dry-run", tables="libra-T1,libra-T2,libra-T3")
     assert "Nothing to be done" in again.stdout + again.stderr
 

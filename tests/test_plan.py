@@ -257,3 +257,12 @@ def test_rules_tell_test_time_variants_from_trained_ones_by_name():
 def test_costs_of_training_are_recorded_of_variants_that_are_trained():
     for protocol, costs in recorded_costs().costs.items():
         assert not [name for name in costs if CATALOG.variants[name].weights_from], protocol
+
+
+def test_tables_and_figures_belong_to_a_paper(tmp_path: Path):
+    plan = plan_of(tmp_path)
+    owners = {"giou-T5": "giou", "fsaf-T2_latency": "fsaf", "libra-T1_effects": "libra_rcnn", "giou_forest": "giou"}
+    assert {name: plan.paper_of(name) for name in owners} == owners
+    assert plan.paper_of("libra_rcnn_sampling") == "libra_rcnn"
+    with pytest.raises(KeyError, match="no paper has a table or figure 'other'"):
+        plan.paper_of("other")

@@ -16,7 +16,15 @@ MANIFEST = "archive.json"
 LIMIT = 30 * 2**20  # bytes of a whole archive
 CURVE_LINES = 50
 
-_WHOLE = ("data.json", "verdicts.json", "report.html", "tables/*", "figures/*", "latency/*/*.json")
+_WHOLE = (
+    "data.json",
+    "verdicts.json",
+    "report.html",
+    "tables/*",
+    "figures/*.json",
+    "figures/svg/*.svg",
+    "latency/*/*.json",
+)
 _RUN = ("metrics.json", "provenance.json", "levels.json")
 
 

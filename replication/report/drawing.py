@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from dataclasses import dataclass
@@ -48,9 +49,24 @@ class Drawing:
         """The figure as an element of an HTML page."""
         return Markup(adaptive(self.svg))
 
+    @property
+    def uri(self) -> str:
+        """The document as a data URI."""
+        return data_uri("image/svg+xml", self.svg)
+
     def path(self, protocol: Protocol, results: Path) -> Path:
-        """``results/<protocol>/figures/<name>.svg``."""
-        return results / protocol.name / "figures" / f"{self.name}.svg"
+        """``results/<protocol>/figures/svg/<name>.svg``."""
+        return figures_folder(protocol, results) / f"{self.name}.svg"
+
+
+def figures_folder(protocol: Protocol, results: Path) -> Path:
+    """``results/<protocol>/figures/svg``: nothing else lies there, so that the workflow may declare it as an output."""
+    return results / protocol.name / "figures" / "svg"
+
+
+def data_uri(mime: str, text: str) -> str:
+    """A file that a page carries within itself."""
+    return f"data:{mime};base64,{base64.b64encode(text.encode()).decode()}"
 
 
 def svg(figure: Figure) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from replication.catalog import Protocol
 from replication.files import read_json
 from replication.report.cells import Cell, Comparison, Line
 from replication.report.drawing import COLORS, INK, STYLE, Drawing, svg
+from replication.report.forest import RELATIVE, Effect, draw_forest
 
 PAPER = "libra_rcnn"
 SCHEMA = "figure/1"
@@ -69,7 +69,7 @@ def draw_sampling(data: dict[str, Any]) -> Drawing:
         f"images, as in the paper's Fig. 3. There, more than 60% of the hard negatives are above IoU {EASY}, but about "
         f"30% of a random sample; here {_above(data, 'hard'):.0f}% and {_above(data, 'random'):.0f}%."
     )
-    return Drawing("libra_sampling", document, caption)
+    return Drawing(f"{PAPER}_sampling", document, caption)
 
 
 def _above(data: dict[str, Any], name: str) -> float:
@@ -93,7 +93,7 @@ def draw_balanced_l1(data: dict[str, Any]) -> Drawing:
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
         document = svg(figure)
     caption = "Gradient and value of balanced L1 against smooth L1, computed by the code that trains, as in Fig. 5."
-    return Drawing("libra_balanced_l1", document, caption)
+    return Drawing(f"{PAPER}_balanced_l1", document, caption)
 
 
 def _dress(axis: Axes, title: str, label: str) -> None:
@@ -102,19 +102,6 @@ def _dress(axis: Axes, title: str, label: str) -> None:
     axis.grid(color=INK, alpha=0.18, linewidth=0.7)
     axis.set_axisbelow(True)
     axis.margins(x=0.01)
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A row's gain over its baseline, in percent of the baseline's value on the same side.
-
-    ``error`` is two standard errors of the measured gain, None for single runs.
-    """
-
-    label: str
-    published: float
-    measured: float | None
-    error: float | None
 
 
 def effects(comparison: Comparison) -> list[Effect]:
@@ -132,16 +119,19 @@ def effects(comparison: Comparison) -> list[Effect]:
         head = comparison.table.column(column).head
         several = len({one.row.backbone for one in comparison.lines if not one.row.cited}) > 1
         label = f"{line.row.label}{f', {line.row.backbone}' if several else ''} ({head})"
-        measured = (
-            100 * cell.measured_gain / base.measured if cell.measured_gain is not None and base.measured else None
-        )
-        found.append(
-            Effect(label, 100 * cell.published_gain / base.published, measured, _error(cell, line, base, baseline))
-        )
+        published = 100 * cell.published_gain / base.published
+        if cell.measured_gain is None or not base.measured:
+            found.append(Effect(label, published, None, None, COLORS[0]))
+            continue
+        measured = 100 * cell.measured_gain / base.measured
+        error = _error(cell, line, base, baseline)
+        interval = (measured - error, measured + error) if error is not None else None
+        found.append(Effect(label, published, measured, interval, COLORS[0]))
     return found
 
 
 def _error(cell: Cell, line: Line, base: Cell, baseline: Line) -> float | None:
+    """Two standard errors of a measured gain, in percent of the baseline; None for single runs."""
     if cell.sd is None or base.sd is None or not base.measured:
         return None
     variance = cell.sd**2 / len(line.runs) + base.sd**2 / len(baseline.runs)
@@ -154,30 +144,8 @@ def draw_effects(comparison: Comparison) -> Drawing | None:
     if not any(row.measured is not None for row in rows):
         return None
     name = f"{comparison.table.id}_effects"
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(9.2, 1.3 + 0.42 * len(rows)), layout="constrained")
-        axis = figure.subplots()
-        places = np.arange(len(rows))
-        axis.axvline(0, color=INK, linewidth=1)
-        axis.plot([row.published for row in rows], places - 0.13, "D", color=INK, fillstyle="none", label="published")
-        shown = [(place, row.measured, row.error) for place, row in enumerate(rows) if row.measured is not None]
-        axis.errorbar(
-            [measured for _, measured, _ in shown],
-            [place + 0.13 for place, _, _ in shown],
-            xerr=[error or 0.0 for _, _, error in shown],
-            fmt="o",
-            color=COLORS[0],
-            label="measured",
-        )
-        axis.set_yticks(places, [row.label for row in rows])
-        axis.set_ylim(len(rows) - 0.4, -0.6)
-        axis.set_xlabel("gain over the baseline row, percent of the baseline")
-        axis.grid(axis="x", color=INK, alpha=0.18, linewidth=0.7)
-        axis.set_axisbelow(True)
-        axis.legend(frameon=False)
-        document = svg(figure)
     caption = (
-        "Effect of each row, published and measured, relative to the baseline on the same side. Bars are two standard "
-        "errors of the measured difference over seeds; a point without one is of single runs."
+        "Effect of each row, published and measured, relative to the baseline on the same side. Intervals are two "
+        "standard errors of the measured difference over seeds; a point without one is of single runs."
     )
-    return Drawing(name, document, caption)
+    return Drawing(name, draw_forest(name, rows, RELATIVE), caption)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +15,24 @@ from replication.errors import ConfigError
 from replication.files import write_text
 from replication.finished import FinishedRun
 from replication.report.accuracy_latency import draw_picture
-from replication.report.cells import Comparison, Line, compare_all
+from replication.report.cells import Comparison, compare_all
 from replication.report.curves import draw_curves
-from replication.report.drawing import Drawing
+from replication.report.drawing import Drawing, data_uri, figures_folder
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text, training_text
 from replication.report.levels import draw_levels
 from replication.report.libra import drawings
+from replication.report.mistakes import KINDS, MISTAKES_CAPTION, draw_mistakes
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import DECIMALS, latex, markdown, number, ratio, tidy_csv, varies
-from replication.report.verdicts import Verdicts, bounds, decisive, forest_path, gain, read_verdicts, tone
+from replication.report.verdicts import Verdicts, bounds, decisive, gain, percent, read_verdicts, tone
 from replication.timing.latency import cost_line
+from replication.verdicts.output import seeds_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 _FORMS = {
     "csv": ("CSV", "text/csv"),
     "md": ("Markdown", "text/markdown"),
     "tex": ("LaTeX", "application/x-tex"),
-    "svg": ("SVG", "image/svg+xml"),
 }
 _FIGURES = {
     "latency": (
@@ -50,6 +50,7 @@ _FIGURES = {
         "The level that each object of the first validation images selects by its loss, first seed, against its size "
         "in the input image. The line is the level that the heuristic gives.",
     ),
+    "mistakes": (draw_mistakes, MISTAKES_CAPTION),
 }
 
 
@@ -94,23 +95,8 @@ class Section:
         return varies(self.comparison, "schedule")
 
 
-@dataclass(frozen=True)
-class Gain:
-    """A claimed gain beside ours, absolute and relative to the baseline in percent."""
-
-    section: Section
-    row: str
-    baseline: str
-    column: Column
-    published: float
-    published_relative: float
-    measured: float
-    measured_relative: float
-    runs: int
-
-
 def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> Path:
-    """Write ``results/<protocol>/report.html`` and ``figures/*.svg``; the same bytes for the same results.
+    """Write ``results/<protocol>/report.html`` and ``figures/svg``; the same bytes for the same results.
 
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
@@ -119,11 +105,11 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     sections = [_section(catalog, one, libra.get(one.table.id, ())) for one in comparisons]
     verdicts = read_verdicts(catalog, protocol, results, comparisons)
     html = render_page(catalog, protocol, results, sections, verdicts)
-    for paper, svg in (verdicts.svgs if verdicts else {}).items():
-        write_text(forest_path(protocol, results, paper), svg)
-    for section in sections:
-        for drawing in section.drawings:
-            write_text(drawing.path(protocol, results), drawing.svg)
+    shown = [drawing for section in sections for drawing in section.drawings]
+    shown += verdicts.forests.values() if verdicts else ()
+    figures_folder(protocol, results).mkdir(parents=True, exist_ok=True)
+    for drawing in shown:
+        write_text(drawing.path(protocol, results), drawing.svg)
     path = results / protocol.name / "report.html"
     write_text(path, html)
     return path
@@ -135,7 +121,6 @@ def render_page(
     """The page as text."""
     comparisons = [section.comparison for section in sections]
     runs = {run.folder: run for comparison in comparisons for run in comparison.runs}
-    gains = [gain for section in sections for gain in _gains(section)]
     photo_table, photos = _photos(comparisons, results)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -147,11 +132,12 @@ def render_page(
     environment.filters |= {
         "number": number,
         "signed": signed,
-        "relative": relative,
         "duration": duration,
         "ratio": ratio,
         "claim_gain": gain,
+        "claim_percent": percent,
         "claim_bounds": bounds,
+        "seeds_needed": seeds_text,
         "decisive": decisive,
         "tone": tone,
     }
@@ -160,11 +146,8 @@ def render_page(
         protocol=protocol,
         warning="" if protocol.published_scale else NOT_COMPARABLE,
         overview=_overview(catalog, protocol, comparisons, list(runs.values())),
-        gains=gains,
-        reach=max(
-            (abs(value) for gain in gains for value in (gain.published_relative, gain.measured_relative)), default=1
-        ),
         papers=_by_paper(sections),
+        kinds=KINDS if any(run.mistakes for run in runs.values()) else {},
         photos=photos,
         photo_table=photo_table,
         few=FEW,
@@ -182,15 +165,12 @@ def _section(catalog: Catalog, comparison: Comparison, more: Sequence[Drawing]) 
     drawings += more
     forms = {"csv": tidy_csv(comparison), "md": markdown(comparison, text), "tex": latex(comparison, text)}
     downloads = [_download(table, form, content) for form, content in forms.items()]
-    downloads += [_download(drawing.name, "svg", drawing.svg) for drawing in drawings]
     return Section(comparison, text, tuple(drawings), tuple(downloads))
 
 
 def _download(name: str, form: str, content: str) -> Download:
     label, mime = _FORMS[form]
-    what = f" {name.rpartition('_')[2]}" if form == "svg" else ""
-    uri = f"data:{mime};base64,{base64.b64encode(content.encode()).decode()}"
-    return Download(f"{name}.{form}", f"{label}{what}", uri)
+    return Download(f"{name}.{form}", label, data_uri(mime, content))
 
 
 def _by_paper(sections: Sequence[Section]) -> list[tuple[Paper, list[Section]]]:
@@ -199,39 +179,6 @@ def _by_paper(sections: Sequence[Section]) -> list[tuple[Paper, list[Section]]]:
     return [
         (paper, [section for section in sections if section.comparison.paper.id == name])
         for name, paper in papers.items()
-    ]
-
-
-def _gains(section: Section) -> list[Gain]:
-    """The rows that the paper claims a gain for, in the column it is judged by first, where both rows were measured."""
-    comparison = section.comparison
-    gains = []
-    for line in comparison.lines:
-        name = comparison.paper.primary_column(comparison.table.id, line.row.id)
-        if name is None or line.row.baseline is None:
-            continue
-        base = next(other for other in comparison.lines if other.row.id == line.row.baseline)
-        gains += _gain(section, comparison.table.column(name), line, base)
-    return gains
-
-
-def _gain(section: Section, column: Column, line: Line, base: Line) -> list[Gain]:
-    """At most one: none where a side lacks a number."""
-    cell, reference = line.cells[column.id], base.cells[column.id]
-    if cell.published_gain is None or cell.measured_gain is None or not reference.published or not reference.measured:
-        return []
-    return [
-        Gain(
-            section=section,
-            row=line.row.label,
-            baseline=base.row.label,
-            column=column,
-            published=cell.published_gain,
-            published_relative=100 * cell.published_gain / reference.published,
-            measured=cell.measured_gain,
-            measured_relative=100 * cell.measured_gain / reference.measured,
-            runs=min(len(line.runs), len(base.runs)),
-        )
     ]
 
 
@@ -297,11 +244,6 @@ def signed(value: float, column: Column) -> str:
     """A gain with a true minus sign; what rounds to zero is +0."""
     decimals = DECIMALS[column.unit]
     return f"{round(value, decimals) + 0.0:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def relative(percent: float) -> str:
-    """A relative gain with a true minus sign."""
-    return f"{round(percent, 1) + 0.0:+.1f} %".replace("-", "\N{MINUS SIGN}")
 
 
 def duration(seconds: float | None) -> str:

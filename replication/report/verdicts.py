@@ -8,17 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
 from replication.catalog import Catalog, Protocol, load_judging
 from replication.errors import ResultError
 from replication.files import read_json, sha256_file
 from replication.report.cells import Comparison
-from replication.report.drawing import INK, STYLE, adaptive, grid, svg
+from replication.report.drawing import Drawing
+from replication.report.forest import RELATIVE, Effect, draw_forest
 from replication.verdicts import SCHEMA, verdicts_path
 from replication.verdicts.output import gain_text, interval_text
 from replication.verdicts.registered import plan_hash, registered_plan
@@ -34,6 +29,11 @@ TONES = {
 """How a verdict is coloured; any other is open."""
 
 MINUS = "\N{MINUS SIGN}"
+POINTS = "gain in AP points"
+CAPTION = (
+    "Claimed gains (open diamonds) and measured ones (dots) with 95% intervals for {estimand} where they can be had. "
+    "Green: the verdict is for the claim; red: against it; dotted line: other images alone, which is no verdict."
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Verdicts:
 
     document: Mapping[str, Any]
     entries: tuple[Mapping[str, Any], ...]
-    svgs: Mapping[str, str]
+    forests: Mapping[str, Drawing]
 
     @property
     def primary(self) -> list[Mapping[str, Any]]:
@@ -63,10 +63,6 @@ class Verdicts:
     def counts(self) -> dict[str, int]:
         """How many primary claims have which verdict."""
         return dict(Counter(one["verdict"] for one in self.primary))
-
-    def picture(self, paper: str) -> Markup | None:
-        """The forest plot of a paper as an element of the page."""
-        return Markup(adaptive(self.svgs[paper])) if paper in self.svgs else None
 
 
 def read_verdicts(
@@ -108,11 +104,6 @@ def _check_runs(document: Mapping[str, Any], comparisons: Sequence[Comparison], 
             raise ResultError(f"{path}: runs: {variant} seed {seed} was judged and is no longer there; {again}")
 
 
-def forest_path(protocol: Protocol, results: Path, paper: str) -> Path:
-    """``results/<protocol>/figures/<paper>_forest.svg``."""
-    return results / protocol.name / "figures" / f"{paper}_forest.svg"
-
-
 def tone(verdict: str) -> str:
     """``good``, ``bad`` or ``open``."""
     return TONES.get(verdict, "open")
@@ -136,65 +127,44 @@ def gain(value: float, entry: Mapping[str, Any]) -> str:
     return gain_text(value, entry["unit"]).replace("-", MINUS)
 
 
+def percent(value: float | None) -> str:
+    """A relative gain with a true minus sign, what rounds to zero as +0.0; empty for None."""
+    return "" if value is None else f"{round(value, 1) + 0.0:+.1f} %".replace("-", MINUS)
+
+
 def bounds(entry: Mapping[str, Any]) -> str:
     """The interval in the paper's unit."""
     return interval_text(interval_of(entry), entry["unit"]).replace("-", MINUS)
 
 
-def _forests(document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _forests(document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, Drawing]:
     shown = [one for one in entries if one["primary"] and one["measured"] is not None]
-    papers = dict.fromkeys(one["paper"] for one in shown)
     relative = document["judges"] == "direction"
-    return {name: draw_forest([one for one in shown if one["paper"] == name], relative) for name in papers}
+    caption = CAPTION.format(estimand=document["rules"]["estimand"])
+    drawn = {}
+    for paper in dict.fromkeys(one["paper"] for one in shown):
+        name = f"{paper}_forest"
+        lines = effects([one for one in shown if one["paper"] == paper], relative)
+        drawn[paper] = Drawing(name, draw_forest(name, lines, RELATIVE if relative else POINTS), caption)
+    return drawn
 
 
-def draw_forest(entries: Sequence[Mapping[str, Any]], relative: bool) -> str:
-    """The forest plot of one paper as an SVG document, the same bytes for the same verdicts."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": entries[0]["paper"]}):
-        return svg(forest(entries, relative))
+def effects(entries: Sequence[Mapping[str, Any]], relative: bool) -> list[Effect]:
+    """A line a claim: in percent of each side's own baseline where the scales differ, else in AP points."""
+    return [_effect(entry, relative) for entry in entries]
 
 
-def forest(entries: Sequence[Mapping[str, Any]], relative: bool) -> Figure:
-    """Claimed gains (diamonds) and measured ones (dots) with their intervals, a line a claim.
-
-    In percent of each side's own baseline where the scales differ, else in AP points.
-    """
-    figure = Figure(figsize=(9.2, 1.6 + 0.42 * len(entries)), layout="constrained")
-    panel = figure.subplots()
-    for line, entry in enumerate(entries):
-        _line(panel, -line, entry, relative)
-    panel.axvline(0, color=INK, linewidth=1)
-    panel.set_yticks([-line for line in range(len(entries))], [_label(entry) for entry in entries])
-    panel.set_ylim(0.6 - len(entries), 0.6)
-    panel.set_xlabel("gain in percent of the side's own baseline" if relative else "gain in AP points")
-    panel.spines["left"].set_visible(False)
-    panel.tick_params(axis="y", length=0)
-    grid(panel)
-    panel.grid(visible=False, axis="y")
-    handles = [
-        Line2D([], [], color=INK, marker="D", fillstyle="none", linestyle="", label="claimed"),
-        Line2D([], [], color=INK, marker="o", label="measured, with its interval"),
-    ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
-    return figure
-
-
-def _line(panel: Axes, y: float, entry: Mapping[str, Any], relative: bool) -> None:
-    color = COLORS[tone(entry["verdict"])]
+def _effect(entry: Mapping[str, Any], relative: bool) -> Effect:
     scale = 100.0 if entry["unit"] == "fraction" else 1.0
-    interval = interval_of(entry)
-    claimed, measured = entry["claimed"], entry["measured"]
+    interval, claimed, measured = interval_of(entry), entry["claimed"], entry["measured"]
+    ends = None
     if interval is not None:
         ends = interval["relative_percent"] if relative else [scale * interval[key] for key in ("low", "high")]
-        if ends is not None:
-            panel.plot(ends, [y, y], color=color, linewidth=2.6, linestyle="-" if decisive(entry) else ":")
-    middle = measured["relative_percent"] if relative else scale * measured["gain"]
-    if middle is not None:
-        panel.plot([middle], [y], marker="o", color=color, markersize=6.5)
-    published = claimed["relative_percent"] if relative else scale * claimed["gain"]
-    if published is not None:
-        panel.plot([published], [y], marker="D", color=INK, markersize=6, fillstyle="none", markeredgewidth=1.4)
-
-
-def _label(entry: Mapping[str, Any]) -> str:
-    return f"{entry['row']['label']} over {entry['baseline']['label']}\n{entry['column']['head']}, {entry['table']}"
+    return Effect(
+        label=f"{entry['row']['label']} over {entry['baseline']['label']}\n{entry['column']['head']}, {entry['table']}",
+        published=claimed["relative_percent"] if relative else scale * claimed["gain"],
+        measured=measured["relative_percent"] if relative else scale * measured["gain"],
+        interval=tuple(ends) if ends is not None else None,
+        color=COLORS[tone(entry["verdict"])],
+        open=decisive(entry) is None,
+    )

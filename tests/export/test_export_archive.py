@@ -40,6 +40,8 @@ def results(tmp_path: Path) -> Path:
     (here / "tables").mkdir()
     (here / "tables" / "giou-T5.md").write_text("| a table |\n")
     write_json(here / "latency" / "some_cpu" / "some_variant.json", "latency/1", {})
+    (here / "figures" / "svg").mkdir(parents=True)
+    (here / "figures" / "svg" / "giou-T5_curves.svg").write_text("<svg/>\n")
     (here / "logs").mkdir()
     (here / "logs" / "prepare.log").write_text("a path of this machine")
     return tmp_path / "results"
@@ -55,6 +57,7 @@ def test_numbers_and_provenance_are_kept_and_weights_are_not(results: Path, tmp_
     files = ("metrics.json", "provenance.json", "curves.jsonl")
     expected = {run.format(seed, name) for seed in (0, 1) for name in files}
     expected |= {"data.json", "tables/giou-T5.md", "latency/some_cpu/some_variant.json", "archive.json"}
+    expected.add("figures/svg/giou-T5_curves.svg")
     assert names(kept) == expected
     original = results / "smoke" / "runs" / "some_variant" / "seed1" / "metrics.json"
     assert (kept / "runs/some_variant/seed1/metrics.json").read_bytes() == original.read_bytes()

@@ -125,7 +125,8 @@ def add_run(results):
 
     def add(variant, seed=0, ap=40.0, protocol="mini", curve=True, metrics=None, provenance=None, **document):
         folder = results / protocol / "runs" / variant / f"seed{seed}"
-        values = dict(zip(METRIC_NAMES, (ap, ap + 20, ap + 2, ap / 2, ap, ap + 10), strict=True)) | (metrics or {})
+        values = dict(zip(METRIC_NAMES, (ap, ap + 20, ap + 2, ap / 2, ap, ap + 10), strict=True))
+        values |= {"AR1": ap / 2, "AR10": ap + 10, "AR100": ap + 10} | (metrics or {})
         by_giou = {key: None if value is None else max(0, value - 1) for key, value in values.items()}
         body = {
             "variant": variant, "protocol": protocol, "seed": seed, "metrics": values, "giou_metrics": by_giou,

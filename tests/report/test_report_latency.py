@@ -158,7 +158,7 @@ def test_no_picture_before_something_has_both_numbers(catalog, protocol, results
 @pytest.mark.usefixtures("timed")
 def test_the_page_shows_picture_ratios_and_what_the_times_are_made_of(catalog, protocol, results):
     page = write_report(catalog, protocol, results, ["libra-T1"]).read_text()
-    figure = (results / "mini" / "figures" / "libra-T1_latency.svg").read_text()
+    figure = (results / "mini" / "figures" / "svg" / "libra-T1_latency.svg").read_text()
     encoded = re.search(r'download="libra-T1_latency\.svg" href="data:image/svg\+xml;base64,([^"]+)"', page)[1]
     assert base64.b64decode(encoded).decode() == figure
     assert f'180.0<span class="gain up">{TIMES}0.800 [0.800, 0.800]</span>' in page
@@ -198,7 +198,7 @@ def test_the_page_shows_training_steps_that_were_timed_in_turns(catalog, protoco
 def test_page_of_a_table_that_is_not_timed(catalog, protocol, results):
     page = write_report(catalog, protocol, results, ["giou-T5"]).read_text()
     assert "What it costs" not in page
-    assert not (results / "mini" / "figures" / "giou-T5_latency.svg").exists()
+    assert not (results / "mini" / "figures" / "svg" / "giou-T5_latency.svg").exists()
 
 
 def test_fsaf_table_2_whole(results, add_run, add_latency):

@@ -50,7 +50,7 @@ def test_page_shows_and_writes_it(catalog, protocol, results, add_run):
     write_json(add_run("giou") / "levels.json", "levels/1", CONTENT)
     page = write_report(catalog, protocol, results, ["giou-T5"]).read_text()
     assert "75% as the heuristic" in page
-    assert "as the heuristic" in (results / "mini" / "figures" / "giou-T5_levels.svg").read_text()
+    assert "as the heuristic" in (results / "mini" / "figures" / "svg" / "giou-T5_levels.svg").read_text()
 
 
 def test_no_objects_no_panel(catalog, protocol, results, add_run):

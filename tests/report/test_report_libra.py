@@ -45,9 +45,9 @@ def test_effects_are_relative_to_each_side_s_baseline(libra, protocol, results, 
     assert rows[0].published == pytest.approx(100 * 0.9 / 35.9)
     assert rows[0].measured == pytest.approx(5.0)
     # sd of 39 and 41 is 1.414, of each side; the difference of two means of two has sqrt(2 + 2) / sqrt(2) = 1.414.
-    assert rows[0].error == pytest.approx(100 * 2 * 2**0.5 / 40)
+    assert rows[0].interval == pytest.approx((5 - 100 * 2 * 2**0.5 / 40, 5 + 100 * 2 * 2**0.5 / 40))
     assert rows[1].measured is None
-    assert rows[1].error is None
+    assert rows[1].interval is None
 
 
 def test_forest_plot(libra, protocol, results, add_run):
@@ -58,7 +58,12 @@ def test_forest_plot(libra, protocol, results, add_run):
     assert drawn is not None
     assert drawn == draw_effects(compare(libra, "libra-T2", protocol, results))
     ElementTree.fromstring(drawn.svg)
-    for text in (">published<", ">measured<", "+ balanced L1 loss (AP)", "+ IoU-balanced sampling (AP)"):
+    for text in (
+        ">published<",
+        ">measured, with its interval<",
+        "+ balanced L1 loss (AP)",
+        "+ IoU-balanced sampling (AP)",
+    ):
         assert text in drawn.svg
     assert drawn.name == "libra-T2_effects"
 
@@ -94,8 +99,8 @@ def test_figures_stand_in_the_page_and_in_files(libra, protocol, results, add_ru
     write_json(folder / "libra_sampling.json", "figure/1", SAMPLING)
     write_json(folder / "libra_balanced_l1.json", "figure/1", BALANCED)
     page = write_report(libra, protocol, results, ["giou-T5", "libra-T1", "libra-T2"]).read_text()
-    assert sorted(path.stem for path in folder.glob("libra*.svg")) == [
-        "libra-T1_curves", "libra-T1_effects", "libra-T2_curves", "libra_balanced_l1", "libra_sampling",
+    assert sorted(path.stem for path in (folder / "svg").glob("libra*.svg")) == [
+        "libra-T1_curves", "libra-T1_effects", "libra-T2_curves", "libra_rcnn_balanced_l1", "libra_rcnn_sampling",
     ]  # fmt: skip
     assert page.count("hard negatives (highest loss)") == 1
     assert "Effect of each row" in page
@@ -107,7 +112,7 @@ def test_figures_stand_in_the_page_and_in_files(libra, protocol, results, add_ru
 def test_figure_5_stands_with_any_table_of_the_paper_before_a_run_is_finished(libra, protocol, results, table):
     write_json(results / "mini" / "figures" / "libra_balanced_l1.json", "figure/1", BALANCED)
     found = drawings(compare_all(libra, ["giou-T5", table, "libra-T3"], protocol, results), protocol, results)
-    assert [one.name for one in found[table]] == ["libra_balanced_l1"]
+    assert [one.name for one in found[table]] == ["libra_rcnn_balanced_l1"]
     assert "giou-T5" not in found
 
 

@@ -6,8 +6,8 @@ import base64
 import json
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -16,7 +16,8 @@ from replication.catalog import load_catalog
 from replication.errors import ConfigError, ResultError
 from replication.files import write_json
 from replication.report import render_table, write_report
-from replication.report.page import duration, relative, signed
+from replication.report.page import duration, signed
+from replication.report.verdicts import percent
 
 TABLES = ["giou-T5", "libra-T1"]
 VOID = {"meta", "link", "br", "img", "input"}
@@ -79,15 +80,12 @@ def test_numbers_of_the_page(page):
     assert table["other"][1] == "cited"
 
 
-def test_overview_and_gains(page):
+def test_overview(page):
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     # base, iou, giou of T5, base and the X-101 row of T1: four variants by two seeds.
     assert "Runs finished 4 of 8" in text
     assert "Training time, all runs 13 min 22 s" in text
     assert "a processor (2 cores), 1 thread a training" in text
-    # AP75: published 0.388 over 0.390; measured 0.44625 over 0.4275.
-    assert "GIoU over smooth L1" in text
-    assert "−0.002 (−0.5 %) +0.019 (+4.4 %)" in text  # noqa: RUF001
     assert "0123456789" in text
     assert "smooth L1 &lt;b&gt;" in page
 
@@ -123,8 +121,17 @@ def test_downloads_are_the_rendered_tables(page, catalog, protocol, results):
         assert base64.b64decode(match[1]).decode() == text
 
 
+def test_every_figure_can_be_saved_and_is_the_file(page, results):
+    saved = re.findall(r'<a download="([^"]+\.svg)" href="data:image/svg\+xml;base64,([^"]+)"', page)
+    assert len(saved) == page.count('<figure class="curves">') > 0
+    files = {path.name: path.read_text() for path in (results / "mini" / "figures" / "svg").iterdir()}
+    assert {name: base64.b64decode(content).decode() for name, content in saved} == files
+    for text in files.values():
+        ElementTree.fromstring(text)
+
+
 def test_same_results_same_bytes(page_path, page, catalog, protocol, results):
-    figure = results / "mini" / "figures" / "giou-T5_curves.svg"
+    figure = results / "mini" / "figures" / "svg" / "giou-T5_curves.svg"
     drawn = figure.read_bytes()
     assert write_report(catalog, protocol, results, TABLES) == page_path
     assert page_path.read_text() == page
@@ -143,7 +150,7 @@ def test_page_before_the_first_run(catalog, protocol, results):
     page = write_report(catalog, protocol, results, TABLES).read_text()
     assert "Runs finished</dt><dd>0 of 8" in page
     assert "No run has finished yet." in page
-    assert not (results / "mini" / "figures").exists()
+    assert not list((results / "mini" / "figures" / "svg").iterdir())
 
 
 def test_report_refuses_what_tables_refuse(catalog, protocol, coco_protocol, results, add_run):
@@ -205,24 +212,5 @@ def test_formats(catalog):
     assert signed(-0.04, columns[0]) == "+0.0"
     assert signed(-1.26, columns[0]) == "\N{MINUS SIGN}1.3"
     assert signed(7, columns[1]) == "+7"
-    assert relative(-0.6) == "\N{MINUS SIGN}0.6 %"
+    assert percent(-0.6) == "\N{MINUS SIGN}0.6 %"
     assert [duration(value) for value in (None, 65, 7325)] == ["", "1 min 5 s", "2 h 2 min"]
-
-
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
-def test_real_catalog_in_a_browser(protocol, results, add_run, tmp_path):
-    catalog = load_catalog()
-    for name in ("faster_rcnn_R50_smooth_l1", "faster_rcnn_R50_giou", "retinanet_R50"):
-        add_run(name, 0, 41.234)
-    tables = list(catalog.tables)
-    path = write_report(catalog, protocol, results, tables)
-    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    options = ["--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    done = subprocess.run([*browser, *options, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in done.stderr
-    shown = Page(done.stdout).tables
-    for table_id in tables:
-        table = catalog.table(table_id)
-        assert set(shown[table_id]) - {None} == {row.id for row in table.rows}
-    assert "0.412" in " ".join(shown["giou-T5"]["giou"])
-    assert "41.2" in " ".join(shown["fsaf-T1"][catalog.table("fsaf-T1").rows[0].id])

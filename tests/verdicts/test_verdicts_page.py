@@ -14,10 +14,13 @@ from replication.catalog import Paper
 from replication.errors import ResultError
 from replication.files import read_json, write_json
 from replication.report import write_report
-from replication.report.verdicts import COLORS, bounds, forest, forest_path, gain, read_verdicts, tone
+from replication.report.forest import forest
+from replication.report.verdicts import COLORS, bounds, effects, gain, percent, read_verdicts, tone
 from replication.verdicts import SCHEMA, judge, verdicts_path
+from replication.verdicts.output import seeds_text
 
 TABLES = ["boxes-T1"]
+NONE = "\N{EN DASH}"
 
 
 @pytest.fixture(params=["protocol", "paper_protocol"])
@@ -47,15 +50,25 @@ def test_the_page_begins_with_a_line_a_claim(judged):
     shown = cells(page, "verdicts")
     expected = [one for one in document["verdicts"] if one["primary"] and one["verdict"] != "not measured"]
     assert list(shown) == [one["id"] for one in expected]
+    reasons = [
+        html.unescape(text)
+        for text in re.findall(r"<li>(.*?)</li>", page[page.index("</nav>") : page.index("other-verdicts")])
+    ]
+    assert reasons == list(dict.fromkeys(one["reason"] for one in expected if one["reason"]))
     for one in expected:
         line = shown[one["id"]]
+        claimed, measured, answer = one["claimed"], one["measured"], one["answers"].get(one["estimand"])
         assert line[0].startswith(f"{one['row']['label']} over base, ")
-        assert line[1] == gain(one["claimed"]["gain"], one)
-        assert line[2] == (gain(one["measured"]["gain"], one) if one["measured"] else "–")  # noqa: RUF001
-        assert line[3] == (bounds(one) or "–")  # noqa: RUF001
-        assert line[4] == " ".join([one["verdict"], *one["qualifiers"], one["reason"]]).strip()
-        assert line[6] == f"{one['runs']['row']} / {one['runs']['baseline']}"
-    assert page.index('id="verdicts"') < page.index('id="gains"') < page.index('id="boxes-T1"')
+        marks = [str(reasons.index(one["reason"]) + 1)] if one["reason"] else []
+        assert line[1] == " ".join([one["verdict"], *marks, *one["qualifiers"]])
+        assert line[2] == f"{gain(claimed['gain'], one)} {percent(claimed['relative_percent'])}"
+        shown_gain = f"{gain(measured['gain'], one)} {percent(measured['relative_percent'])}" if measured else NONE
+        assert line[3] == shown_gain
+        assert line[4] == (bounds(one) or NONE)
+        assert line[5] == (gain(answer["smallest_gain"], one) if answer else NONE)
+        assert line[6] == (seeds_text(answer) if answer else NONE)
+        assert line[7:] == [f"{one['runs']['row']} / {one['runs']['baseline']}", "boxes-T1"]
+    assert page.index('id="verdicts"') < page.index('id="boxes-T1"')
     assert html.escape(document["head"], quote=False).replace("'", "&#39;") in page
     assert document["plan_hash"][:16] in page
 
@@ -75,10 +88,11 @@ def test_numbers_by_hand(judged):
     """Mean of base 36.0187, of real 38.0187, of worse 34.0217; once 39.1: in fractions, as the paper prints."""
     _, _, page = judged
     shown = cells(page, "verdicts")
-    assert shown["real-AP"][1:3] == ["+0.0200", "+0.0200"]
-    assert shown["worse-AP"][2] == "\N{MINUS SIGN}0.0200"
-    assert shown["once-AP"][2] == "+0.0308"
-    assert shown["gone-AP"][2:4] == ["–", "–"]  # noqa: RUF001
+    # 2 of 36.0187 is 5.6%, as the paper's 0.020 of 0.360.
+    assert shown["real-AP"][2:4] == ["+0.0200 +5.6 %", "+0.0200 +5.6 %"]
+    assert shown["worse-AP"][3] == "\N{MINUS SIGN}0.0200 \N{MINUS SIGN}5.5 %"
+    assert shown["once-AP"][3].startswith("+0.0308 ")
+    assert shown["gone-AP"][3:5] == [NONE, NONE]
 
 
 def test_other_claims_and_those_that_cannot_be_judged_are_listed(judged):
@@ -102,7 +116,7 @@ def test_published_numbers_stand_on_the_page_at_the_papers_scale_only(judged):
 def test_the_forest_shows_claimed_and_measured_gains(judged):
     protocol, document, _ = judged
     entries = [one for one in document["verdicts"] if one["primary"] and one["measured"]]
-    panel = forest(entries, relative=not protocol.published_scale).axes[0]
+    panel = forest(effects(entries, not protocol.published_scale), "gain").axes[0]
     key = "relative_percent" if document["judges"] == "direction" else "gain"
     factor = 1 if key == "relative_percent" else 100
     for marker, side in (("D", "claimed"), ("o", "measured")):
@@ -117,9 +131,13 @@ def test_the_forest_shows_claimed_and_measured_gains(judged):
     assert styles["once-AP"] == ":", "a single run has no verdict"
 
 
+def forest_file(protocol, results):
+    return results / protocol.name / "figures" / "svg" / "boxes_forest.svg"
+
+
 def test_the_forest_is_a_file_and_an_element_of_the_page(judged, results):
     protocol, _, page = judged
-    svg = forest_path(protocol, results, "boxes").read_text()
+    svg = forest_file(protocol, results).read_text()
     assert svg.startswith("<?xml")
     assert "real over base" in svg
     assert page.count("real over base") >= 1
@@ -128,9 +146,9 @@ def test_the_forest_is_a_file_and_an_element_of_the_page(judged, results):
 
 def test_the_same_verdicts_give_the_same_bytes(judged, catalog, results):
     protocol, _, page = judged
-    svg = forest_path(protocol, results, "boxes").read_bytes()
+    svg = forest_file(protocol, results).read_bytes()
     assert write_report(catalog, protocol, results, TABLES).read_text() == page
-    assert forest_path(protocol, results, "boxes").read_bytes() == svg
+    assert forest_file(protocol, results).read_bytes() == svg
 
 
 def test_a_page_without_verdicts_has_none(world, protocol, catalog, results):
