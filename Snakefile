@@ -47,7 +47,9 @@ os.environ["REPLICATION_WHERE"] = (
     f"--protocol {config.get('protocol', DEFAULT_PROTOCOL)} --results {plan.results}"
 )
 os.environ["REPLICATION_GPUS"] = str(config.get("gpus", 1))
-os.environ["REPLICATION_PLAN"] = f"{choice(config)} --left {workflow.cores or 1}"
+# None where no job is run: --report, --dry-run.
+CORES = workflow.resource_settings.cores or 1
+os.environ["REPLICATION_PLAN"] = f"{choice(config)} --left {CORES}"
 
 
 report: "rules/captions/workflow.rst"

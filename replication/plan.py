@@ -138,13 +138,15 @@ class Plan:
     @property
     def timed_folders(self) -> list[Path]:
         """Folders of the runs whose weights are timed: the first seed's."""
-        timed = (self.weights_of(run) for run in self.runs if run.variant in self.timed and run.seed == 0)
-        return list(dict.fromkeys(run.folder(self.results) for run in timed))
+        return [run.folder(self.results) for run in self.runs if run.variant in self.timed and run.seed == 0]
 
     def timed_in(self, table: str) -> list[str]:
-        """Planned variants of one table, in row order; none when its rows are not timed."""
+        """Planned variants of one table, in row order; none when its rows are not timed.
+
+        Test-time variants are left out: a test in several views cannot be timed.
+        """
         record = self.catalog.table(table)
-        planned = {run.variant for run in self.runs}
+        planned = {run.variant for run in self.runs if not self.catalog.variants[run.variant].weights_from}
         return [row.variant for row in record.rows if record.timed and row.variant in planned]
 
     def training_fingerprint(self, variant: str) -> str:
@@ -218,13 +220,14 @@ class Plan:
     def _test_state(self, run: Run, source: Run) -> tuple[str, str]:
         """(state, reason) of a test-time variant's run, which has no training of its own."""
         if self._step(source).state not in TRAINED:
-            return "needs weights", f"of {source.variant} seed {source.seed}, which is not trained"
+            return "needs weights", f"of {source.variant} seed {source.seed}, which is to be trained"
         folder = run.folder(self.results)
         if not (folder / "metrics.json").exists():
             return "to do", f"to be tested with the weights of {source.variant}"
         made = readable_provenance(folder / "provenance.json") or {}
-        now = self.training_fingerprint(run.variant), self.settings_fingerprint(run.variant)
-        if (made.get("training_fingerprint"), made.get("settings_fingerprint")) != now:
+        weights = readable_provenance(source.folder(self.results) / "provenance.json") or {}
+        now = self.training_fingerprint(run.variant), self.settings_fingerprint(run.variant), weights.get("finished")
+        if tuple(made.get(key) for key in ("training_fingerprint", "settings_fingerprint", "finished")) != now:
             return "outdated", f"weights of {source.variant} or settings of the test have changed"
         return "done", ""
 

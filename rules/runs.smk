@@ -116,7 +116,7 @@ rule time:
     log:
         f"{HERE}/logs/time.log",
     priority: 250
-    threads: lambda wildcards: workflow.cores
+    threads: CORES
     params:
         variants=",".join(plan.timed),
         fingerprint=fingerprint(TIMING),

@@ -196,7 +196,7 @@ def test_a_test_time_variant_needs_its_source_and_no_training(tmp_path: Path):
     source, anew = "fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"
     assert list(steps()) == [(source, 0), (anew, 0), (source, 1), (anew, 1)]
     one = steps()[anew, 1]
-    assert (one.state, one.reason) == ("needs weights", f"of {source} seed 1, which is not trained")
+    assert (one.state, one.reason) == ("needs weights", f"of {source} seed 1, which is to be trained")
     assert (one.iterations, one.seconds, one.gpu_hours) == (0, 0.0, None)
 
     plan = plan_of(tmp_path, "paper", tables=["fsaf-T3"], seeds=2, backbones=["X-101-64x4d"])
@@ -217,7 +217,7 @@ def test_a_test_time_variant_needs_its_source_and_no_training(tmp_path: Path):
     finished(plan, 3, settings_fingerprint=settings)
     (tmp_path / "paper" / "runs" / anew / "seed1" / "model_final.pth").unlink()
     assert [steps()[anew, seed].state for seed in (0, 1)] == ["needs weights", "done"]
-    for changed in ({"training_fingerprint": "old"}, {"settings_fingerprint": "old"}):
+    for changed in ({"training_fingerprint": "old"}, {"settings_fingerprint": "old"}, {"finished": "an earlier day"}):
         finished(plan, 3, **{"settings_fingerprint": settings, **changed})
         assert (steps()[anew, 1].state, steps()[source, 1].state) == ("outdated", "done")
     finished(plan, 2, training_fingerprint="old")
@@ -234,14 +234,13 @@ def test_a_source_that_no_table_shows_is_run_for_its_test_time_variant(tmp_path:
     assert [run.variant for run in plan.shown] == ["fsaf_X101_joint_jitter_tta"]
 
 
-def test_weights_of_a_timed_test_time_variant_are_its_source_s(tmp_path: Path):
-    """Beside the source they are the same files, once."""
+def test_a_test_in_several_views_is_not_timed(tmp_path: Path):
     table = CATALOG.table("fsaf-T3")
     timed = [column.model_copy(update={"metric": "ms_per_image"}) for column in table.columns]
     paper = CATALOG.papers["fsaf"].model_copy(update={"tables": [table.model_copy(update={"columns": timed})]})
     catalog = CATALOG.model_copy(update={"papers": {"fsaf": paper}})
     plan = make_plan(catalog, load_protocol("paper"), tmp_path, ["fsaf-T3"], 2, ["X-101-64x4d"])
-    assert plan.timed == ("fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta")
+    assert plan.timed == ("fsaf_X101_joint_jitter",)
     assert plan.timed_folders == [tmp_path / "paper" / "runs" / "fsaf_X101_joint_jitter" / "seed0"]
 
 

@@ -71,7 +71,7 @@ def _check_weights(variant: Variant, variants: Mapping[str, Variant]) -> Iterato
     else:
         own, theirs = (dict(_leaves(resolve(one.path))) for one in (variant, source))
         keys = sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
-        trained = [key for key in keys if not key.startswith("TEST.") and key != "MODEL.WEIGHTS_FROM"]
+        trained = [key for key in keys if not key.startswith("TEST.")]
         if trained:
             yield (
                 f"{', '.join(trained)}: not as in {source.name}, whose weights are taken: a test-time variant may set "

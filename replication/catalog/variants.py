@@ -23,7 +23,7 @@ DEFAULTS: dict[str, Any] = {
 """Values that Detectron2 0.6 (config/defaults.py) takes for a key that no file sets."""
 
 OWN_DEFAULTS: dict[str, Any] = {"DATASETS.PROPOSALS_FROM": "", "MODEL.WEIGHTS_FROM": ""}
-"""The same for keys that ``replication.detectors.config`` adds."""
+"""The same for our own keys; all but the last are in the config as well (``replication.detectors.config``)."""
 
 PROPOSALS_SEED = 0
 """The run of the variant DATASETS.PROPOSALS_FROM whose proposals all runs of a protocol share."""
@@ -70,7 +70,7 @@ def read_variants(folder: Path) -> dict[str, Variant]:
 
 def read_variant(path: Path) -> Variant:
     """The variant of one leaf and its chain of ``_BASE_`` files; ConfigError names the file and the key."""
-    config = resolve(path)
+    config = _merged(path)
     values = {key: _value(config, key, default, path) for key, default in (DEFAULTS | OWN_DEFAULTS).items()}
     return parse(
         Variant,
@@ -97,12 +97,20 @@ def backbone_label(depth: int, groups: int, width: int) -> str:
     return f"R-{depth}" if groups == 1 else f"X-{depth}-{groups}x{width}d"
 
 
-def resolve(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+def resolve(path: Path) -> dict[str, Any]:
     """The mapping of a YAML file merged over its ``_BASE_`` (one or a list; relative to the file), as Detectron2 does.
 
-    ``below`` are the files that led here. Raises ConfigError for a missing base, a cycle, or a section that one of
-    the files gives a plain value.
+    Without MODEL.WEIGHTS_FROM, which says whose weights these settings are tested with and is no setting. Raises
+    ConfigError for a missing base, a cycle, or a section that one of the files gives a plain value.
     """
+    config = _merged(path)
+    if isinstance(config.get("MODEL"), dict):
+        config["MODEL"].pop("WEIGHTS_FROM", None)
+    return config
+
+
+def _merged(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The whole mapping; ``below`` are the files that led here."""
     if path.resolve() in (file.resolve() for file in below):
         chain = " -> ".join(file.name for file in (*below, path))
         raise ConfigError(f"{below[0]}: {BASE_KEY}: the files start from each other in a circle: {chain}")
@@ -111,7 +119,7 @@ def resolve(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     for base in _bases(content.pop(BASE_KEY, []), path):
         if not base.is_file():
             raise ConfigError(f"{path}: {BASE_KEY}: {base} does not exist; give a path relative to this file")
-        _merge(resolve(base, (*below, path)), merged, base, "")
+        _merge(_merged(base, (*below, path)), merged, base, "")
     _merge(content, merged, path, "")
     return merged
 

@@ -16,8 +16,6 @@ def add_replication_config(cfg: Any) -> None:
     cfg.MODEL.EFFICIENTNET_LITE.NAME = "efficientnet_lite0"
     # State dict of the ImageNet classifier, its hash verified by who sets it; empty for random weights.
     cfg.MODEL.EFFICIENTNET_LITE.WEIGHTS = ""
-    # For a test-time variant: the variant whose trained weights it is tested with, in place of a training of its own.
-    cfg.MODEL.WEIGHTS_FROM = ""
     add_fsaf_config(cfg)
     _add_libra_config(cfg)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from replication.catalog import Protocol
+from replication.datasets.roots import data_root
 from replication.errors import ResultError
-from replication.files import read_json, write_bytes, write_json
+from replication.files import write_bytes, write_json
 
 SCHEMA = "archive/1"
 MANIFEST = "archive.json"
@@ -33,8 +34,9 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
 
     A run is finished when it has a ``metrics.json``. Files keep their bytes, except that of ``curves.jsonl`` at most
     CURVE_LINES lines stay, the first and the last among them. ``archive.json`` lists every file with its SHA-256; an
-    archive that stood there before is replaced. Raises ResultError when nothing is finished, when the whole is larger
-    than LIMIT, or when the folder is no archive; then nothing is written.
+    archive that stood there before is replaced at the end. Raises ResultError when nothing is finished, when the whole
+    is larger than LIMIT, when a file names a folder of this machine, or when the target is no archive; then nothing is
+    written.
     """
     source, target = results / protocol.name, out / protocol.name
     files = dict(_contents(source))
@@ -48,16 +50,29 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
             f"{source}: {size / 2**20:.0f} MiB to archive, more than {LIMIT / 2**20:.0f}; the largest file is "
             f"{largest} with {len(files[largest]) / 2**20:.1f} MiB: archive fewer tables or runs"
         )
-    if target.resolve() == source.resolve():
-        raise ResultError(f"{target}: is the results folder itself; choose another with --out")
-    if target.exists():
-        read_json(target / MANIFEST, SCHEMA)
-        shutil.rmtree(target)
+    if target.exists() and not (target / MANIFEST).exists():
+        raise ResultError(f"{target}: holds no archive of ours, so it is not replaced; choose another with --out")
+    _check_paths(files, source, (results, data_root()))
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     for path, content in files.items():
-        write_bytes(target / path, content)
+        write_bytes(partial / path, content)
     listed = {str(path): hashlib.sha256(content).hexdigest() for path, content in files.items()}
-    write_json(target / MANIFEST, SCHEMA, {"protocol": protocol.name, "runs": runs, "files": listed})
+    write_json(partial / MANIFEST, SCHEMA, {"protocol": protocol.name, "runs": runs, "files": listed})
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
     return target
+
+
+def _check_paths(files: Mapping[Path, bytes], source: Path, folders: Iterable[Path]) -> None:
+    """An archive is read elsewhere: refuse what names folders of this machine."""
+    for folder in {str(folder.resolve()).encode() for folder in folders}:
+        for path, content in files.items():
+            if folder in content:
+                raise ResultError(
+                    f"{source / path}: names {folder.decode()}, a folder of this machine; make the file again with a "
+                    "relative --results, and with data in a relative path under $DETECTRON2_DATASETS"
+                )
 
 
 def _contents(source: Path) -> Iterator[tuple[Path, bytes]]:

@@ -69,6 +69,7 @@ class Entry:
             "config_hash": facts["config_hash"],
             "data_hash": facts["data_hash"],
             "fingerprint": facts["fingerprint"],
+            **({"weights_from": facts["weights_from"]} if facts.get("weights_from") else {}),
             "commits": list(dict.fromkeys(text for run in self.runs if (text := _commit(run.provenance)))),
         }
 

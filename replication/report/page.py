@@ -107,7 +107,10 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     html = render_page(catalog, protocol, results, sections, verdicts)
     shown = [drawing for section in sections for drawing in section.drawings]
     shown += verdicts.forests.values() if verdicts else ()
-    figures_folder(protocol, results).mkdir(parents=True, exist_ok=True)
+    figures = figures_folder(protocol, results)
+    figures.mkdir(parents=True, exist_ok=True)
+    for old in set(figures.glob("*.svg")) - {drawing.path(protocol, results) for drawing in shown}:
+        old.unlink()
     for drawing in shown:
         write_text(drawing.path(protocol, results), drawing.svg)
     path = results / protocol.name / "report.html"
@@ -186,13 +189,15 @@ def _overview(
     catalog: Catalog, protocol: Protocol, comparisons: Sequence[Comparison], runs: Sequence[FinishedRun]
 ) -> list[tuple[str, str]]:
     """Name and text of the facts at the top."""
-    planned = _planned(catalog, protocol, comparisons)
+    counts = [sum(one.variant == run.variant for one in runs) for run in runs]
+    seeds = protocol.registered_seeds if max(counts, default=0) > protocol.seeds else protocol.seeds
+    planned = _planned(catalog, protocol, comparisons, seeds)
     done = planned & {(run.variant, run.seed) for run in runs}
     # A test-time variant's run is of a training that another may have shown already.
     trainings = {(run.weights_of, run.seed): float(run.provenance.get("seconds") or 0) for run in runs}
     facts = [
         ("Runs finished", f"{len(done)} of {len(planned)}" + _extra(len(runs) - len(done))),
-        ("Seeds a variant", _span([sum(one.variant == run.variant for one in runs) for run in runs])),
+        ("Seeds a variant", _span(counts)),
         ("Training time, all runs", duration(sum(trainings.values()))),
         ("Device", "; ".join(dict.fromkeys(map(device, runs)))),
         ("Data", data_text(protocol)),
@@ -205,10 +210,12 @@ def _overview(
     return [(name, text) for name, text in facts if text]
 
 
-def _planned(catalog: Catalog, protocol: Protocol, comparisons: Sequence[Comparison]) -> set[tuple[str, int]]:
+def _planned(
+    catalog: Catalog, protocol: Protocol, comparisons: Sequence[Comparison], seeds: int
+) -> set[tuple[str, int]]:
     """Variant and seed of the runs that the tables need; empty when none of their rows can be run yet."""
     try:
-        runs = select(catalog, protocol, [one.table.id for one in comparisons])
+        runs = select(catalog, protocol, [one.table.id for one in comparisons], seeds)
     except ConfigError:
         return set()
     return {(run.variant, run.seed) for run in runs}

@@ -29,6 +29,7 @@ from replication.timing.subjects import (
     choose_runs,
     compile_parts,
     known_variant,
+    layout,
     memory_errors,
     subject_config,
 )
@@ -277,6 +278,7 @@ def _document(
         "config_hash": config_hash(subject.cfg),
         **facts,
         "inputs": {**facts["inputs"], "sizes": [list(size) for size in shapes(subject.inputs)]},
+        "memory_layout": str(layout(subject.name)).removeprefix("torch."),
         "weights": subject.weights,
         "candidates": subject.candidates,
         **costs,

@@ -109,6 +109,11 @@ def known_variant(catalog: Catalog, name: str) -> Variant:
     return variant
 
 
+def layout(name: str) -> torch.memory_format:
+    """In which a model keeps its convolutions: ours as they are trained and tested, Detectron2's own in its own."""
+    return torch.contiguous_format if name.startswith(SHIPPED) else torch.channels_last
+
+
 def build_subject(
     name: str,
     cfg: CfgNode,
@@ -123,9 +128,7 @@ def build_subject(
     Raises TimingError when the weights do not fit.
     """
     torch.manual_seed(0)
-    model = build_model(cfg).eval()
-    if not name.startswith(SHIPPED):  # Detectron2's own stay in its layout
-        model = model.to(memory_format=torch.channels_last)
+    model = build_model(cfg).to(memory_format=layout(name)).eval()
     anatomy = dissect(model, cfg.MODEL.RETINANET.PRIOR_PROB)
     inputs = make_inputs(source, cfg, size, torch.device(cfg.MODEL.DEVICE))
     if folder is not None:

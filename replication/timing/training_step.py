@@ -21,7 +21,7 @@ from replication.errors import TimingError
 from replication.timing.candidates import Batch, standardise
 from replication.timing.inputs import SEED, Size, shapes
 from replication.timing.stages import Clock
-from replication.timing.subjects import load_weights
+from replication.timing.subjects import layout, load_weights
 from replication.training.optimizer import build_optimizer
 
 IMAGES = 2  # a batch: a GPU's share in the papers, 16 on 8
@@ -77,7 +77,7 @@ def build_learner(name: str, cfg: CfgNode, inputs: Sequence[Batch], folder: Path
     are alike and random weights cannot diverge. Raises TimingError when the weights do not fit.
     """
     torch.manual_seed(SEED)
-    model = build_model(cfg).to(memory_format=torch.channels_last)
+    model = build_model(cfg).to(memory_format=layout(name))
     batch = make_batch(cfg, inputs)
     if folder is not None:
         load_weights(model, folder)

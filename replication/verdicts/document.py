@@ -93,10 +93,9 @@ def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, cases: Sequenc
     registered = protocol.registered_seeds
     if counts and counts != {registered}:
         span = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-        notes.append(
-            f"{span} runs a variant, {registered} registered: seeds added after a look at the results make firm "
-            "verdicts more frequent than the stated level"
-        )
+        found = f"{span} run{'' if counts == {1} else 's'} a variant, {registered} registered"
+        added = "seeds added after a look at the results make firm verdicts more frequent than the stated level"
+        notes.append(f"{found}: {added}" if max(counts) > registered else f"{found}: not all have run yet")
     if set(tables) != set(protocol.tables):
         notes.append(
             f"judged on {', '.join(tables)}; registered were {', '.join(protocol.tables)}: the families of "

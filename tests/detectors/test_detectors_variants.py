@@ -19,7 +19,7 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
-from replication.catalog.variants import read_variant
+from replication.catalog.variants import read_variant, resolve
 from replication.detectors import BoxPredictor, ReplicationRetinaNet, add_replication_config, use_backbone
 from replication.training.config import add_training_config
 from replication.training.optimizer import build_optimizer
@@ -46,7 +46,7 @@ TORCHVISION = {"R-50": "resnet50", "R-101": "resnet101", "X-101-64x4d": "resnext
 def load(path: Path) -> CfgNode:
     cfg = get_cfg()
     add_replication_config(cfg)
-    cfg.merge_from_file(str(path), allow_unsafe=False)
+    cfg.merge_from_other_cfg(CfgNode(resolve(path)))
     return cfg
 
 
@@ -134,8 +134,8 @@ def test_fsaf_variants_differ_from_their_retinanet_in_the_branches_only(name: st
         cfg.INPUT.MIN_SIZE_TRAIN, cfg.SOLVER.MAX_ITER = plain.INPUT.MIN_SIZE_TRAIN, plain.SOLVER.MAX_ITER
         cfg.SOLVER.STEPS = plain.SOLVER.STEPS
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.FSAF = plain.MODEL.META_ARCHITECTURE, plain.MODEL.FSAF
-    assert name.removesuffix("_tta") == (cfg.MODEL.WEIGHTS_FROM or name)
-    cfg.TEST.AUG, cfg.MODEL.WEIGHTS_FROM = plain.TEST.AUG, ""
+    assert name.removesuffix("_tta") == (read_variant(FOLDER / f"{name}.yaml").weights_from or name)
+    cfg.TEST.AUG = plain.TEST.AUG
     assert cfg == plain
 
 

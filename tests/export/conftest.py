@@ -23,7 +23,15 @@ def catalog() -> Catalog:
 def add_run(tmp_path: Path) -> AddRun:
     """Writes a finished run; AP is given, the other metrics follow from it."""
 
-    def add(protocol: str, variant: str, seed: int = 0, ap: float = 40.0, commit: str = "abc", **document: Any) -> Path:
+    def add(
+        protocol: str,
+        variant: str,
+        seed: int = 0,
+        ap: float = 40.0,
+        commit: str = "abc",
+        provenance: dict[str, Any] | None = None,
+        **document: Any,
+    ) -> Path:
         folder = Run(protocol=protocol, variant=variant, seed=seed).folder(tmp_path)
         metrics = {"AP": ap, "AP50": ap + 20, "AP75": ap + 2, "APs": None, "APm": ap, "APl": ap + 10, "AR100": ap + 5}
         identity = {"protocol": protocol, "variant": variant, "seed": seed}
@@ -35,7 +43,7 @@ def add_run(tmp_path: Path) -> AddRun:
             "cpu": "a processor (2 cores)", "device": {"type": "cpu", "name": "cpu"}, "processes": 1,
             "iterations": 550, "batch": 8,
         }  # fmt: skip
-        write_json(folder / "provenance.json", "provenance/1", identity | made_by)
+        write_json(folder / "provenance.json", "provenance/1", identity | made_by | (provenance or {}))
         return folder
 
     return add

@@ -86,12 +86,36 @@ def test_a_folder_that_is_no_archive_is_not_touched(results: Path, tmp_path: Pat
     mine = tmp_path / "out" / "smoke" / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(ResultError, match=r"archive\.json: no such file"):
-        archive(SMOKE, results, tmp_path / "out")
-    with pytest.raises(ResultError, match="is the results folder itself"):
-        archive(SMOKE, results, results)
+    for out in (tmp_path / "out", results):
+        with pytest.raises(ResultError, match="holds no archive of ours, so it is not replaced"):
+            archive(SMOKE, results, out)
     assert mine.read_text() == "mine"
     assert (results / "smoke" / "runs" / "some_variant" / "seed0" / "model_final.pth").exists()
+
+
+def test_an_interrupted_archive_leaves_the_old_one(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = archive(SMOKE, results, tmp_path / "out")
+    before = names(kept)
+
+    def interrupted(path: Path, content: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_bytes", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            archive(SMOKE, results, tmp_path / "out")
+    assert names(kept) == before
+    assert names(archive(SMOKE, results, tmp_path / "out").parent) == {f"smoke/{name}" for name in before}
+
+
+def test_a_folder_of_this_machine_is_not_published(results: Path, tmp_path: Path) -> None:
+    table = results / "smoke" / "tables" / "giou-T5.md"
+    table.write_text(f"from {results.resolve()}/smoke\n")
+    with pytest.raises(ResultError, match=r"giou-T5\.md: names .*, a folder of this machine"):
+        archive(SMOKE, results, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_too_large_is_refused(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

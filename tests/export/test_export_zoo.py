@@ -338,3 +338,13 @@ def test_what_cannot_be_exported(catalog, add_run, tmp_path):
 def test_export_needs_no_torch():
     code = "import sys, replication.export; print([name for name in ('torch', 'detectron2') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_test_time_variant_says_whose_weights_it_has(catalog, add_run, tmp_path):
+    source, anew = "fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"
+    add_run("mini", source)
+    add_run("mini", anew, ap=42.0, provenance={"weights_from": source})
+    path = write_export(catalog, load_protocol("mini"), tmp_path, ["fsaf-T3"], "metafile")
+    made = {one["Name"]: one["Metadata"]["Provenance"] for one in yaml.safe_load(path.read_text())["Models"]}
+    assert made[f"{anew}_mini"]["weights_from"] == source
+    assert "weights_from" not in made[f"{source}_mini"]

@@ -100,6 +100,21 @@ def test_a_test_of_another_s_weights_is_no_second_training(catalog, protocol, re
     assert "giou weights of base 0 42.00" in text
 
 
+def test_figures_of_other_tables_do_not_stay(page_path, catalog, protocol, results):
+    figures = page_path.parent / "figures" / "svg"
+    assert (figures / "giou-T5_curves.svg").exists()
+    write_report(catalog, protocol, results, ["libra-T1"])
+    assert {path.name.partition("_")[0] for path in figures.iterdir()} == {"libra-T1"}
+
+
+def test_runs_finished_are_of_the_registered_ones_where_more_were_asked_for(catalog, protocol, results, add_run):
+    once = protocol.model_copy(update={"seeds": 1, "judged_seeds": 3})
+    for seed in range(2):
+        add_run("base", seed)
+    text = " ".join(re.sub(r"<[^>]+>", " ", write_report(catalog, once, results, ["giou-T5"]).read_text()).split())
+    assert "Runs finished 2 of 9" in text
+
+
 def test_well_formed_and_loads_nothing(page):
     parsed = Page(page)
     assert parsed.unbalanced == []

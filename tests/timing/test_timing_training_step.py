@@ -28,6 +28,16 @@ def learner(config: Callable[[str], CfgNode], source: Source) -> Build:
     return build
 
 
+@pytest.mark.parametrize(("name", "channels_last"), [("retinanet_R50", True), ("detectron2:retinanet_R50", False)])
+def test_a_step_and_an_inference_have_one_memory_layout(
+    learner: Build, subject: Callable[..., Any], name: str, channels_last: bool
+):
+    for model in (learner(name).model, subject(name).model):
+        weight = model.head.cls_subnet[0].weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+        assert weight.is_contiguous() is not channels_last
+
+
 def batch(cfg: CfgNode, source: Source, count: int = 3) -> list[dict[str, Any]]:
     return make_batch(cfg, make_inputs(source, cfg, None, CPU)[:count])
 

@@ -400,9 +400,10 @@ def test_the_plan_hash_changes_with_all_that_was_registered_and_nothing_else(cat
 
 
 def test_more_seeds_than_registered_are_noted(tiny, world, protocol, catalog, results, judging):
-    assert tiny["notes"][0].startswith("1 to 3 runs a variant, 3 registered")
+    assert tiny["notes"][0] == "1 to 3 runs a variant, 3 registered: not all have run yet"
     fewer = protocol.model_copy(update={"seeds": 1})
-    assert judge(catalog, fewer, results, TABLES, judging)["notes"]
+    note = judge(catalog, fewer, results, TABLES, judging)["notes"][0]
+    assert note.startswith("1 to 3 runs a variant, 1 registered: seeds added after a look at the results make firm")
     run_once_judged_thrice = protocol.model_copy(update={"seeds": 1, "judged_seeds": 3})
     assert plan_hash(registered_plan(catalog, run_once_judged_thrice, judging)) == tiny["plan_hash"]
 
