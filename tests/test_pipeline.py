@@ -142,6 +142,20 @@ def test_a_test_time_variant_is_planned_without_a_training(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_a_test_time_variant_is_tested_with_the_weights_of_the_one_training(tmp_path: Path):
+    chosen = {"tables": "fsaf-T3", "backbones": "X-101-64x4d"}
+    done = snakemake(tmp_path, **chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = tmp_path / "smoke" / "runs"
+    assert [path.parent.parent.name for path in runs.glob("*/seed0/model_final.pth")] == ["fsaf_X101_joint_jitter"]
+    made = json.loads((runs / "fsaf_X101_joint_jitter_tta" / "seed0" / "provenance.json").read_text())
+    assert made["weights_from"] == "fsaf_X101_joint_jitter"
+    assert (runs / "fsaf_X101_joint_jitter_tta" / "seed0" / "metrics.json").exists()
+    again = snakemake(tmp_path, "--dry-run", **chosen)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+@pytest.mark.slow
 def test_the_ablations_of_libra_rcnn(tmp_path: Path):
     """Table 2 on the proposals of an RPN that table 3 evaluates, and the figures of table 1."""
     done = snakemake(tmp_path, tables="libra-T1,libra-T2,libra-T3")
