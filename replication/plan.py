@@ -146,7 +146,7 @@ class Plan:
         Test-time variants are left out: a test in several views cannot be timed.
         """
         record = self.catalog.table(table)
-        planned = {run.variant for run in self.runs if not self.catalog.variants[run.variant].weights_from}
+        planned = {run.variant for run in self.trainings}
         return [row.variant for row in record.rows if record.timed and row.variant in planned]
 
     def training_fingerprint(self, variant: str) -> str:
@@ -279,7 +279,8 @@ class Plan:
 
     def left(self, at_once: int) -> str:
         """One line: how many trainings are finished and how long the others take, ``at_once`` side by side."""
-        steps = [step for step in self.steps if step.run in self.trainings]
+        trainings = set(self.trainings)
+        steps = [step for step in self.steps if step.run in trainings]
         trained = sum(step.state in TRAINED for step in steps)
         seconds = sum(step.seconds or 0.0 for step in self.steps) / at_once
         unknown = sum(step.seconds is None for step in self.steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,12 @@ def shared() -> Path:
 def datasets_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for data that tests make; what one room has made, another finds."""
     return tmp_path_factory.mktemp("datasets")
+
+
+@pytest.fixture(scope="session")
+def voc2007_test(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """VOC2007's own annotations: the list of test images."""
+    folder = tmp_path_factory.mktemp("voc")
+    with tarfile.open(shared / "data" / "voc2007_eval" / "VOC2007_annotations.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return next(folder.glob("**/ImageSets/Main/test.txt"))

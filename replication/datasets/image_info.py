@@ -57,12 +57,18 @@ def read_image_info(path: Path, folder: Path) -> Split:
             f"first {', '.join(missing[:3])}; complete the folder or choose another"
         )
     records = [
-        {"file_name": f"{folder}/{one.file_name}", "height": one.height, "width": one.width, "image_id": one.id}
+        {
+            "file_name": f"{folder}/{one.file_name}",
+            "height": one.height,
+            "width": one.width,
+            "image_id": one.id,
+            "annotations": [],
+        }
         for one in document.images
     ]
     categories = sorted(document.categories, key=lambda one: one.id)
     names, ids = tuple(one.name for one in categories), tuple(one.id for one in categories)
-    return Split(path.stem, [record | {"annotations": []} for record in records], names, ids, folder)
+    return Split(path.stem, records, names, ids, folder)
 
 
 def _unique(field: str, ids: Sequence[int], problems: Problems) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,8 @@ DETECTORS = {"tiny-yolo-voc": (53.974, 54.415), "yolov2-voc-150": (72.138, 74.51
 
 
 @pytest.fixture(scope="module")
-def devkit(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("voc")
-    with tarfile.open(shared / "data" / "voc2007_eval" / "VOC2007_annotations.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    return next(folder.glob("**/ImageSets/Main/test.txt"))
-
-
-@pytest.fixture(scope="module")
-def truth(devkit: Path):
-    return read_ground_truth(devkit)
+def truth(voc2007_test: Path):
+    return read_ground_truth(voc2007_test)
 
 
 @pytest.mark.parametrize("name", DETECTORS)

@@ -81,16 +81,7 @@ def test_coco_masks_are_submitted_apart(shared: Path, tmp_path: Path):
         assert again[name] == measured[name]
 
 
-@pytest.fixture(scope="module")
-def voc_truth(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """VOC2007's own annotations: the list of test images."""
-    folder = tmp_path_factory.mktemp("voc")
-    with tarfile.open(shared / "data" / "voc2007_eval" / "VOC2007_annotations.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    return next(folder.glob("**/ImageSets/Main/test.txt"))
-
-
-def test_voc_files_of_a_published_detector_on_all_test_images(shared: Path, voc_truth: Path, tmp_path: Path):
+def test_voc_files_of_a_published_detector_on_all_test_images(shared: Path, voc2007_test: Path, tmp_path: Path):
     """4,952 images, through detections.json, and back under VOC's own annotations."""
     real = shared / "data" / "voc2007_eval"
     document = json.loads(gzip.decompress((real / "voc2007_test_gt.json.gz").read_bytes()))
@@ -112,7 +103,7 @@ def test_voc_files_of_a_published_detector_on_all_test_images(shared: Path, voc_
         names = [f"results/VOC2007/Main/comp4_det_test_{name}.txt" for name in sorted(protocol.data.classes)]
         assert archive.getnames() == names
         archive.extractall(tmp_path, filter="data")
-    official = read_ground_truth(voc_truth).under("voc07")
+    official = read_ground_truth(voc2007_test).under("voc07")
     again = read_detections(tmp_path / "results" / "VOC2007" / "Main", official)
     assert len(again) == kept.sum()
     for criterion, key in (("voc07", "metrics"), ("voc07_giou", "giou_metrics")):
