@@ -151,6 +151,8 @@ def figures(options: Arguments) -> None:
     """Write what one of Libra R-CNN's figures is drawn from: 5, or 3 of the detector that ``--variant`` names."""
     from replication.training.figures import write_balanced_l1, write_sampling
 
+    if options.variant is None and options.seed:
+        raise ConfigError(f"figures: --seed {options.seed}: figure 5 has no run; give the detector's --variant too")
     if options.variant is None:
         print(write_balanced_l1(options.results, _load(options)[1]))
     else:

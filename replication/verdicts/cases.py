@@ -121,17 +121,17 @@ def metric_name(column: Column) -> str:
 
 
 def questions(catalog: Catalog, tables: Sequence[str]) -> list[Question]:
-    """The claims of the tables, paper by paper; of each table the primary ones first."""
+    """The claims of the tables in their order, but paper by paper; of each table the primary ones first."""
     found = [
         Question(paper, paper.table(claim.table), claim)
         for paper in catalog.papers.values()
         for claim in paper.claims
         if claim.table in tables
     ]
-    papers = list(catalog.papers)
-    return sorted(
-        found, key=lambda one: (papers.index(one.paper.id), tables.index(one.table.id), not one.claim.primary)
-    )
+    first = {
+        one.paper.id: min(tables.index(table.id) for table in one.paper.tables if table.id in tables) for one in found
+    }
+    return sorted(found, key=lambda one: (first[one.paper.id], tables.index(one.table.id), not one.claim.primary))
 
 
 def make_case(

@@ -24,13 +24,15 @@ EN_DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 MEASURE = """onload = () => {
   const shown = frames[0], root = shown.document.documentElement;
   shown.document.querySelectorAll("details").forEach(one => one.open = true);
+  const cells = [...shown.document.querySelectorAll("table.cards td")].map(one => one.getBoundingClientRect());
+  const cut = cells.filter(one => one.width === 0 || one.right > shown.innerWidth).length;
   const loaded = shown.performance.getEntriesByType("resource").map(one => one.name);
-  document.title = JSON.stringify({needed: root.scrollWidth, width: shown.innerWidth, loaded});
+  document.title = JSON.stringify({needed: root.scrollWidth, width: shown.innerWidth, cells: cells.length, cut, loaded});
 }"""
 
 
 def on_a_phone(page, folder):
-    """Width that the page needs and has at 390 pixels, everything unfolded, and what it loaded."""
+    """At 390 pixels, everything unfolded: width that the page needs and has, cells of verdicts cut off, what it loaded."""
     frame = folder / "frame.html"
     frame.write_text(screenshots.framed(page, screenshots.PHONE, MEASURE))
     dom = screenshots.browse(frame, "--allow-file-access-from-files", "--dump-dom").stdout
@@ -65,6 +67,8 @@ def test_the_whole_catalog(everything, results, tmp_path):
     seen = on_a_phone(path, tmp_path)
     assert seen["width"] == 390
     assert seen["needed"] <= seen["width"]
+    assert seen["cells"] > 100
+    assert seen["cut"] == 0
     assert seen["loaded"] == []
 
 

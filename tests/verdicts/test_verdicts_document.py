@@ -15,7 +15,7 @@ from replication.errors import ConfigError, ResultError
 from replication.files import read_json, sha256_file
 from replication.finished import FinishedRun
 from replication.verdicts import judge, verdicts_path, verdicts_table, write_verdicts
-from replication.verdicts.cases import strength
+from replication.verdicts.cases import questions, strength
 from replication.verdicts.output import seeds_text
 from replication.verdicts.registered import plan_hash, registered_plan
 
@@ -505,6 +505,20 @@ def test_the_table_for_the_terminal_has_a_line_a_primary_claim(tiny):
         " ".join(text.split())
     )
     assert tiny["plan_hash"][:12] in text
+
+
+@pytest.mark.parametrize(
+    ("tables", "papers"),
+    [
+        (["giou-T5", "fsaf-T1", "libra-T1", "giou-T7"], ["giou", "fsaf", "libra_rcnn"]),
+        (["libra-T2", "fsaf-T1", "libra-T1"], ["libra_rcnn", "fsaf"]),
+    ],
+)
+def test_claims_come_in_the_order_of_the_tables_and_paper_by_paper(tables, papers):
+    asked = questions(load_catalog(), tables)
+    assert list(dict.fromkeys(one.paper.id for one in asked)) == papers
+    of_first = [one.table.id for one in asked if one.paper.id == papers[0]]
+    assert of_first == sorted(of_first, key=tables.index)
 
 
 @pytest.mark.parametrize("name", ["mini", "paper", "paper_voc", "smoke", "custom"])
