@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test test-slow lint benchmarks screenshots bundle environment lock clean
+.PHONY: help reproduce test test-slow lint benchmarks readme screenshots bundle environment lock clean
 
 # In `make bundle`, PYTHON is the Python version of the machine that the bundle is for.
 CANDIDATES = $(if $(filter bundle,$(MAKECMDGOALS)),,$(PYTHON)$(if $(filter 3.%,$(PYTHON)), python$(PYTHON)))
@@ -36,6 +36,9 @@ lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint
 
 benchmarks: environment ## time the hot parts (tests/benchmarks)
 	$(IN_VENV) pytest tests/benchmarks $(ARGS)
+
+readme: environment ## the README's tables of results, from results/reference
+	$(IN_VENV) python docs/readme.py README.md
 
 screenshots: environment ## pictures of a report for the README, by Chromium: [REPORT=results/mini/report.html]
 	$(IN_VENV) python docs/screenshots.py "$(REPORT)" docs/images

@@ -37,6 +37,7 @@ def framed(page: Path, size: tuple[int, int], script: str = "", section: str = "
 
 def screenshots(report: Path, folder: Path) -> list[Path]:
     """Write ``report.png``, ``report-dark.png`` (1280 pixels wide) and ``report-phone.png`` (twice 390) to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png" for name in ("report", "report-dark", "report-phone")]
     window = f"--window-size={DESKTOP[0]},{DESKTOP[1]}"
     browse(report, window, f"--screenshot={paths[0].resolve()}")

@@ -25,8 +25,9 @@ class FinishedRun:
     """One run with its numbers on 0-100, by IoU (``metrics``) and by GIoU; None where there was nothing to find.
 
     They are box AP and recall; of the proposals of an RPN alone only recall, and every AP is None. ``mask_metrics`` are
-    those of masks, None without. ``image_set`` says on how many images and objects. ``mistakes`` is the box AP50 that
-    repairing a kind of mistake would gain; empty for proposals, and where the file is older than mistakes are.
+    those of masks, None without. ``image_set`` says on how many images and objects, ``evaluation`` by which criterion
+    and program. ``mistakes`` is the box AP50 that repairing a kind of mistake would gain; empty for proposals, and
+    where the file is older than mistakes are.
     """
 
     variant: str
@@ -39,11 +40,18 @@ class FinishedRun:
     provenance: dict[str, Any]
     image_set: tuple[Any, Any]
     mistakes: dict[str, float | None] = field(default_factory=dict)
+    evaluation: tuple[Any, Any] = (None, None)
 
     @property
     def weights_of(self) -> str:
         """The variant whose training made its weights: its own, but of a test-time variant another."""
         return str(self.provenance.get("weights_from") or self.variant)
+
+    @property
+    def schedule(self) -> str:
+        """Its iterations, batch and learning rate; empty where they are not recorded."""
+        facts = [self.provenance.get(key) for key in ("iterations", "batch", "lr")]
+        return "" if None in facts else "{} iterations of {} images at rate {}".format(*facts)
 
     @property
     def class_agnostic(self) -> bool:
@@ -87,6 +95,10 @@ def check_together(runs: list[FinishedRun]) -> None:
             raise _mixed(runs[0].metrics_file, run.metrics_file, "use different area_ranges")
         if run.image_set != runs[0].image_set:
             raise _mixed(runs[0].metrics_file, run.metrics_file, "are of different image sets (images, objects differ)")
+        if run.evaluation != runs[0].evaluation:
+            raise _mixed(
+                runs[0].metrics_file, run.metrics_file, "are evaluated in two ways (criterion, evaluator differ)"
+            )
 
 
 def curve(run: FinishedRun) -> list[dict[str, float]]:
@@ -134,8 +146,10 @@ def _run(protocol: Protocol, variant: str, seed: int, folder: Path) -> FinishedR
     by_iou, by_giou = (_metrics(document, path, key) for key in ("metrics", "giou_metrics"))
     by_mask = _metrics(document, path, "mask_metrics") if document.get("mask_metrics") is not None else None
     areas, image_set = document.get("area_ranges", {}), (document.get("images"), document.get("objects"))
-    mistakes = _mistakes(document, path)
-    return FinishedRun(variant, seed, folder, by_iou, by_giou, by_mask, areas, provenance, image_set, mistakes)
+    mistakes, evaluation = _mistakes(document, path), (document.get("criterion"), document.get("evaluator"))
+    return FinishedRun(
+        variant, seed, folder, by_iou, by_giou, by_mask, areas, provenance, image_set, mistakes, evaluation
+    )
 
 
 def _mistakes(document: dict[str, Any], path: Path) -> dict[str, float | None]:

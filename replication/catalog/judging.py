@@ -25,6 +25,7 @@ class Judging(Record):
     baseline_floor: Points
     baseline_shortfall: Points
     equal_spread_alpha: Share
+    outlying_spread_alpha: Share
     replicates: int = Field(ge=100)
     bootstrap_seed: int = Field(ge=0)
 

@@ -1,4 +1,8 @@
-"""Intervals from bootstrap replicates. An absolute AP gets no percentile interval: it would cover 62%, not 95%."""
+"""Intervals from bootstrap replicates.
+
+An absolute AP gets no percentile interval: in simulations at the size of COCO's val2017 it covers the expected AP of so
+many images in 93% of cases, estimate +- 1.96 standard errors in 95%, and AP of ever more images in 62 and 78%.
+"""
 
 from __future__ import annotations
 

@@ -19,10 +19,11 @@ Runs = Mapping[str, Sequence[FinishedRun]]
 class Resampled:
     """Image bootstrap of a run's metric, on 0-100; replicate r is of the same draw for every run.
 
-    ``replicates`` (R,) are over all classes; ``supported`` is the number itself over the ``classes[0]`` of
-    ``classes[1]`` classes that have at least ten objects, ``supported_replicates`` (R,) its bootstrap.
+    ``point`` is the number itself and ``replicates`` (R,) its bootstrap, over all classes; ``supported`` and
+    ``supported_replicates`` (R,) over the ``classes[0]`` of ``classes[1]`` classes that have at least ten objects.
     """
 
+    point: float
     replicates: Floats
     supported: float
     supported_replicates: Floats
@@ -113,6 +114,11 @@ class Case:
     pair: Pair | None = None
     obstacle: tuple[Verdict, str] | None = None
     supported: Supported | None = None
+
+    @property
+    def measurable(self) -> bool:
+        """Whether the protocol can answer it, once its runs are there."""
+        return self.obstacle is None or self.obstacle[0] != "not measured"
 
 
 def metric_name(column: Column) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from replication.catalog import Catalog, Judging, Protocol
-from replication.errors import ConfigError
+from replication.errors import ConfigError, ResultError
 from replication.files import sha256_file, write_json
-from replication.finished import finished_runs
+from replication.fingerprint import training_fingerprint
+from replication.finished import FinishedRun, finished_runs
 from replication.verdicts.cases import Case, Replicates, Runs, make_case, questions, share_weights
 from replication.verdicts.judge import Rules, judge_cases, spreads
 from replication.verdicts.numbers import published_numbers
@@ -44,7 +45,7 @@ def judge(
 
     ``replicates`` defaults to the image bootstrap of the runs' own detections. Raises ConfigError for an unknown table
     or one of another benchmark, ResultError naming two files for runs that must not be compared: of different
-    protocols, data, image sets or training code.
+    protocols, data, image sets, evaluations, training code or settings.
     """
     for name in tables:
         table = catalog.table(name)
@@ -55,6 +56,7 @@ def judge(
             )
     asked = questions(catalog, tables)
     runs = finished_runs(protocol, results, _variants(catalog, tables))
+    outdated = _outdated(catalog, protocol, runs)
     source = replicates if replicates is not None else image_replicates(protocol, results, judging)
     cases = [make_case(one, catalog, protocol, judging, runs, source) for one in asked]
     found = spreads(cases, runs, judging)
@@ -69,7 +71,7 @@ def judge(
         "rules": plan["rules"],
         "seeds_registered": protocol.registered_seeds,
         "plan_hash": plan_hash(plan),
-        "notes": _notes(protocol, tables, runs, cases),
+        "notes": [*outdated, *_notes(protocol, tables, runs, cases)],
         "runs": [
             {"variant": run.variant, "seed": run.seed, "metrics_sha256": sha256_file(run.metrics_file)}
             for group in runs.values()
@@ -81,6 +83,22 @@ def judge(
     }
 
 
+def _outdated(catalog: Catalog, protocol: Protocol, runs: Runs) -> list[str]:
+    """A note when all runs were trained by other code or settings than these; ResultError when only some were."""
+    made: dict[bool, FinishedRun] = {}
+    for run in (run for group in runs.values() for run in group if run.variant in catalog.variants):
+        recorded = run.provenance.get("training_fingerprint")
+        if recorded is not None:
+            made[recorded == training_fingerprint(catalog.variants[run.variant], protocol)] = run
+    if len(made) == 2:
+        raise ResultError(
+            f"{made[False].provenance_file}: training_fingerprint: was trained by other code, or under other settings "
+            f"of protocol {protocol.name} or of the variant, than {made[True].provenance_file}; train it again"
+        )
+    what = f"all runs were trained by other code, or under other settings of protocol {protocol.name}, than these"
+    return [what] if False in made else []
+
+
 def _variants(catalog: Catalog, tables: Sequence[str]) -> list[str]:
     rows = (row for name in tables for row in catalog.table(name).rows)
     return list(dict.fromkeys(row.variant for row in rows if row.variant is not None))
@@ -89,9 +107,10 @@ def _variants(catalog: Catalog, tables: Sequence[str]) -> list[str]:
 def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, cases: Sequence[Case]) -> list[str]:
     """What a reader of the verdicts must know besides."""
     notes = []
-    counts = {len(group) for group in runs.values()}
+    asked = {row.variant for case in cases if case.measurable for row in (case.question.row, case.question.baseline)}
+    counts = {len(runs.get(variant or "", ())) for variant in asked}
     registered = protocol.registered_seeds
-    if counts and counts != {registered}:
+    if runs and counts != {registered}:
         span = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
         found = f"{span} run{'' if counts == {1} else 's'} a variant, {registered} registered"
         added = "seeds added after a look at the results make firm verdicts more frequent than the stated level"

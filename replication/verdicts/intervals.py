@@ -67,7 +67,7 @@ class Terms:
 
     difference: Floats
     seed: Floats
-    seed_df: int
+    seed_df: Floats | int
     image: Floats | None
     interaction: Floats | None
 
@@ -101,10 +101,14 @@ class Interval:
 
 
 def variance_terms(row: Side, baseline: Side, pooled: RunVariance | None = None) -> Terms:
-    """The terms of row minus baseline, at least two runs each; ``pooled`` replaces the sides' own run variances."""
+    """The terms of row minus baseline, at least two runs each; ``pooled`` replaces the sides' own run variances.
+
+    Without it each side keeps its own, with Welch's degrees of freedom: for sides that may not be pooled.
+    """
+    seed: Floats
+    df: Floats | int
     if pooled is None:
-        seed = run_variance(row.points) / row.runs + run_variance(baseline.points) / baseline.runs
-        df = row.runs + baseline.runs - 2
+        seed, df = _own_variances(row, baseline)
     else:
         seed, df = pooled.value * (1 / row.runs + 1 / baseline.runs), pooled.df
     difference = row.mean - baseline.mean
@@ -120,7 +124,18 @@ def run_variance(points: Floats) -> Floats:
     """Variance over the runs (..., k) of one variant, k - 1 in the denominator; k must be at least 2."""
     if points.shape[-1] < 2:
         raise ValueError(f"{points.shape[-1]} run: a variance over runs needs at least 2")
-    return np.asarray(points.var(axis=-1, ddof=1))
+    # Of equal numbers it is 0, and not what rounding their mean leaves.
+    return np.where(np.ptp(points, axis=-1) == 0, 0.0, points.var(axis=-1, ddof=1))
+
+
+def _own_variances(row: Side, baseline: Side) -> tuple[Floats, Floats]:
+    """V_seed of sides that each keep their own run variance, and its degrees of freedom by Welch and Satterthwaite."""
+    parts = [run_variance(side.points) / side.runs for side in (row, baseline)]
+    variance = parts[0] + parts[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spent = parts[0] ** 2 / (row.runs - 1) + parts[1] ** 2 / (baseline.runs - 1)
+        df = np.where(variance > 0, variance**2 / spent, row.runs + baseline.runs - 2)
+    return np.asarray(variance), np.asarray(df)
 
 
 def interaction_variance(replicates: Floats) -> Floats:
@@ -156,11 +171,7 @@ def one_sided(terms: Terms, estimand: Estimand, null: float) -> tuple[Floats, Fl
 
 def welch_interval(row: Side, baseline: Side, alpha: float) -> Interval:
     """Welch's t interval over the runs alone: each side keeps its own variance. For "this benchmark"."""
-    parts = [run_variance(side.points) / side.runs for side in (row, baseline)]
-    variance = parts[0] + parts[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spent = parts[0] ** 2 / (row.runs - 1) + parts[1] ** 2 / (baseline.runs - 1)
-        df = np.where(variance > 0, variance**2 / spent, np.inf)
+    variance, df = _own_variances(row, baseline)
     half = stats.t.isf(alpha / 2, df) * np.sqrt(variance)
     difference = row.mean - baseline.mean
     return Interval(difference - half, difference + half, df)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from replication.catalog import Catalog, Column, Judging, Protocol, Row, Table
-from replication.verdicts.cases import Runs, metric_name
+from replication.verdicts.cases import Runs, copies, metric_name
 from replication.verdicts.intervals import Floats, RunVariance, run_variance
-from replication.verdicts.judge import usable
+from replication.verdicts.judge import common_spread
 from replication.verdicts.spread import Spread, prediction
 
 ROUNDING = {"fraction": 0.0005, "percent": 0.05}
@@ -43,11 +43,11 @@ def _entry(
 ) -> dict[str, Any] | None:
     published, group = row.published[column.id], runs[row.variant or ""]
     values = [run.value(column) for run in group] if column.unit in ROUNDING else [None]
-    if published is None or None in values:
+    if published is None or None in values or copies(group):
         return None
     scale = 100.0 if column.unit == "fraction" else 1.0
     points = np.array(values, dtype=np.float64) / scale
-    variance = _variance(points, found.get(metric_name(column)), scale, judging)
+    variance = _variance(points, common_spread(found, metric_name(column), {row.variant}, judging), scale)
     if variance is None:
         return None
     interval = prediction(points, variance, ROUNDING[column.unit], judging.alpha)
@@ -65,8 +65,8 @@ def _entry(
     }
 
 
-def _variance(points: Floats, spread: Spread | None, scale: float, judging: Judging) -> RunVariance | None:
+def _variance(points: Floats, spread: Spread | None, scale: float) -> RunVariance | None:
     """The pooled run variance where it may be used, else the variant's own; None for a single run without one."""
-    if spread is not None and usable(spread, judging):
+    if spread is not None:
         return spread.pooled.scaled(scale)
     return RunVariance(run_variance(points), len(points) - 1) if len(points) > 1 else None

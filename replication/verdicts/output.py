@@ -21,7 +21,7 @@ from replication.verdicts.intervals import (
     variance_terms,
     welch_interval,
 )
-from replication.verdicts.judge import Answer, Comparison, Judged, Rules, usable
+from replication.verdicts.judge import Answer, Comparison, Judged, Rules, Tested, usable
 from replication.verdicts.spread import Spread
 
 SCHEMA = "verdicts/1"
@@ -114,9 +114,8 @@ def _answer(answer: Answer, pair: Pair) -> dict[str, Any]:
         "verdict": answer.verdict,
         "qualifiers": list(answer.qualifiers),
         "interval": _bounds(answer.nominal, pair),
-        "family_interval": _bounds(answer.family, pair) | {"level": 1 - answer.level},
-        "p": answer.p,
-        "p_holm": answer.p_holm,
+        "test": _test(answer.test, pair),
+        "beside": _test(answer.beside, pair),
         "variance": answer.variance,
         "smallest_gain": answer.smallest_gain,
         "expected_gain": answer.expected_gain,
@@ -124,6 +123,12 @@ def _answer(answer: Answer, pair: Pair) -> dict[str, Any]:
         "seeds_needed": answer.seeds_needed,
         "too_few_images": answer.too_few_images,
     }
+
+
+def _test(test: Tested, pair: Pair) -> dict[str, Any]:
+    """A hypothesis, and the interval at the level at which Holm's procedure tests it."""
+    interval = _bounds(test.interval, pair) | {"level": 1 - test.level}
+    return {"null": test.null, "p": test.p, "p_holm": test.p_holm, "interval": interval}
 
 
 def _terms(one: Comparison) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from replication.verdicts.intervals import Estimand, Floats, Side, Terms, run_variance
+from replication.verdicts.intervals import Estimand, Floats, Side, Terms, interaction_variance, run_variance
 
 MOST_SEEDS = 1000
 
@@ -22,7 +22,9 @@ def power(effect: Floats | float, variance: Floats | float, df: Floats | float, 
     away = np.asarray(effect) / np.sqrt(variance)
     critical = stats.t.isf(alpha / 2, df)
     finite = np.where(np.isfinite(df), df, 1.0)
-    return np.asarray(np.where(np.isfinite(df), stats.nct.sf(critical, finite, away), stats.norm.sf(critical - away)))
+    chance = np.where(np.isfinite(df), stats.nct.sf(critical, finite, away), stats.norm.sf(critical - away))
+    # Far away the noncentral t gives no number.
+    return np.asarray(np.where(np.isnan(chance), away > critical, chance))
 
 
 def detectable_effect(variance: float, df: float, alpha: float, wanted: float) -> float:
@@ -37,20 +39,22 @@ def detectable_effect(variance: float, df: float, alpha: float, wanted: float) -
 
 @dataclass(frozen=True)
 class Design:
-    """How the variance of a comparison falls with k runs a side: V(k) = ``floor`` + ``run`` / k.
+    """How the variance of a comparison falls with k runs a side: V(k) = ``floor`` + max(``run``, ``interaction``) / k.
 
-    ``floor`` is what no number of seeds removes, the images' part; ``run`` the sum of the run variances of both sides.
+    ``floor`` is what no number of seeds removes, the images' part; ``run`` the sum of the run variances of both sides,
+    ``interaction`` that of what images do to one run alone, which is part of the former and may be the better estimate.
     ``df`` are the degrees of freedom that each further seed brings.
     """
 
     floor: float
     run: float
-    df: int
+    df: float
+    interaction: float = 0.0
 
     def power(self, seeds: int, effect: float, alpha: float) -> float:
         """Power with that many runs a side."""
         seed = self.run / seeds
-        variance = self.floor + seed
+        variance = self.floor + max(self.run, self.interaction) / seeds
         if variance == 0:
             return float(effect > 0)
         df = self.df * (seeds - 1) * (variance / seed) ** 2 if seed > 0 else math.inf
@@ -64,10 +68,14 @@ class Design:
 def design(terms: Terms, estimand: Estimand, row: Side, baseline: Side, pooled: float | None, variants: int) -> Design:
     """The design of a comparison that was made; ``pooled`` over ``variants`` replaces the two sides' run variances."""
     own = [float(run_variance(side.points)) if pooled is None else pooled for side in (row, baseline)]
-    floor = 0.0
+    floor, both = 0.0, 0.0
     if estimand == "new images" and terms.image is not None and terms.interaction is not None:
         floor = max(0.0, float(terms.image - terms.interaction))
-    return Design(floor, sum(own), 2 if pooled is None else variants)
+        sides = (side.replicates for side in (row, baseline))
+        both = sum(float(interaction_variance(replicates)) for replicates in sides if replicates is not None)
+    # Welch's: between one seed's worth, where one side alone varies, and two.
+    welch = sum(own) ** 2 / sum(one**2 for one in own) if any(own) else 2.0
+    return Design(floor, sum(own), welch if pooled is None else variants, both)
 
 
 def seeds_needed(plan: Design, effect: float, alpha: float, wanted: float, least: int) -> int | None:

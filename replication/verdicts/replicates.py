@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 
 import numpy as np
 
 from replication.catalog import Column, Judging, Protocol, Run
+from replication.errors import ResultError
 from replication.evaluation import METRICS, bootstrap, point, run_matches
 from replication.evaluation.matching import AREAS
 from replication.evaluation.pair import supported_classes
@@ -22,7 +24,8 @@ def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Rep
     """A function of run and column that gives the registered number of replicates.
 
     Which images a replicate holds depends on the registered seed alone, so runs are paired. None where the detections
-    or the ground truth are not in the folder, or the metric has no bootstrap. ResultError for files of other data.
+    or the ground truth are not in the folder, or the metric has no bootstrap. ResultError for files of other data, or
+    detections that are not those of the run's numbers.
     """
 
     @functools.cache
@@ -34,6 +37,7 @@ def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Rep
         classes = int(supported.sum()), int((np.diff(matches.truth_starts) > 0).sum())
         return {
             name: Resampled(
+                float(estimate.metric(name)[0]),
                 sample.metric(name),
                 float(estimate.metric(name, supported)[0]),
                 sample.metric(name, supported),
@@ -46,6 +50,18 @@ def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Rep
         needed = (run.folder / "detections.json", *(results / protocol.name / name for name in NEEDED))
         if column.metric not in METRICS or not all(path.exists() for path in needed):
             return None
-        return drawn(run.variant, run.seed, column.criterion == "giou")[column.metric]
+        found = drawn(run.variant, run.seed, column.criterion == "giou")[column.metric]
+        _check_same(run, column, found.point, needed[0])
+        return found
 
     return replicates
+
+
+def _check_same(run: FinishedRun, column: Column, point: float, detections: Path) -> None:
+    """Raise ResultError unless the detections give the number that stands in ``metrics.json``."""
+    value = run.value(column)
+    if value is None or not math.isclose(value, point, abs_tol=1e-6):
+        raise ResultError(
+            f"{detections}: gives {column.metric} {point:.4f}, {run.metrics_file} has {value}: they are not of one "
+            "evaluation; evaluate the run again"
+        )

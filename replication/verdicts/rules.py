@@ -25,34 +25,41 @@ def judge_size(interval: Interval, cut: float) -> Words:
     return np.select([interval.low >= cut, interval.high <= cut], ["reproduced", "not reproduced"], "inconclusive")
 
 
-def judge_direction(interval: Interval, practical: float) -> Words:
-    """Against 0: gain, loss, no gain of practical size (all of the interval below ``practical``), or not resolved."""
+def judge_direction(interval: Interval, beside: Interval, practical: float) -> Words:
+    """Gain or loss against 0; no gain of practical size where all of ``beside`` is below ``practical``; not resolved.
+
+    The two intervals differ in their level only: each hypothesis has a family of its own.
+    """
     return np.select(
-        [interval.low > 0, interval.high < 0, interval.high < practical],
+        [interval.low > 0, interval.high < 0, beside.high < practical],
         ["gain", "loss", "no gain of practical size"],
         "not resolved",
     )
 
 
-def size_qualifiers(family: Interval, nominal: Interval, claimed: float, cut: float) -> list[str]:
-    """What else one interval says. ``family`` is at the level of the verdict, ``nominal`` at the stated one."""
+def size_qualifiers(family: Interval, beside: Interval, nominal: Interval, claimed: float, cut: float) -> list[str]:
+    """What else is said of a size: ``family`` is at the level of the verdict, ``beside`` at that of a gain of 0.
+
+    ``nominal`` is at the stated level.
+    """
     found = []
     if nominal.low <= claimed <= nominal.high:
         found.append("size agrees")
-    if family.high < 0:
+    if beside.high < 0:
         found.append("contradicted")
-    elif family.low > 0 and family.high <= cut:
+    elif beside.low > 0 and family.high <= cut:
         found.append("real but less than half")
     if str(judge_size(nominal, cut)) != str(judge_size(family, cut)):
         found.append("firm only without Holm")
     return found
 
 
-def direction_qualifiers(family: Interval, nominal: Interval, practical: float) -> list[str]:
-    """What else one interval says of a direction."""
+def direction_qualifiers(family: Interval, beside: Interval, nominal: Interval, practical: float) -> list[str]:
+    """What else is said of a direction; the intervals are those of ``judge_direction`` and that of the stated level."""
     found = []
-    if family.low > 0 and family.high < practical:
+    if family.low > 0 and beside.high < practical:
         found.append("below practical size")
-    if str(judge_direction(nominal, practical)) != str(judge_direction(family, practical)):
+    alone = judge_direction(nominal, nominal, practical)
+    if str(alone) != str(judge_direction(family, beside, practical)):
         found.append("firm only without Holm")
     return found

@@ -18,6 +18,7 @@ MIN_POOLED_DF = 4
 class Spread:
     """Run variance of one metric pooled over variants. ``p_equal`` is of Bartlett's test, None where it is undefined.
 
+    It stands for the ``members``, variants of one schedule; ``variants`` of them have the runs that it is made of.
     ``left_out`` are variants whose runs are no sample of it: copies of one run, or of a detector that learned nothing.
     Bartlett's because the t intervals assume normal runs anyway; Levene's and Brown-Forsythe's almost never reject
     with three runs a variant.
@@ -26,11 +27,28 @@ class Spread:
     pooled: RunVariance
     p_equal: float | None
     variants: int
+    metric: str = ""
+    members: frozenset[str] = frozenset()
     left_out: frozenset[str] = frozenset()
 
     def equal(self, alpha: float) -> bool:
         """Whether the test leaves equal spread standing, so that pooling is allowed."""
         return self.p_equal is None or self.p_equal > alpha
+
+    def covers(self, sides: Iterable[Floats], alpha: float) -> bool:
+        """Whether some members' own runs (k,) do not vary more than those of all others, by an F test.
+
+        Bartlett's test over many variants hardly sees the one that varies more, and it is that one's claims that the
+        common spread would make too sure.
+        """
+        own = pool(sides)
+        if own is None:
+            return True
+        df = self.pooled.df - own.pooled.df
+        rest = float(self.pooled.value) * self.pooled.df - float(own.pooled.value) * own.pooled.df
+        if df < 1 or rest <= 0:
+            return True
+        return bool(float(own.pooled.value) * df / rest <= stats.f.isf(alpha, own.pooled.df, df))
 
 
 def pool(groups: Iterable[Floats]) -> Spread | None:

@@ -27,12 +27,13 @@ MEASURE = """onload = () => {
   const cells = [...shown.document.querySelectorAll("table.cards td")].map(one => one.getBoundingClientRect());
   const cut = cells.filter(one => one.width === 0 || one.right > shown.innerWidth).length;
   const loaded = shown.performance.getEntriesByType("resource").map(one => one.name);
-  document.title = JSON.stringify({needed: root.scrollWidth, width: shown.innerWidth, cells: cells.length, cut, loaded});
+  const needed = root.scrollWidth, width = shown.innerWidth;
+  document.title = JSON.stringify({needed, width, cells: cells.length, cut, loaded});
 }"""
 
 
 def on_a_phone(page, folder):
-    """At 390 pixels, everything unfolded: width that the page needs and has, cells of verdicts cut off, what it loaded."""
+    """At 390 pixels, everything unfolded: the width needed and had, cells of verdicts cut off, what was loaded."""
     frame = folder / "frame.html"
     frame.write_text(screenshots.framed(page, screenshots.PHONE, MEASURE))
     dom = screenshots.browse(frame, "--allow-file-access-from-files", "--dump-dom").stdout

@@ -13,6 +13,7 @@ from verdicts_papers import PAPER, few_images
 from replication.catalog import Column, Paper, load_catalog, load_protocol
 from replication.errors import ConfigError, ResultError
 from replication.files import read_json, sha256_file
+from replication.fingerprint import training_fingerprint
 from replication.finished import FinishedRun
 from replication.verdicts import judge, verdicts_path, verdicts_table, write_verdicts
 from replication.verdicts.cases import questions, strength
@@ -145,16 +146,40 @@ def test_a_single_run_has_an_image_interval_and_no_answer(tiny):
     assert once["image_interval"]["low"] < once["measured"]["gain"] < once["image_interval"]["high"]
 
 
-def test_holm_counts_the_judged_primary_claims_of_the_paper(full):
-    """Three primary claims have a verdict; AP75 is of the family of the others."""
+def test_holm_counts_the_primary_claims_that_can_be_measured_whether_they_have_run_or_not(full):
+    """Three have a verdict, three wait for runs, one is never measured; AP75 is of the family of the others."""
     judged = [one["answers"]["new images"] for one in full["verdicts"] if one["primary"] and one["answers"]]
     assert len(judged) == 3
-    p = sorted(one["p"] for one in judged)
-    stepped = [3 * p[0], max(3 * p[0], 2 * p[1]), max(3 * p[0], 2 * p[1], p[2])]
-    assert sorted(one["p_holm"] for one in judged) == pytest.approx(stepped)
-    assert {round(1 - one["family_interval"]["level"], 6) for one in judged} == {0.05, 0.025, round(0.05 / 3, 6)}
-    alone = entry(full, "real-AP75")["answers"]["new images"]
+    for hypothesis in ("test", "beside"):
+        tests = sorted((one[hypothesis] for one in judged), key=lambda one: one["p"])
+        p = [one["p"] for one in tests]
+        stepped = [6 * p[0], max(6 * p[0], 5 * p[1]), max(6 * p[0], 5 * p[1], 4 * p[2])]
+        assert [one["p_holm"] for one in tests] == pytest.approx([min(1.0, value) for value in stepped])
+    levels = {round(1 - one["test"]["interval"]["level"], 6) for one in judged}
+    assert levels == {round(0.05 / left, 6) for left in (6, 5, 4)}
+    alone = entry(full, "real-AP75")["answers"]["new images"]["test"]
     assert alone["p_holm"] == alone["p"]
+    assert full["notes"][0] == "0 to 3 runs a variant, 3 registered: not all have run yet"
+
+
+def test_a_claim_without_detections_is_in_the_family_of_the_verdicts(world, protocol, catalog, results, judging):
+    """Its answer for this benchmark stands for the one for new images: the level is over all verdicts together."""
+    world(protocol)
+
+    def some(run, column):
+        return None if run.variant == "worse" else few_images(run, column)
+
+    document = judge(catalog, protocol, results, TABLES, judging, some)
+    whole = judge(catalog, protocol, results, TABLES, judging, few_images)
+    assert entry(document, "worse-AP")["estimand"] == "this benchmark"
+    assert set(entry(document, "worse-AP")["answers"]) == {"this benchmark"}
+    headlines = [
+        one["answers"][one["estimand"]]["test"] for one in document["verdicts"] if one["primary"] and one["answers"]
+    ]
+    p = sorted(one["p"] for one in headlines)
+    assert min(one["p_holm"] for one in headlines) == pytest.approx(5 * p[0])
+    others = [entry(one, "real-AP")["answers"]["this benchmark"] for one in (document, whole)]
+    assert others[0] == others[1]
 
 
 def test_the_same_comparison_in_two_tables_is_one_hypothesis(world, protocol, catalog, results, judging):
@@ -322,9 +347,11 @@ def test_unequal_spreads_are_not_pooled(add_run, protocol, catalog, results, jud
     assert not document["spreads"]["AP (iou)"]["pooled"]
     real = entry(document, "real-AP")
     assert real["terms"]["pooled"] is False
-    assert real["answers"]["this benchmark"]["interval"]["df"] == 4
     own = sum(real["terms"]["run_variance"].values()) / 3
     assert real["terms"]["seed"] == pytest.approx(own)
+    answer = real["answers"]["this benchmark"]["interval"]
+    assert answer["df"] == real["welch"]["df"] < 4
+    assert (answer["low"], answer["high"]) == pytest.approx((real["welch"]["low"], real["welch"]["high"]))
 
 
 @pytest.mark.parametrize(
@@ -338,6 +365,8 @@ def test_unequal_spreads_are_not_pooled(add_run, protocol, catalog, results, jud
         ({"metrics": {"images": 19}}, "different image sets"),
         ({"metrics": {"objects": 59}}, "different image sets"),
         ({"metrics": {"protocol": "mini"}}, "must not be mixed"),
+        ({"metrics": {"criterion": "giou"}}, "evaluated in two ways"),
+        ({"metrics": {"evaluator": "another"}}, "evaluated in two ways"),
         ({"metrics": {"area_ranges": {"small": [0, 9]}}}, "area_ranges"),
     ],
 )
@@ -348,6 +377,32 @@ def test_what_does_not_belong_together_is_refused(changes, words, world, add_run
         judge(catalog, protocol, results, TABLES, judging)
     assert "real/seed2" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def trained_by(own, variant):
+    """What the provenance of a GIoU run says of its code and settings: this checkout's, or others."""
+    record = load_catalog().variants[variant]
+    return {"provenance": {"training_fingerprint": training_fingerprint(record, own) if own else "elsewhere"}}
+
+
+def test_runs_of_an_edited_protocol_are_refused_beside_those_of_this_one(add_run, results, judging):
+    """Code and data agree, and each variant with itself; but the settings were edited between two variants."""
+    catalog, mini = load_catalog(), load_protocol("mini")
+    for variant, own in (("faster_rcnn_R50_smooth_l1", mini), ("faster_rcnn_R50_iou", mini)):
+        for seed in range(3):
+            add_run(mini, variant, seed, 40 + seed / 10, **trained_by(own, variant))
+    assert not any("settings" in note for note in judge(catalog, mini, results, ["giou-T5"], judging)["notes"])
+    add_run(mini, "faster_rcnn_R50_giou", 0, 41.0, **trained_by(None, "faster_rcnn_R50_giou"))
+    with pytest.raises(ResultError, match=r"giou/seed0/provenance.json: training_fingerprint: .* train it again"):
+        judge(catalog, mini, results, ["giou-T5"], judging)
+
+
+def test_runs_of_an_older_checkout_are_judged_and_said_to_be(add_run, results, judging):
+    catalog, mini = load_catalog(), load_protocol("mini")
+    for variant in ("faster_rcnn_R50_smooth_l1", "faster_rcnn_R50_iou"):
+        add_run(mini, variant, 0, 40.0, **trained_by(None, variant))
+    notes = judge(catalog, mini, results, ["giou-T5"], judging)["notes"]
+    assert notes[0].startswith("all runs were trained by other code, or under other settings of protocol mini")
 
 
 def test_a_table_of_another_benchmark_is_refused(paper_protocol, results, judging):
@@ -371,6 +426,43 @@ def test_published_numbers_against_the_prediction_of_our_runs(full, tiny):
     assert single["high"] - single["mean"] == pytest.approx(stats.t.ppf(0.975, 8) * sd * np.sqrt(2) + 0.0005)
 
 
+def test_copies_of_one_run_reproduce_no_number(add_run, paper_protocol, catalog, results, judging):
+    for seed in range(3):
+        add_run(paper_protocol, "base", seed, 36.0)
+        add_run(paper_protocol, "real", seed, 38.0 + seed / 10)
+    found = {one["row"] for one in judge(catalog, paper_protocol, results, TABLES, judging)["numbers"]}
+    assert found == {"real"}
+
+
+def test_a_metric_that_no_seed_moves_is_judged(add_run, protocol, catalog, results, judging):
+    """AP75 is the same in all runs of a side, though the runs differ: no variance, not even what rounding leaves."""
+    for variant, ap75 in (("base", 40.0), ("real", 40.2)):
+        for seed in range(3):
+            values = {"AP": 36.0 + seed / 10, "AP50": 60.0, "AP75": ap75, "APs": 20.0, "APm": 40.0, "APl": 50.0}
+            add_run(protocol, variant, seed, 36.0, metrics={"metrics": values, "giou_metrics": values})
+    document = judge(catalog, protocol, results, TABLES, judging)
+    json.dumps(document, allow_nan=False)
+    assert entry(document, "real-AP75")["verdict"] == "gain"
+
+
+def test_the_spread_of_runs_is_of_one_schedule(add_run, protocol, catalog, results, judging):
+    """A detector of another schedule varies ten times as much: its runs say nothing of the others'."""
+    schedules = {"iterations": 300, "batch": 8, "lr": 0.001}, {"iterations": 200, "batch": 8, "lr": 0.001}
+    for variant, sd, made in (("base", 0.1, 0), ("real", 0.1, 0), ("null", 1.0, 1), ("worse", 1.0, 1)):
+        for seed, offset in enumerate((-1.0, 0.3, 0.9)):
+            ap = 36.0 + 2 * (variant == "real") + sd * (offset + 0.001 * seed * len(variant))
+            add_run(protocol, variant, seed, ap, provenance=schedules[made])
+    document = judge(catalog, protocol, results, TABLES, judging)
+    names = [f"AP (iou), {number} iterations of 8 images at rate 0.001" for number in (300, 200)]
+    spreads = [document["spreads"][name] for name in names]
+    assert [one["variants"] for one in spreads] == [2, 2]
+    assert spreads[1]["run_sd"] == pytest.approx(10 * spreads[0]["run_sd"], rel=0.01)
+    assert entry(document, "real-AP")["terms"]["pooled"]
+    across = entry(document, "null-AP")
+    assert not across["terms"]["pooled"]
+    assert across["answers"]["this benchmark"]["interval"]["df"] == across["welch"]["df"]
+
+
 def test_numbers_of_a_test_server_are_of_other_images(world, paper_protocol, catalog, results, judging):
     world(paper_protocol)
     paper = copy.deepcopy(PAPER)
@@ -384,8 +476,16 @@ def test_the_plan_hash_changes_with_all_that_was_registered_and_nothing_else(cat
     assert tiny["plan_hash"] == plan
     changed = copy.deepcopy(PAPER)
     changed["claims"][0]["gain"] = 0.021
+    papers = [changed, *(copy.deepcopy(PAPER) for _ in range(4))]
+    papers[1]["tables"][0]["columns"][0]["metric"] = "AP50"
+    papers[2]["tables"][0]["columns"][0]["criterion"] = "giou"
+    papers[3]["tables"][0]["rows"][1]["variant"] = "worse"
+    papers[4]["tables"][0]["rows"][0]["published"]["AP"] = 0.361
     others = [
-        (catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(changed)}}), protocol, judging),
+        *(
+            (catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(paper)}}), protocol, judging)
+            for paper in papers
+        ),
         (catalog, protocol.model_copy(update={"seeds": 5}), judging),
         (catalog, protocol.model_copy(update={"judged_seeds": 4}), judging),
         (catalog, protocol.model_copy(update={"tables": ("boxes-T1", "boxes-T2")}), judging),
@@ -400,10 +500,10 @@ def test_the_plan_hash_changes_with_all_that_was_registered_and_nothing_else(cat
 
 
 def test_more_seeds_than_registered_are_noted(tiny, world, protocol, catalog, results, judging):
-    assert tiny["notes"][0] == "1 to 3 runs a variant, 3 registered: not all have run yet"
+    assert tiny["notes"][0] == "0 to 3 runs a variant, 3 registered: not all have run yet"
     fewer = protocol.model_copy(update={"seeds": 1})
     note = judge(catalog, fewer, results, TABLES, judging)["notes"][0]
-    assert note.startswith("1 to 3 runs a variant, 1 registered: seeds added after a look at the results make firm")
+    assert note.startswith("0 to 3 runs a variant, 1 registered: seeds added after a look at the results make firm")
     run_once_judged_thrice = protocol.model_copy(update={"seeds": 1, "judged_seeds": 3})
     assert plan_hash(registered_plan(catalog, run_once_judged_thrice, judging)) == tiny["plan_hash"]
 
@@ -443,8 +543,8 @@ KEYS = {
     "supported_classes", "answers", "terms", "welch",
 }  # fmt: skip
 ANSWER_KEYS = {
-    "verdict", "qualifiers", "interval", "family_interval", "p", "p_holm", "variance", "smallest_gain", "expected_gain",
-    "power", "seeds_needed", "too_few_images",
+    "verdict", "qualifiers", "interval", "test", "beside", "variance", "smallest_gain", "expected_gain", "power",
+    "seeds_needed", "too_few_images",
 }  # fmt: skip
 
 
@@ -462,7 +562,8 @@ def test_every_entry_has_the_same_fields(full, tiny):
 def test_what_could_have_been_seen_agrees_with_the_interval(full):
     """The smallest gain lies above the cut by more than the interval's half width, and its power is the wanted one."""
     answer = entry(full, "null-AP")["answers"]["new images"]
-    half = (answer["family_interval"]["high"] - answer["family_interval"]["low"]) / 2
+    tested = answer["test"]["interval"]
+    half = (tested["high"] - tested["low"]) / 2
     assert 1.2 * half < answer["smallest_gain"] - 0.010 < 1.7 * half
     assert answer["power"] > 0.99
     assert answer["seeds_needed"] == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from verdicts_worlds import pooled_terms
 
 from replication.verdicts.intervals import (
     RunVariance,
@@ -25,18 +26,25 @@ def test_seed_term_by_hand():
     terms = variance_terms(Side(ROW), Side(BASELINE))
     assert terms.difference == pytest.approx(2.0)
     assert terms.seed == pytest.approx(1 / 3 + 3 / 3)
-    assert terms.seed_df == 4
+    assert terms.seed_df == pytest.approx((4 / 3) ** 2 / ((1 / 3) ** 2 / 2 + 1 / 2))
     assert terms.image is None
     assert terms.estimands == ("this benchmark",)
 
 
-def test_the_interval_of_this_benchmark_is_students():
-    ours = t_interval(variance_terms(Side(ROW), Side(BASELINE)), "this benchmark", 0.05)
-    theirs = stats.ttest_ind(ROW, BASELINE).confidence_interval(0.95)
-    assert (float(ours.low), float(ours.high)) == pytest.approx((theirs.low, theirs.high))
-    assert p_value(variance_terms(Side(ROW), Side(BASELINE)), "this benchmark", 0.0) == pytest.approx(
-        stats.ttest_ind(ROW, BASELINE).pvalue
-    )
+def test_the_interval_of_this_benchmark_is_students_or_welchs():
+    for terms, equal in ((pooled_terms, True), (variance_terms, False)):
+        ours = t_interval(terms(Side(ROW), Side(BASELINE)), "this benchmark", 0.05)
+        theirs = stats.ttest_ind(ROW, BASELINE, equal_var=equal)
+        bounds = theirs.confidence_interval(0.95)
+        assert (float(ours.low), float(ours.high)) == pytest.approx((bounds.low, bounds.high))
+        p = p_value(terms(Side(ROW), Side(BASELINE)), "this benchmark", 0.0)
+        assert p == pytest.approx(theirs.pvalue)
+
+
+def test_equal_numbers_have_no_variance_that_rounding_leaves():
+    terms = variance_terms(Side(np.full(3, 40.2)), Side(np.full(3, 40.1)))
+    assert terms.seed == 0
+    assert float(t_interval(terms, "this benchmark", 0.05).low) == pytest.approx(0.1)
 
 
 def test_welch_is_scipys_with_unequal_numbers_of_runs():
@@ -52,7 +60,7 @@ def test_image_and_interaction_terms_by_hand():
     # Two runs a side, three replicates. Centred: row (-1, 0, 1) and (-3, 0, 3); baseline twice (-1, 1, 0).
     row = Side(np.array([10.0, 20.0]), np.array([[9.0, 10, 11], [17.0, 20, 23]]))
     baseline = Side(np.array([5.0, 6.0]), np.array([[4.0, 6, 5], [5.0, 7, 6]]))
-    terms = variance_terms(row, baseline)
+    terms = pooled_terms(row, baseline)
     # Means over runs: row 13, 15, 17; baseline 4.5, 6.5, 5.5; differences 8.5, 8.5, 11.5, of variance 3.
     assert terms.image == pytest.approx(3.0)
     # Variances over the two runs, by replicate: row 2, 0, 2; baseline 0.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from verdicts_worlds import Regime, draw_side
+from verdicts_worlds import Regime, draw_side, pooled_terms
 
-from replication.verdicts.intervals import Side, t_interval, variance_terms
+from replication.verdicts.intervals import Side, t_interval
 from replication.verdicts.power import MOST_SEEDS, Design, design, detectable_effect, power, seeds_needed
 
 
@@ -41,7 +41,7 @@ def test_the_predicted_power_is_that_of_repeated_experiments(runs, rng):
     variance, df = sd**2 * 2 / runs, 2 * (runs - 1)
     effect = detectable_effect(variance, df, 0.05, 0.8)
     row, baseline = Side(rng.normal(effect, sd, (20_000, runs))), Side(rng.normal(0, sd, (20_000, runs)))
-    seen = t_interval(variance_terms(row, baseline), "this benchmark", 0.05).low > 0
+    seen = t_interval(pooled_terms(row, baseline), "this benchmark", 0.05).low > 0
     assert np.mean(seen) == pytest.approx(0.8, abs=0.012)
 
 
@@ -50,7 +50,7 @@ def test_the_power_predicted_for_new_images_is_that_of_repeated_experiments(rng)
     # V(k) = sI^2 + 2 (sS^2 + sE^2) / k
     plan = Design(floor=0.04, run=2 * 0.045, df=2)
     row, baseline = draw_side(rng, regime, 8000, runs, gain=effect), draw_side(rng, regime, 8000, runs)
-    seen = t_interval(variance_terms(row, baseline), "new images", 0.05).low > 0
+    seen = t_interval(pooled_terms(row, baseline), "new images", 0.05).low > 0
     assert np.mean(seen) == pytest.approx(plan.power(runs, effect, 0.05), abs=0.02)
 
 
@@ -90,7 +90,7 @@ def test_a_large_gain_needs_the_least_number_that_is_judged():
 def test_the_design_of_a_comparison_gives_back_its_own_variance(rng):
     row, baseline = (draw_side(rng, Regime(0.3, 0.2, 0.1), 1, 4) for _ in range(2))
     row, baseline = (Side(side.points[0], side.replicates[0]) for side in (row, baseline))
-    terms = variance_terms(row, baseline)
+    terms = pooled_terms(row, baseline)
     plan = design(terms, "new images", row, baseline, None, 2)
     assert plan.floor + plan.run / 4 == pytest.approx(float(terms.variance("new images")), rel=1e-6)
     assert design(terms, "this benchmark", row, baseline, None, 2).floor == 0.0

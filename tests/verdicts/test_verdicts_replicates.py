@@ -14,7 +14,7 @@ from simulation import coco_documents, detector, population
 from replication.catalog import load_catalog, load_protocol
 from replication.cli import main
 from replication.errors import ResultError
-from replication.evaluation import bootstrap, evaluate, match, point, read_detections, read_ground_truth
+from replication.evaluation import Options, bootstrap, evaluate, match, point, read_detections, read_ground_truth
 from replication.files import read_json, write_json
 from replication.finished import finished_runs
 from replication.verdicts.replicates import image_replicates
@@ -77,9 +77,12 @@ def add(here, variant, seed, found):
     whose = {"variant": variant, "protocol": "own", "seed": seed}
     made = {"config_hash": f"c-{variant}", "data_hash": "d", "fingerprint": "f"}
     write_json(run / "provenance.json", "provenance/1", whose | made)
-    numbers = evaluate(run / "detections.json", here / "ground_truth.json")
+    numbers, by_giou = (
+        evaluate(run / "detections.json", here / "ground_truth.json", Options(criterion=criterion))
+        for criterion in ("iou", "giou")
+    )
     body = {key: numbers[key] for key in ("metrics", "mask_metrics", "per_class", "images", "objects", "area_ranges")}
-    write_json(run / "metrics.json", "metrics/1", whose | body | {"giou_metrics": numbers["metrics"]})
+    write_json(run / "metrics.json", "metrics/1", whose | body | {"giou_metrics": by_giou["metrics"]})
 
 
 def without_torch(folder, *arguments):
@@ -142,6 +145,19 @@ def test_other_data_are_refused(own, tmp_path):
             image_replicates(protocol, results, few)(runs["faster_rcnn_R50_giou"][0], column("AP_iou"))
     finally:
         manifest.write_text(before)
+
+
+def test_detections_of_another_evaluation_are_refused(own):
+    protocol, results, few, runs = own
+    run = runs["faster_rcnn_R50_giou"][1]
+    detections = run.folder / "detections.json"
+    before = detections.read_text()
+    detections.write_text(json.dumps(json.loads(before)[::2]))
+    try:
+        with pytest.raises(ResultError, match=r"seed1/detections.json: gives AP75 .*evaluate the run again"):
+            image_replicates(protocol, results, few)(run, column("AP75_iou"))
+    finally:
+        detections.write_text(before)
 
 
 def test_finished_runs_are_judged_without_torch(folder):

@@ -52,7 +52,15 @@ def test_size_against_the_cut_of_one(low, high, word):
     ],
 )
 def test_direction_with_a_practical_size_of_a_half(low, high, word):
-    assert judge_direction(between(low, high), 0.5) == word
+    assert judge_direction(between(low, high), between(low, high), 0.5) == word
+
+
+def test_each_hypothesis_has_the_interval_of_its_own_family():
+    assert judge_direction(between(0.1, 0.4), between(-1.0, 1.0), 0.5) == "gain"
+    assert judge_direction(between(-0.1, 0.6), between(0.0, 0.4), 0.5) == "no gain of practical size"
+    assert judge_direction(between(-0.1, 0.4), between(-0.2, 0.6), 0.5) == "not resolved"
+    assert direction_qualifiers(between(0.1, 0.4), between(0.0, 0.6), between(0.1, 0.4), 0.5) == []
+    assert size_qualifiers(between(0.1, 0.9), between(-0.1, 1.1), between(0.1, 0.9), 2.0, 1.0) == []
 
 
 @pytest.mark.parametrize(
@@ -70,13 +78,15 @@ def test_direction_with_a_practical_size_of_a_half(low, high, word):
 )
 def test_qualifiers_of_a_claim_of_two(low, high, words):
     interval = between(low, high)
-    assert size_qualifiers(interval, interval, 2.0, 1.0) == words
+    assert size_qualifiers(interval, interval, interval, 2.0, 1.0) == words
 
 
 def test_a_verdict_that_only_the_family_takes_away_says_so():
-    assert size_qualifiers(between(0.9, 2.1), between(1.1, 1.9), 2.0, 1.0) == ["firm only without Holm"]
-    assert direction_qualifiers(between(-0.1, 2.0), between(0.1, 1.8), 0.5) == ["firm only without Holm"]
-    assert direction_qualifiers(between(0.1, 0.4), between(0.12, 0.38), 0.5) == ["below practical size"]
+    wide = between(-0.1, 2.1)
+    assert size_qualifiers(between(0.9, 2.1), wide, between(1.1, 1.9), 2.0, 1.0) == ["firm only without Holm"]
+    assert direction_qualifiers(between(-0.1, 2.0), wide, between(0.1, 1.8), 0.5) == ["firm only without Holm"]
+    firm = between(0.1, 0.4)
+    assert direction_qualifiers(firm, firm, between(0.12, 0.38), 0.5) == ["below practical size"]
 
 
 def test_holm_by_hand():
@@ -107,6 +117,18 @@ def test_a_variant_that_does_not_vary_at_all_is_not_of_the_same_spread():
     assert pool([np.array([1.0, 1.0]), np.array([2.0, 3.0])]).p_equal == 0.0
     assert pool([np.array([1.0, 1.0]), np.array([2.0, 2.0])]).p_equal is None
     assert not pool([np.array([1.0, 1.0]), np.array([2.0, 3.0])]).equal(0.05)
+
+
+def test_two_members_that_vary_more_than_the_others_keep_their_own_spread():
+    """The others' variance is 1; the two sides' own is tested against it by F with 2 and 4 degrees of freedom."""
+    others = [np.array([0.0, np.sqrt(2.0)])] * 4
+    for factor, covered in ((0.98, True), (1.02, False)):
+        sd = np.sqrt(2 * factor * stats.f.isf(0.1, 2, 4))
+        sides = [np.array([0.0, sd])] * 2
+        spread = pool([*others, *sides])
+        assert spread.covers(sides, 0.1) is covered
+        assert spread.covers(others[:2], 0.1)
+    assert pool(sides).covers(sides, 0.1), "there are no others"
 
 
 def test_predictions_for_a_published_number():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replication.verdicts.intervals import Side
+from replication.verdicts.intervals import RunVariance, Side, Terms, run_variance, variance_terms
 
 REPLICATES = 100
 
@@ -43,3 +43,10 @@ def draw_side(rng, regime: Regime, trials: int, runs: int, gain: float = 0.0, re
     if image:
         drawn += normal(image, trials, 1, replicates)
     return Side(points, drawn)
+
+
+def pooled_terms(row: Side, baseline: Side) -> Terms:
+    """The terms with the run variances of the two sides pooled, as of two variants of one schedule."""
+    df = row.runs + baseline.runs - 2
+    squares = run_variance(row.points) * (row.runs - 1) + run_variance(baseline.points) * (baseline.runs - 1)
+    return variance_terms(row, baseline, RunVariance(squares / df, df))

@@ -1,0 +1,106 @@
+"""The README's tables of reference results, made from what `results/reference` keeps, so that no number is copied.
+
+python docs/readme.py README.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from replication.catalog import Column, Protocol, load_catalog, load_protocol
+from replication.files import read_json, write_text
+from replication.report.cells import Comparison, Line, compare_all
+from replication.report.tables import measured_text, published_text
+from replication.report.verdicts import bounds, gain
+from replication.verdicts import SCHEMA, verdicts_path
+
+REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
+BEGIN, END = "<!-- made by `make readme` from results/reference -->\n", "<!-- end of what `make readme` makes -->\n"
+
+
+def reference_results(protocol: Protocol, results: Path) -> str:
+    """Markdown: the primary claims with numbers and their verdicts, then measured beside published, table by table."""
+    document = read_json(verdicts_path(protocol, results), SCHEMA)
+    comparisons = compare_all(load_catalog(), document["tables"], protocol, results)
+    return "\n".join([_verdicts(document), *_numbers(comparisons)])
+
+
+def replace(text: str, block: str) -> str:
+    """The README with another block between its two marks. Raises ValueError where they are not there."""
+    before, _, rest = text.partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise ValueError(f"no block between {BEGIN.strip()} and {END.strip()}")
+    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+
+
+def _verdicts(document: Mapping[str, Any]) -> str:
+    """A line a primary claim; the same comparison in a second table is left out."""
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for one in document["verdicts"]:
+        if one["primary"] and one["measured"] is not None:
+            compared = one["row"]["variant"], one["baseline"]["variant"], one["column"]["metric"]
+            lines.setdefault(compared, _verdict(one))
+    heads = ["claim", "of", "published", "measured", "95% interval", "verdict"]
+    return _table(heads, list(lines.values()), ["left", "left", "right", "right", "right", "left"])
+
+
+def _verdict(one: Mapping[str, Any]) -> list[str]:
+    words = ", ".join([f"**{one['verdict']}**", *one["qualifiers"], *filter(None, [one["reason"]])])
+    return [
+        f"{one['table']}: {one['row']['label']} over {one['baseline']['label']}",
+        one["column"]["head"],
+        gain(one["claimed"]["gain"], one),
+        gain(one["measured"]["gain"], one),
+        bounds(one),
+        words,
+    ]
+
+
+def _numbers(comparisons: Sequence[Comparison]) -> list[str]:
+    """A table a paper's table, of the rows that have runs; none for tables that only repeat variants shown before."""
+    shown: set[str | None] = set()
+    blocks = []
+    for one in comparisons:
+        lines = [line for line in one.lines if line.runs]
+        variants = {line.row.variant for line in lines}
+        if not variants <= shown:
+            blocks.append(_measured(one, lines))
+        shown |= variants
+    return blocks
+
+
+def _measured(comparison: Comparison, lines: Sequence[Line]) -> str:
+    columns = _columns(comparison)
+    heads = [f"{comparison.table.id}: {comparison.table.caption}"]
+    for column in columns:
+        heads += [f"{column.head} published", "measured"]
+    rows = [[line.row.label, *(text for column in columns for text in _texts(line, column))] for line in lines]
+    return _table(heads, rows, ["left", *["right"] * (len(heads) - 1)])
+
+
+def _texts(line: Line, column: Column) -> tuple[str, str]:
+    cell = line.cells[column.id]
+    return published_text(cell, column), measured_text(cell, column)
+
+
+def _columns(comparison: Comparison) -> list[Column]:
+    """AP, and whatever else the table's primary claims are of."""
+    table = comparison.table
+    judged = {claim.column for claim in comparison.paper.claims if claim.table == table.id and claim.primary}
+    ap = next(column for column in table.columns if column.metric == "AP")
+    return [column for column in table.columns if column is ap or column.id in judged]
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str]) -> str:
+    return tabulate(rows, heads, tablefmt="pipe", colalign=align, disable_numparse=True) + "\n"
+
+
+if __name__ == "__main__":
+    readme = Path(sys.argv[1])
+    write_text(readme, replace(readme.read_text(), reference_results(load_protocol("mini"), REFERENCE)))
