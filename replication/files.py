@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -31,10 +32,21 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
-        raise ReplicationError(
-            f"{path}: cannot write: {error.strerror or error}. "
-            "Free disk space or choose a writable folder, then run again."
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and all above it; raises ReplicationError naming it where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ReplicationError:
+    misplaced = error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
+    advice = "Choose another path" if misplaced else "Free disk space or choose a writable folder"
+    return ReplicationError(f"{path}: cannot write: {error.strerror or error}. {advice}, then run again.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,14 +60,19 @@ def write_json(path: Path, schema: str, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, schema: str) -> dict[str, Any]:
-    """Read a file that ``write_json`` wrote; raises ResultError when absent, broken or of another schema."""
+def load_json(path: Path) -> Any:
+    """The content of any JSON file; raises ResultError when it is absent or broken."""
     try:
-        document = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except FileNotFoundError:
         raise ResultError(f"{path}: no such file; run the step that makes it first") from None
     except (OSError, ValueError) as error:
         raise ResultError(f"{path}: not readable as JSON ({error}); delete it and run the step again") from error
+
+
+def read_json(path: Path, schema: str) -> dict[str, Any]:
+    """Read a file that ``write_json`` wrote; raises ResultError when absent, broken or of another schema."""
+    document = load_json(path)
     found = document.get("schema") if isinstance(document, dict) else None
     if found != schema:
         raise ResultError(

@@ -23,6 +23,8 @@ def from_workflow(config: Mapping[str, Any]) -> Plan:
         value = config.get(key, 1)
         if not isinstance(value, int) or value < 1:
             raise ConfigError(f"--config {key}: expected a whole number of at least 1; found {value!r}")
+    if not isinstance(config.get("results", ""), str):
+        raise ConfigError(f"--config results: expected a folder; found {config['results']!r}")
     return make_plan(
         load_catalog(),
         load_protocol(str(config.get("protocol", DEFAULT_PROTOCOL))),

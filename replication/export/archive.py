@@ -10,7 +10,8 @@ from pathlib import Path
 from replication.catalog import Protocol
 from replication.datasets.roots import data_root
 from replication.errors import ResultError
-from replication.files import write_bytes, write_json
+from replication.files import read_json, sha256_file, write_bytes, write_json
+from replication.finished import finished_runs
 
 SCHEMA = "archive/1"
 MANIFEST = "archive.json"
@@ -34,8 +35,9 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
 
     A run is finished when it has a ``metrics.json``. Files keep their bytes, except that of ``curves.jsonl`` at most
     CURVE_LINES lines stay, the first and the last among them. ``archive.json`` lists every file with its SHA-256; an
-    archive that stood there before is replaced at the end. Raises ResultError when nothing is finished, when the whole
-    is larger than LIMIT, when a file names a folder of this machine, or when the target is no archive; then nothing is
+    archive that stood there before is replaced at the end. Raises ResultError when nothing is finished, when runs are
+    broken or do not belong together, when the verdicts are of other runs, when the whole is larger than LIMIT, when a
+    file names a folder of this machine, or when the target is no archive or has runs that are not here; then nothing is
     written.
     """
     source, target = results / protocol.name, out / protocol.name
@@ -43,6 +45,7 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
     runs = sum(path.name == "metrics.json" for path in files)
     if not runs:
         raise ResultError(f"{source / 'runs'}: no finished run; run the workflow first")
+    _check_runs(protocol, results, files, target)
     size = sum(map(len, files.values()))
     if size > LIMIT:
         largest = max(files, key=lambda path: len(files[path]))
@@ -62,6 +65,33 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return target
+
+
+def _check_runs(protocol: Protocol, results: Path, files: Mapping[Path, bytes], target: Path) -> None:
+    """The runs are whole and of one kind, the verdicts theirs, and none of those kept before is lost."""
+    variants = [path.parts[1] for path in files if path.name == "metrics.json"]
+    groups, source = finished_runs(protocol, results, variants), results / protocol.name
+    if (source / "verdicts.json").exists():
+        listed = read_json(source / "verdicts.json", "verdicts/1")["runs"]
+        judged = {(run["variant"], run["seed"], run["metrics_sha256"]) for run in listed}
+        here = {
+            (run.variant, run.seed, sha256_file(run.metrics_file))
+            for variant in {run["variant"] for run in listed}
+            for run in groups.get(variant, ())
+        }
+        if judged != here:
+            variant, seed, _ = min(judged ^ here)
+            raise ResultError(
+                f"{source / 'verdicts.json'}: runs: {variant} seed {seed} is not the one that was judged; run "
+                "`python -m replication verdicts`, `tables` and `report` again"
+            )
+    kept = sorted(target.glob("runs/*/seed*/metrics.json"))
+    lost = [path.relative_to(target) for path in kept if path.relative_to(target) not in files]
+    if lost:
+        raise ResultError(
+            f"{target}: holds {len(lost)} runs that are not in {source}, such as {lost[0].parent}: they would be lost; "
+            "archive elsewhere with --out, or delete the folder first"
+        )
 
 
 def _check_paths(files: Mapping[Path, bytes], source: Path, folders: Iterable[Path]) -> None:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from replication.catalog import Catalog, Column, Paper, Protocol, select
 from replication.errors import ConfigError
-from replication.files import write_text
+from replication.files import make_folder, write_text
 from replication.finished import FinishedRun
 from replication.report.accuracy_latency import draw_picture
 from replication.report.cells import Comparison, compare_all
@@ -108,7 +108,7 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     shown = [drawing for section in sections for drawing in section.drawings]
     shown += verdicts.forests.values() if verdicts else ()
     figures = figures_folder(protocol, results)
-    figures.mkdir(parents=True, exist_ok=True)
+    make_folder(figures)
     for old in set(figures.glob("*.svg")) - {drawing.path(protocol, results) for drawing in shown}:
         old.unlink()
     for drawing in shown:

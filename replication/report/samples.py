@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from replication.datasets.roots import data_root
-from replication.files import read_json
+from replication.files import load_json, read_json
 from replication.report.cells import Comparison, Line
 
 IMAGES = 4
@@ -61,7 +60,7 @@ def samples(comparison: Comparison, results: Path) -> list[Photo]:
     if not lines or not all((folder / name).exists() for name in ("data.json", "ground_truth.json")):
         return []
     images = data_root() / read_json(folder / "data.json", "data/1")["splits"]["val"]["folder"]
-    truth = json.loads((folder / "ground_truth.json").read_text())
+    truth = load_json(folder / "ground_truth.json")
     return _photos(_distinct(lines)[:VARIANTS], truth, images)
 
 
@@ -95,7 +94,7 @@ def _photos(lines: Sequence[Line], truth: dict[str, Any], images: Path) -> list[
 
 def _detections(line: Line, wanted: set[int], names: dict[int, str]) -> dict[int, list[Box]]:
     boxes: dict[int, list[Box]] = defaultdict(list)
-    for detection in json.loads((line.runs[0].folder / "detections.json").read_text()):
+    for detection in load_json(line.runs[0].folder / "detections.json"):
         if detection["image_id"] in wanted and detection["score"] >= MIN_SCORE:
             boxes[detection["image_id"]].append(_box(detection, names))
     return boxes

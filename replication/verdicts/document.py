@@ -28,8 +28,14 @@ def write_verdicts(
     catalog: Catalog, protocol: Protocol, results: Path, tables: Sequence[str], judging: Judging
 ) -> dict[str, Any]:
     """Judge, write ``verdicts.json`` (schema ``verdicts/1``), and return what it holds."""
+    path = verdicts_path(protocol, results)
+    if path.with_name("archive.json").exists():
+        raise ResultError(
+            f"{path}: is part of an archive, which keeps no detections: judging it again would lose all intervals for "
+            "new images; to do it all the same, copy the folder without its archive.json and give the copy as --results"
+        )
     document = judge(catalog, protocol, results, tables, judging)
-    write_json(verdicts_path(protocol, results), SCHEMA, document)
+    write_json(path, SCHEMA, document)
     return document
 
 
@@ -125,6 +131,11 @@ def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, cases: Sequenc
         notes.append(
             f"{', '.join(paired)}: both rows are tests of the same trainings, so their runs are paired by seed; the "
             "intervals are those of independent runs, wider than need be where both tests rise and fall together"
+        )
+    alone = [case.question.claim.id for case in cases if case.pair is not None and not case.pair.has_images]
+    if alone:
+        notes.append(
+            f"{', '.join(alone)}: answered for this benchmark alone, since detections or ground truth are not there"
         )
     rare = {one.supported.of - one.supported.classes for one in cases if one.supported is not None}
     if rare - {0}:

@@ -59,7 +59,7 @@ def direction_qualifiers(family: Interval, beside: Interval, nominal: Interval, 
     found = []
     if family.low > 0 and beside.high < practical:
         found.append("below practical size")
-    alone = judge_direction(nominal, nominal, practical)
-    if str(alone) != str(judge_direction(family, beside, practical)):
-        found.append("firm only without Holm")
+    alone, word = (str(judge_direction(*one, practical)) for one in ((nominal, nominal), (family, beside)))
+    if alone != word:
+        found.append("firm only without Holm" if word == "not resolved" else f"{alone} only without Holm")
     return found

@@ -85,6 +85,8 @@ def test_a_verdict_that_only_the_family_takes_away_says_so():
     wide = between(-0.1, 2.1)
     assert size_qualifiers(between(0.9, 2.1), wide, between(1.1, 1.9), 2.0, 1.0) == ["firm only without Holm"]
     assert direction_qualifiers(between(-0.1, 2.0), wide, between(0.1, 1.8), 0.5) == ["firm only without Holm"]
+    loss = between(-2.0, -0.1)
+    assert direction_qualifiers(between(-2.1, 0.1), between(-2.1, 0.1), loss, 0.5) == ["loss only without Holm"]
     firm = between(0.1, 0.4)
     assert direction_qualifiers(firm, firm, between(0.12, 0.38), 0.5) == ["below practical size"]
 
