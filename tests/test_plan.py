@@ -138,6 +138,7 @@ def test_workflow_config(tables: object):
         ),
         ({"protocol": "smoke", "seeds": "many"}, "--config seeds: expected a whole number"),
         ({"protocol": "smoke", "seeds": 0}, "--config seeds"),
+        ({"protocol": "smoke", "results": None}, "--config results: expected a folder"),
         ({"protocol": "smoke", "tables": "giou-T99"}, "giou-T99"),
         ({"protocol": "no_such"}, "no_such.*known protocols: .*mini"),
         ({"protocol": "paper", "tables": "giou-T4"}, "giou-T4 is of benchmark voc2007"),

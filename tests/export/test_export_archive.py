@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from replication import cli
 from replication.catalog import load_catalog, load_judging, load_protocol
 from replication.errors import ResultError
+from replication.evaluation import METRICS
 from replication.export import archive as module
 from replication.export.archive import CURVE_LINES, archive
 from replication.files import read_json, write_json
@@ -29,8 +31,11 @@ def results(tmp_path: Path) -> Path:
     here = tmp_path / "results" / "smoke"
     for seed in (0, 1):
         folder = here / "runs" / "some_variant" / f"seed{seed}"
-        write_json(folder / "metrics.json", "metrics/1", {"seed": seed})
-        write_json(folder / "provenance.json", "provenance/1", {"seed": seed})
+        whose = {"variant": "some_variant", "protocol": "smoke", "seed": seed}
+        numbers = dict.fromkeys(METRICS, 30.0 + seed)
+        write_json(folder / "metrics.json", "metrics/1", whose | {"metrics": numbers, "giou_metrics": numbers})
+        made = {"config_hash": "c", "data_hash": "d", "fingerprint": "f"}
+        write_json(folder / "provenance.json", "provenance/1", whose | made)
         (folder / "curves.jsonl").write_text("".join(f'{{"iteration": {number}}}\n' for number in range(203)))
         (folder / "model_final.pth").write_bytes(b"weights")
         (folder / "detections.json").write_text("[]")
@@ -129,6 +134,49 @@ def test_without_a_finished_run_there_is_nothing_to_keep(tmp_path: Path, capsys:
     where = ["--protocol", "smoke", "--results", str(tmp_path), "--out", str(tmp_path / "out")]
     assert cli.main(["archive", *where]) == 2
     assert "no finished run; run the workflow first" in capsys.readouterr().err
+
+
+def test_runs_kept_before_are_not_lost(results: Path, tmp_path: Path) -> None:
+    kept = archive(SMOKE, results, tmp_path / "out")
+    before = names(kept)
+    shutil.rmtree(results / "smoke" / "runs" / "some_variant" / "seed1")
+    with pytest.raises(ResultError, match=r"holds 1 runs that are not in .*some_variant/seed1: they would be lost"):
+        archive(SMOKE, results, tmp_path / "out")
+    assert names(kept) == before
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "provenance.json"])
+def test_a_broken_run_is_not_kept(results: Path, tmp_path: Path, name: str) -> None:
+    path = results / "smoke" / "runs" / "some_variant" / "seed1" / name
+    path.write_text(path.read_text()[:30])
+    with pytest.raises(ResultError, match=f"seed1/{name}: not readable as JSON"):
+        archive(SMOKE, results, tmp_path / "out")
+
+
+def test_verdicts_of_other_runs_are_not_kept(results: Path, tmp_path: Path) -> None:
+    folder = results / "smoke" / "runs" / "some_variant"
+    listed = [
+        {
+            "variant": "some_variant",
+            "seed": seed,
+            "metrics_sha256": hashlib.sha256((folder / f"seed{seed}" / "metrics.json").read_bytes()).hexdigest(),
+        }
+        for seed in (0, 1)
+    ]
+    verdicts = results / "smoke" / "verdicts.json"
+    write_json(verdicts, "verdicts/1", {"runs": listed})
+    assert (archive(SMOKE, results, tmp_path / "out") / "verdicts.json").exists()
+    write_json(verdicts, "verdicts/1", {"runs": listed[:1]})
+    with pytest.raises(ResultError, match="some_variant seed 1 is not the one that was judged"):
+        archive(SMOKE, results, tmp_path / "out")
+
+
+def test_an_archive_is_not_judged_again(capsys: pytest.CaptureFixture[str]) -> None:
+    verdicts = REFERENCE / "mini" / "verdicts.json"
+    before = verdicts.read_bytes()
+    assert cli.main(["verdicts", "--protocol", "mini", "--results", str(REFERENCE)]) == 2
+    assert "is part of an archive, which keeps no detections" in capsys.readouterr().err
+    assert verdicts.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from replication.catalog import load_catalog
-from replication.errors import ConfigError, ResultError
+from replication.errors import ConfigError, ReplicationError, ResultError
 from replication.files import write_json
 from replication.report import render_table, write_report
 from replication.report.page import duration, signed
@@ -220,6 +220,22 @@ def test_samples(catalog, protocol, results, add_run, images):
     assert Page(page).unbalanced == []
     shutil.rmtree(images)
     assert "Sample detections" not in write_report(catalog, protocol, results, TABLES).read_text()
+
+
+@pytest.mark.parametrize("name", ["detections.json", "ground_truth.json"])
+def test_broken_files_of_the_samples_are_named(catalog, protocol, results, add_run, images, name):
+    folder = add_run("base")
+    (folder / "detections.json").write_text("[]")
+    path = next(path for path in (folder / name, results / "mini" / name) if path.exists())
+    path.write_text("[{")
+    with pytest.raises(ResultError, match=f"{name}: not readable as JSON"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+def test_a_results_folder_that_is_a_file_is_named(catalog, protocol, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReplicationError, match=r"cannot write: Not a directory. Choose another path"):
+        write_report(catalog, protocol, tmp_path / "file", TABLES)
 
 
 def test_formats(catalog):
