@@ -18,6 +18,15 @@ from replication.files import read_json
 
 METRICS_SCHEMA = "metrics/1"
 PROVENANCE_SCHEMA = "provenance/1"
+ARCHIVE_MANIFEST = "archive.json"
+"""Lies in a protocol's folder that ``archive`` wrote: without weights and detections."""
+
+_ALIKE = {
+    "area_ranges": "use different area_ranges",
+    "image_set": "are of different image sets (images, objects differ)",
+    "evaluation": "are evaluated in two ways (criterion, evaluator differ)",
+}
+"""What all runs shown together have in common, with the words for those that do not."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +100,9 @@ def check_together(runs: list[FinishedRun]) -> None:
     _same(runs, "data_hash", "were trained or evaluated on different data")
     _same(runs, "fingerprint", "were trained by different code")
     for run in runs:
-        if run.area_ranges != runs[0].area_ranges:
-            raise _mixed(runs[0].metrics_file, run.metrics_file, "use different area_ranges")
-        if run.image_set != runs[0].image_set:
-            raise _mixed(runs[0].metrics_file, run.metrics_file, "are of different image sets (images, objects differ)")
-        if run.evaluation != runs[0].evaluation:
-            raise _mixed(
-                runs[0].metrics_file, run.metrics_file, "are evaluated in two ways (criterion, evaluator differ)"
-            )
+        for key, what in _ALIKE.items():
+            if getattr(run, key) != getattr(runs[0], key):
+                raise _mixed(runs[0].metrics_file, run.metrics_file, what)
 
 
 def curve(run: FinishedRun) -> list[dict[str, float]]:

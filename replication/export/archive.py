@@ -10,11 +10,12 @@ from pathlib import Path
 from replication.catalog import Protocol
 from replication.datasets.roots import data_root
 from replication.errors import ResultError
-from replication.files import read_json, sha256_file, write_bytes, write_json
-from replication.finished import finished_runs
+from replication.files import read_json, write_bytes, write_json
+from replication.finished import ARCHIVE_MANIFEST, finished_runs
+from replication.verdicts import SCHEMA as VERDICTS_SCHEMA
+from replication.verdicts import misjudged, verdicts_path
 
 SCHEMA = "archive/1"
-MANIFEST = "archive.json"
 LIMIT = 30 * 2**20  # bytes of a whole archive
 CURVE_LINES = 50
 
@@ -53,7 +54,7 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
             f"{source}: {size / 2**20:.0f} MiB to archive, more than {LIMIT / 2**20:.0f}; the largest file is "
             f"{largest} with {len(files[largest]) / 2**20:.1f} MiB: archive fewer tables or runs"
         )
-    if target.exists() and not (target / MANIFEST).exists():
+    if target.exists() and not (target / ARCHIVE_MANIFEST).exists():
         raise ResultError(f"{target}: holds no archive of ours, so it is not replaced; choose another with --out")
     _check_paths(files, source, (results, data_root()))
     partial = target.with_name(f".{target.name}.partial")
@@ -61,7 +62,7 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
     for path, content in files.items():
         write_bytes(partial / path, content)
     listed = {str(path): hashlib.sha256(content).hexdigest() for path, content in files.items()}
-    write_json(partial / MANIFEST, SCHEMA, {"protocol": protocol.name, "runs": runs, "files": listed})
+    write_json(partial / ARCHIVE_MANIFEST, SCHEMA, {"protocol": protocol.name, "runs": runs, "files": listed})
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return target
@@ -70,27 +71,23 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
 def _check_runs(protocol: Protocol, results: Path, files: Mapping[Path, bytes], target: Path) -> None:
     """The runs are whole and of one kind, the verdicts theirs, and none of those kept before is lost."""
     variants = [path.parts[1] for path in files if path.name == "metrics.json"]
-    groups, source = finished_runs(protocol, results, variants), results / protocol.name
-    if (source / "verdicts.json").exists():
-        listed = read_json(source / "verdicts.json", "verdicts/1")["runs"]
-        judged = {(run["variant"], run["seed"], run["metrics_sha256"]) for run in listed}
-        here = {
-            (run.variant, run.seed, sha256_file(run.metrics_file))
-            for variant in {run["variant"] for run in listed}
-            for run in groups.get(variant, ())
-        }
-        if judged != here:
-            variant, seed, _ = min(judged ^ here)
+    runs = [run for group in finished_runs(protocol, results, variants).values() for run in group]
+    verdicts = verdicts_path(protocol, results)
+    if verdicts.exists():
+        document = read_json(verdicts, VERDICTS_SCHEMA)
+        wrong = misjudged(document, runs, {run["variant"] for run in document["runs"]})
+        if wrong:
+            variant, seed = wrong[0]
             raise ResultError(
-                f"{source / 'verdicts.json'}: runs: {variant} seed {seed} is not the one that was judged; run "
+                f"{verdicts}: runs: {variant} seed {seed} is not the one that was judged; run "
                 "`python -m replication verdicts`, `tables` and `report` again"
             )
     kept = sorted(target.glob("runs/*/seed*/metrics.json"))
     lost = [path.relative_to(target) for path in kept if path.relative_to(target) not in files]
     if lost:
         raise ResultError(
-            f"{target}: holds {len(lost)} runs that are not in {source}, such as {lost[0].parent}: they would be lost; "
-            "archive elsewhere with --out, or delete the folder first"
+            f"{target}: holds {len(lost)} runs that are not in {results / protocol.name}, such as {lost[0].parent}: "
+            "they would be lost; archive elsewhere with --out, or delete the folder first"
         )
 
 

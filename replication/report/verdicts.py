@@ -10,11 +10,11 @@ from typing import Any
 
 from replication.catalog import Catalog, Protocol, load_judging
 from replication.errors import ResultError
-from replication.files import read_json, sha256_file
+from replication.files import read_json
 from replication.report.cells import Comparison
 from replication.report.drawing import Drawing
 from replication.report.forest import RELATIVE, Effect, draw_forest
-from replication.verdicts import SCHEMA, verdicts_path
+from replication.verdicts import SCHEMA, misjudged, verdicts_path
 from replication.verdicts.output import gain_text, interval_text
 from replication.verdicts.registered import plan_hash, registered_plan
 
@@ -93,15 +93,17 @@ def read_verdicts(
 
 def _check_runs(document: Mapping[str, Any], comparisons: Sequence[Comparison], path: Path, again: str) -> None:
     """Of the variants in the tables shown, the runs that were judged must be those that are there."""
-    variants = {line.row.variant for one in comparisons for line in one.lines}
-    judged = {(run["variant"], run["seed"]): run["metrics_sha256"] for run in document["runs"]}
-    shown = {(run.variant, run.seed): run.metrics_file for one in comparisons for run in one.runs}
-    for run, file in shown.items():
-        if judged.get(run) != sha256_file(file):
-            raise ResultError(f"{path}: runs: {file} is not the one that was judged; {again}")
-    for variant, seed in judged:
-        if variant in variants and (variant, seed) not in shown:
-            raise ResultError(f"{path}: runs: {variant} seed {seed} was judged and is no longer there; {again}")
+    variants = {line.row.variant for one in comparisons for line in one.lines if line.row.variant}
+    shown = {(run.variant, run.seed): run for one in comparisons for run in one.runs}
+    wrong = misjudged(document, shown.values(), variants)
+    if wrong:
+        (variant, seed), run = wrong[0], shown.get(wrong[0])
+        what = (
+            f"{run.metrics_file} is not the one that was judged"
+            if run
+            else f"{variant} seed {seed} was judged and is no longer there"
+        )
+        raise ResultError(f"{path}: runs: {what}; {again}")
 
 
 def tone(verdict: str) -> str:

@@ -19,11 +19,10 @@ Runs = Mapping[str, Sequence[FinishedRun]]
 class Resampled:
     """Image bootstrap of a run's metric, on 0-100; replicate r is of the same draw for every run.
 
-    ``point`` is the number itself and ``replicates`` (R,) its bootstrap, over all classes; ``supported`` and
-    ``supported_replicates`` (R,) over the ``classes[0]`` of ``classes[1]`` classes that have at least ten objects.
+    ``replicates`` (R,) are over all classes; ``supported`` is the number itself over the ``classes[0]`` of
+    ``classes[1]`` classes that have at least ten objects, ``supported_replicates`` (R,) its bootstrap.
     """
 
-    point: float
     replicates: Floats
     supported: float
     supported_replicates: Floats

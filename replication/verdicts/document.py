@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,16 @@ from replication.catalog import Catalog, Judging, Protocol
 from replication.errors import ConfigError, ResultError
 from replication.files import sha256_file, write_json
 from replication.fingerprint import training_fingerprint
-from replication.finished import FinishedRun, finished_runs
+from replication.finished import ARCHIVE_MANIFEST, FinishedRun, finished_runs
 from replication.verdicts.cases import Case, Replicates, Runs, make_case, questions, share_weights
 from replication.verdicts.judge import Rules, judge_cases, spreads
 from replication.verdicts.numbers import published_numbers
 from replication.verdicts.output import DIRECTION_HEAD, LEGEND, SCHEMA, SIZE_HEAD, spread_entry, verdict_entry
 from replication.verdicts.registered import plan_hash, registered_plan
 from replication.verdicts.replicates import image_replicates
+
+RunKey = tuple[str, int]
+"""Variant and seed."""
 
 
 def verdicts_path(protocol: Protocol, results: Path) -> Path:
@@ -29,7 +32,7 @@ def write_verdicts(
 ) -> dict[str, Any]:
     """Judge, write ``verdicts.json`` (schema ``verdicts/1``), and return what it holds."""
     path = verdicts_path(protocol, results)
-    if path.with_name("archive.json").exists():
+    if path.with_name(ARCHIVE_MANIFEST).exists():
         raise ResultError(
             f"{path}: is part of an archive, which keeps no detections: judging it again would lose all intervals for "
             "new images; to do it all the same, copy the folder without its archive.json and give the copy as --results"
@@ -87,6 +90,15 @@ def judge(
         "verdicts": [verdict_entry(one, rules) for one in judge_cases(cases, rules, found)],
         "numbers": published_numbers(catalog, tables, protocol, judging, runs, found),
     }
+
+
+def misjudged(document: Mapping[str, Any], runs: Iterable[FinishedRun], variants: Collection[str]) -> list[RunKey]:
+    """Of some variants the runs, as (variant, seed), that were not judged as they are now, and those that are gone."""
+    judged = {
+        (run["variant"], run["seed"], run["metrics_sha256"]) for run in document["runs"] if run["variant"] in variants
+    }
+    here = {(run.variant, run.seed, sha256_file(run.metrics_file)) for run in runs if run.variant in variants}
+    return sorted({(variant, seed) for variant, seed, _ in judged ^ here})
 
 
 def _outdated(catalog: Catalog, protocol: Protocol, runs: Runs) -> list[str]:

@@ -171,10 +171,7 @@ def one_sided(terms: Terms, estimand: Estimand, null: float) -> tuple[Floats, Fl
 
 def welch_interval(row: Side, baseline: Side, alpha: float) -> Interval:
     """Welch's t interval over the runs alone: each side keeps its own variance. For "this benchmark"."""
-    variance, df = _own_variances(row, baseline)
-    half = stats.t.isf(alpha / 2, df) * np.sqrt(variance)
-    difference = row.mean - baseline.mean
-    return Interval(difference - half, difference + half, df)
+    return t_interval(variance_terms(Side(row.points), Side(baseline.points)), "this benchmark", alpha)
 
 
 def image_variance(row: Side, baseline: Side) -> Floats:

@@ -210,10 +210,8 @@ def judge_cases(cases: Sequence[Case], rules: Rules, found: Mapping[str, Spread]
     # First the family of the verdicts: a claim that cannot be answered for new images is in it by its other answer.
     for wanted in sorted(ESTIMANDS, key=lambda one: one != rules.judging.estimand):
         for family in families.values():
-            for place, answer in _answers(family, cases, compared, wanted, rules).items():
-                one = compared[place]
-                if one is not None:
-                    answers[place].setdefault(one.estimand(wanted), answer)
+            for place, (estimand, answer) in _answers(family, cases, compared, wanted, rules).items():
+                answers[place].setdefault(estimand, answer)
     return [Judged(*one) for one in zip(cases, compared, answers, strict=True)]
 
 
@@ -236,8 +234,8 @@ def _answers(
     compared: Sequence[Comparison | None],
     wanted: Estimand,
     rules: Rules,
-) -> dict[int, Answer]:
-    """The answers of one family of claims by place, Holm's procedure over its distinct hypotheses.
+) -> dict[int, tuple[Estimand, Answer]]:
+    """Of one family of claims by place the estimand and its answer, Holm's procedure over its distinct hypotheses.
 
     Claims that cannot be answered yet take part with a p of 1.
     """
@@ -250,11 +248,13 @@ def _answers(
     values = np.array(list(p.values())).T
     tested = [values, holm.adjusted(values), holm.levels(values, rules.judging.alpha)]
     places = dict(zip(p, np.stack(tested, axis=-1).transpose(1, 0, 2), strict=True))
-    return {
-        place: _one_answer(one, one.estimand(wanted), rules, places[rules.hypothesis(one.question)])
-        for place in family
-        if (one := compared[place]) is not None and cases[place].obstacle is None
-    }
+    found = {}
+    for place in family:
+        one = compared[place]
+        if one is not None and cases[place].obstacle is None:
+            estimand = one.estimand(wanted)
+            found[place] = estimand, _one_answer(one, estimand, rules, places[rules.hypothesis(one.question)])
+    return found
 
 
 def _one_answer(one: Comparison, estimand: Estimand, rules: Rules, tested: Floats) -> Answer:

@@ -29,19 +29,21 @@ def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Rep
     """
 
     @functools.cache
-    def drawn(variant: str, seed: int, giou: bool) -> dict[str, Resampled]:
+    def drawn(variant: str, seed: int, giou: bool) -> dict[str, tuple[float, Resampled]]:
         run = Run(protocol=protocol.name, variant=variant, seed=seed)
         matches = run_matches(run, protocol, results, giou)
         sample = bootstrap(matches, judging.replicates, judging.bootstrap_seed, AREAS)
         estimate, supported = point(matches), supported_classes(matches)
         classes = int(supported.sum()), int((np.diff(matches.truth_starts) > 0).sum())
         return {
-            name: Resampled(
+            name: (
                 float(estimate.metric(name)[0]),
-                sample.metric(name),
-                float(estimate.metric(name, supported)[0]),
-                sample.metric(name, supported),
-                classes,
+                Resampled(
+                    sample.metric(name),
+                    float(estimate.metric(name, supported)[0]),
+                    sample.metric(name, supported),
+                    classes,
+                ),
             )
             for name in METRICS
         }
@@ -50,18 +52,18 @@ def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Rep
         needed = (run.folder / "detections.json", *(results / protocol.name / name for name in NEEDED))
         if column.metric not in METRICS or not all(path.exists() for path in needed):
             return None
-        found = drawn(run.variant, run.seed, column.criterion == "giou")[column.metric]
-        _check_same(run, column, found.point, needed[0])
-        return found
+        estimate, resampled = drawn(run.variant, run.seed, column.criterion == "giou")[column.metric]
+        _check_same(run, column, estimate, needed[0])
+        return resampled
 
     return replicates
 
 
-def _check_same(run: FinishedRun, column: Column, point: float, detections: Path) -> None:
+def _check_same(run: FinishedRun, column: Column, estimate: float, detections: Path) -> None:
     """Raise ResultError unless the detections give the number that stands in ``metrics.json``."""
     value = run.value(column)
-    if value is None or not math.isclose(value, point, abs_tol=1e-6):
+    if value is None or not math.isclose(value, estimate, abs_tol=1e-6):
         raise ResultError(
-            f"{detections}: gives {column.metric} {point:.4f}, {run.metrics_file} has {value}: they are not of one "
+            f"{detections}: gives {column.metric} {estimate:.4f}, {run.metrics_file} has {value}: they are not of one "
             "evaluation; evaluate the run again"
         )

@@ -14,7 +14,7 @@ def few_images(run, column):
     own = np.random.default_rng([len(run.variant), run.seed, 7]).normal(0, 0.05, 200)
     shared = np.random.default_rng([len(run.variant), 1]).normal(0, 0.05, 200)
     replicates = run.value(column) + own + shared
-    return Resampled(run.value(column), replicates, run.value(column) + 1, replicates + 1, (3, 5))
+    return Resampled(replicates, run.value(column) + 1, replicates + 1, (3, 5))
 
 
 COLUMNS = [
