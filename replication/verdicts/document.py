@@ -128,7 +128,7 @@ def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, cases: Sequenc
     asked = {row.variant for case in cases if case.measurable for row in (case.question.row, case.question.baseline)}
     counts = {len(runs.get(variant or "", ())) for variant in asked}
     registered = protocol.registered_seeds
-    if runs and counts != {registered}:
+    if runs and counts and counts != {registered}:
         span = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
         found = f"{span} run{'' if counts == {1} else 's'} a variant, {registered} registered"
         added = "seeds added after a look at the results make firm verdicts more frequent than the stated level"

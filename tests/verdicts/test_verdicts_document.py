@@ -515,6 +515,16 @@ def test_other_tables_than_the_registered_ones_are_noted(world, protocol, catalo
     assert any(note.startswith("judged on boxes-T1; registered were boxes-T1, boxes-T2") for note in notes)
 
 
+def test_runs_whose_claims_cannot_be_measured_are_judged_all_the_same(world, protocol, catalog, results, judging):
+    world(protocol)
+    paper = copy.deepcopy(PAPER)
+    paper["claims"] = [one for one in paper["claims"] if one["id"] in ("real-ms", "planned-AP")]
+    few = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(paper)}})
+    document = judge(few, protocol, results, TABLES, judging, few_images)
+    assert {one["verdict"] for one in document["verdicts"]} == {"not measured"}
+    assert document["notes"] == []
+
+
 def test_rare_classes_are_noted(tiny, world, protocol, catalog, results, judging):
     assert tiny["notes"][1].startswith("2 classes have fewer than ten objects")
     without = judge(catalog, protocol, results, TABLES, judging, lambda run, column: None)
