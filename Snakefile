@@ -14,7 +14,7 @@ from snakemake.utils import min_version
 
 from replication.catalog.variants import PROPOSALS_SEED
 from replication.errors import ReplicationError
-from replication.fingerprint import (
+from replication.results.fingerprint import (
     DETECTION,
     EVALUATION,
     FIGURES,
@@ -24,8 +24,8 @@ from replication.fingerprint import (
     TIMING,
     fingerprint,
 )
-from replication.plan import FIGURES_FROM
-from replication.workflow import (
+from replication.planning.plan import FIGURES_FROM
+from replication.planning.workflow import (
     DEFAULT_PROTOCOL,
     choice,
     from_workflow,

@@ -13,10 +13,10 @@ from typing import Any
 from tabulate import tabulate
 
 from replication.catalog import Column, Protocol, load_catalog, load_protocol
-from replication.files import read_json, write_text
 from replication.report.cells import Comparison, Line, compare_all
 from replication.report.tables import measured_text, published_text
 from replication.report.verdicts import bounds, gain
+from replication.results.files import read_json, write_text
 from replication.verdicts import SCHEMA, verdicts_path
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"

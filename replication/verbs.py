@@ -49,7 +49,7 @@ def plan(options: Arguments) -> None:
     """Print what would run."""
     import json
 
-    from replication.plan import make_plan
+    from replication.planning.plan import make_plan
 
     catalog, protocol = _load(options)
     plan = make_plan(catalog, protocol, options.results, options.tables, options.seeds, options.backbones)
@@ -79,7 +79,7 @@ def doctor(options: Arguments) -> int:
     import json
 
     from replication.catalog import load_protocol
-    from replication.datasets.doctor import doctor, exit_code, findings_json, findings_table
+    from replication.doctor.check import doctor, exit_code, findings_json, findings_table
 
     protocol = load_protocol(options.protocol) if options.protocol else None
     findings = doctor(protocol, deep=options.deep, results=options.results)
@@ -96,7 +96,7 @@ def train(options: Arguments) -> None:
 
 def detect(options: Arguments) -> None:
     """Detect on the validation images."""
-    from replication.training.detect import detect
+    from replication.inference.detect import detect
 
     print(detect(_job(options)))
 
@@ -105,7 +105,7 @@ def time(options: Arguments) -> None:
     """Time variants in turns and print what was measured."""
     from tabulate import tabulate
 
-    from replication.plan import make_plan
+    from replication.planning.plan import make_plan
     from replication.timing.latency import conditions, cost_line, training_conditions
 
     catalog, protocol = _load(options)
@@ -142,14 +142,14 @@ def time(options: Arguments) -> None:
 
 def proposals(options: Arguments) -> None:
     """Write the proposals of a trained RPN."""
-    from replication.training.propose import propose
+    from replication.inference.propose import propose
 
     print(*propose(_job(options)), sep="\n")
 
 
 def figures(options: Arguments) -> None:
     """Write what one of Libra R-CNN's figures is drawn from: 5, or 3 of the detector that ``--variant`` names."""
-    from replication.training.figures import write_balanced_l1, write_sampling
+    from replication.inference.figures import write_balanced_l1, write_sampling
 
     if options.variant is None and options.seed:
         raise ConfigError(f"figures: --seed {options.seed}: figure 5 has no run; give the detector's --variant too")
@@ -167,7 +167,7 @@ def evaluate(options: Arguments) -> None:
         raise ConfigError("evaluate: give either DETECTIONS and GROUND_TRUTH, or --variant")
     result = _evaluated_run(options) if options.detections is None else _evaluated_pair(options)
     if options.out is not None:
-        from replication.files import write_text
+        from replication.results.files import write_text
 
         write_text(options.out, format_evaluation(result, "json"))
     for warning in result["warnings"]:
@@ -265,7 +265,7 @@ def submission(options: Arguments) -> None:
     if options.images is None:
         paths = submit_run(run, protocol, options.results, out)
     else:
-        from replication.training.foreign import detect_images
+        from replication.inference.foreign import detect_images
 
         found = detect_images(_job(options), options.images, options.image_folder)
         paths = write_coco(found, set_name(options.images), algorithm(run), out)

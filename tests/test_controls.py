@@ -13,7 +13,7 @@ from replication.catalog import CONFIGS, Catalog, Paper, Protocol, Run, load_cat
 from replication.catalog.variants import Variant, read_variant
 from replication.datasets import prepare
 from replication.evaluation import evaluate_run
-from replication.training.detect import detect
+from replication.inference.detect import detect
 from replication.training.run import Job, train
 from replication.verdicts import judge
 

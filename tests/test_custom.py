@@ -11,7 +11,7 @@ import yaml
 
 from replication import cli
 from replication.catalog import CONFIGS
-from replication.files import read_json
+from replication.results.files import read_json
 
 HEADS = ("GeneralizedRCNN", "ReplicationRetinaNet")
 

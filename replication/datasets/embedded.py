@@ -28,10 +28,10 @@ from tqdm import tqdm
 from replication.catalog.protocols import EmbeddedData
 from replication.datasets.embedded_scene import Mask, Scene, draw_scene
 from replication.datasets.embedded_sources import CLASSES, load_sources
-from replication.datasets.records import SPLITS, SplitName
 from replication.datasets.roots import data_root
 from replication.errors import DataError, ReplicationError
-from replication.files import read_json, sha256_file, sha256_json, write_json
+from replication.formats.splits import SPLITS, SplitName
+from replication.results.files import read_json, sha256_file, sha256_json, write_json
 
 GENERATOR = 5  # raise when a scene of a given seed changes: finished folders of older generators are made anew
 SCHEMA = "embedded/1"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from replication.errors import DataError
-from replication.files import sha256_file
+from replication.results.files import sha256_file
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from replication.catalog.protocols import AreaRanges, Protocol
-from replication.datasets.records import SPLITS, Split, SplitName
 from replication.datasets.roots import data_root
 from replication.datasets.splits import data_hash, ground_truth, load_split
 from replication.errors import DataError
-from replication.files import read_json, write_text
+from replication.formats.splits import SPLITS, Split, SplitName
+from replication.results.files import read_json, write_text
 
 SCHEMA = "data/1"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from replication.catalog.protocols import CocoData, EmbeddedData, Protocol, VocData, VocSplit
-from replication.datasets.coco import read_coco
 from replication.datasets.embedded import make_embedded
-from replication.datasets.records import SPLITS, Split, SplitName
 from replication.datasets.roots import data_root
-from replication.datasets.voc import annotation_files, image_list, read_voc, voc_classes
 from replication.errors import DataError
-from replication.files import sha256_file
+from replication.formats.coco import read_coco
+from replication.formats.splits import SPLITS, Split, SplitName
+from replication.formats.voc import annotation_files, image_list, read_voc, voc_classes
+from replication.results.files import sha256_file
 
 
 def located(path: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from replication.datasets.fetch import fetch
 from replication.datasets.roots import weights_root
 from replication.errors import DataError, WeightsError
-from replication.files import sha256_file
+from replication.results.files import sha256_file
 
 RECORD = "weights.sha256"  # beside the weights, in the format of sha256sum
 

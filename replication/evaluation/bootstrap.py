@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replication.errors import ConfigError
-from replication.evaluation.columns import Floats, Ints
 from replication.evaluation.matching import AREAS, Matches
+from replication.formats.columns import Floats, Ints
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 AREA_OF = {"AP": "all", "AP50": "all", "AP75": "all", "APs": "small", "APm": "medium", "APl": "large"}
@@ -192,7 +192,7 @@ def _weighted(
     threads: int | None,
 ) -> Replicates:
     from replication.evaluation import sweep_kernels as kernels
-    from replication.evaluation.compiled import in_threads
+    from replication.formats.compiled import in_threads
 
     grid = GRIDS.get(matches.criterion, COCO_GRID)
     shape = (replicates, len(matches.thresholds), len(matches.class_ids))

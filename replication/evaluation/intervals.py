@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from replication.evaluation.columns import Floats
+from replication.formats.columns import Floats
 
 NORMAL = 1.96
 LEVEL = 0.95

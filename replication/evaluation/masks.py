@@ -10,9 +10,9 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from replication.errors import DataError
-from replication.evaluation.checks import uncovered
-from replication.evaluation.columns import Detections, Floats, GroundTruth, Ints
-from replication.evaluation.rle_kernels import pixels
+from replication.formats.checks import uncovered
+from replication.formats.columns import Detections, Floats, GroundTruth, Ints
+from replication.formats.rle_kernels import pixels
 
 FARTHEST = 1_000_000  # pixels; pycocotools walks along every edge, so one of any length takes any memory
 

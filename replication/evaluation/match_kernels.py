@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replication.evaluation.compiled import compiled, inline
+from replication.formats.compiled import compiled, inline
 
 Array = NDArray[Any]
 

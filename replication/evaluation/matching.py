@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from replication.catalog.protocols import AreaRanges
 from replication.errors import ConfigError
-from replication.evaluation.columns import Detections, Floats, GroundTruth, Ints
-from replication.files import write_bytes
-from replication.fingerprint import EVALUATION, fingerprint
+from replication.formats.columns import Detections, Floats, GroundTruth, Ints
+from replication.results.files import write_bytes
+from replication.results.fingerprint import EVALUATION, fingerprint
 
 Criterion = Literal["iou", "giou", "giou_paper", "voc07", "voc", "voc07_giou", "voc_giou"]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
@@ -118,7 +118,7 @@ def _match(
     threads: int | None,
 ) -> Matches:
     from replication.evaluation import match_kernels as kernels
-    from replication.evaluation.compiled import in_threads
+    from replication.formats.compiled import in_threads
 
     voc = criterion.startswith("voc")
     truth = truth.under(criterion)

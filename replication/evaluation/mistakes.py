@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replication.evaluation.bootstrap import point
-from replication.evaluation.columns import Detections, Flags, Floats, GroundTruth, Ints
 from replication.evaluation.matching import KINDS, Matches, found_columns, object_columns
+from replication.formats.columns import Detections, Flags, Floats, GroundTruth, Ints
 
 BACKGROUND = 0.1
 FALSE = ("localisation", "classification", "both", "duplicate", "background")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from replication.files import write_json
+from replication.results.files import write_json
 
 METRICS_SCHEMA = "metrics/1"
 EVALUATION_SCHEMA = "evaluation/1"

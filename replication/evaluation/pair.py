@@ -12,12 +12,12 @@ import replication
 from replication.catalog.protocols import AreaRanges
 from replication.errors import ResultError
 from replication.evaluation.bootstrap import METRICS, SUPPORTED, bootstrap, point
-from replication.evaluation.columns import Detections, GroundTruth
-from replication.evaluation.inputs import doubts, read_detections, read_ground_truth, with_masks
 from replication.evaluation.intervals import differences, intervals
 from replication.evaluation.matching import AREAS, COCO_AREAS, Criterion, Matches, match
 from replication.evaluation.mistakes import mistakes
 from replication.evaluation.summary import per_class, summary
+from replication.formats.columns import Detections, GroundTruth
+from replication.formats.inputs import doubts, read_detections, read_ground_truth, with_masks
 
 OTHER_IMAGES = 0.1
 """Share of images with detections of one detector only above which two files are held to be of different images."""

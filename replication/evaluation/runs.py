@@ -7,14 +7,14 @@ from typing import Any
 
 from replication.catalog import Protocol, Run
 from replication.errors import ResultError
-from replication.evaluation.columns import Detections, GroundTruth
-from replication.evaluation.inputs import doubts, read_detections, read_ground_truth, with_masks
 from replication.evaluation.matching import Criterion, Matches, cached_match
 from replication.evaluation.output import write_metrics
 from replication.evaluation.pair import describe
 from replication.evaluation.proposals import describe_proposals
 from replication.evaluation.summary import summary
-from replication.files import read_json
+from replication.formats.columns import Detections, GroundTruth
+from replication.formats.inputs import doubts, read_detections, read_ground_truth, with_masks
+from replication.results.files import read_json
 
 CRITERIA: dict[str, tuple[Criterion, Criterion]] = {"coco": ("iou", "giou"), "voc2007": ("voc07", "voc07_giou")}
 """Of each benchmark: the criterion of a run's ``metrics``, and the one of its ``giou_metrics``."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from replication.evaluation.bootstrap import METRICS, Replicates, mean_metric, point, weighted
-from replication.evaluation.columns import Floats
 from replication.evaluation.matching import AREAS, Matches
+from replication.formats.columns import Floats
 
 RECALLS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 _RECALL_OF = {

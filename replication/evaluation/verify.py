@@ -16,9 +16,9 @@ from pycocotools.cocoeval import COCOeval
 
 from replication.catalog.protocols import AreaRanges
 from replication.errors import ConfigError, ResultError
-from replication.evaluation.columns import Floats
 from replication.evaluation.matching import ALL, AREAS, Matches
 from replication.evaluation.summary import precision_cells, recall_cells
+from replication.formats.columns import Floats
 
 TOLERANCE = 1e-12
 COUNTS = (1, 10, 100)

@@ -10,8 +10,8 @@ from pathlib import Path
 from replication.catalog import Protocol
 from replication.datasets.roots import data_root
 from replication.errors import ResultError
-from replication.files import read_json, write_bytes, write_json
-from replication.finished import ARCHIVE_MANIFEST, finished_runs
+from replication.results.files import read_json, write_bytes, write_json
+from replication.results.finished import ARCHIVE_MANIFEST, finished_runs
 from replication.verdicts import SCHEMA as VERDICTS_SCHEMA
 from replication.verdicts import misjudged, verdicts_path
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from replication.catalog import Catalog, EmbeddedData, Paper, Protocol, Table, VocData
 from replication.errors import ResultError
 from replication.evaluation.runs import CRITERIA
-from replication.finished import FinishedRun
 from replication.report.cells import compare_all
 from replication.report.head import split_text, warning
+from replication.results.finished import FinishedRun
 
 Task = Literal["Object Detection", "Instance Segmentation"]
 

@@ -17,7 +17,7 @@ from replication.catalog import Protocol, Run, Variant, VocData
 from replication.errors import ConfigError, ResultError
 from replication.evaluation import Detections, GroundTruth, read_run
 from replication.export.entries import val_name
-from replication.files import write_bytes
+from replication.results.files import write_bytes
 
 PER_IMAGE = 100
 """Detections an image that COCO's server counts."""

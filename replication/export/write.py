@@ -12,7 +12,7 @@ from replication.catalog import Catalog, Protocol
 from replication.export.entries import entries
 from replication.export.metafile import metafile
 from replication.export.model_index import model_index
-from replication.files import write_text
+from replication.results.files import write_text
 from replication.timing.latency import latencies
 
 Form = Literal["model-index", "metafile"]

@@ -11,7 +11,7 @@ from typing import Literal
 from replication.catalog import Catalog, Column, Paper, Protocol, Row, Table
 from replication.catalog.papers import State
 from replication.errors import ConfigError
-from replication.finished import FinishedRun, check_together, finished_runs
+from replication.results.finished import FinishedRun, check_together, finished_runs
 from replication.timing.latency import Latency, Summary, latencies
 
 Status = Literal["measured", "not run", "not timed", "planned", "cited"]

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from replication.finished import curve
 from replication.report.cells import Comparison
 from replication.report.drawing import COLORS, STYLE, grid, svg
+from replication.results.finished import curve
 
 PANELS = (
     (("loss_cls", "loss_rpn_cls"), "classification loss"),  # an RPN alone has the second only

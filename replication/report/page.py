@@ -12,19 +12,19 @@ from markupsafe import Markup
 
 from replication.catalog import Catalog, Column, Paper, Protocol, select
 from replication.errors import ConfigError
-from replication.files import make_folder, write_text
-from replication.finished import FinishedRun
 from replication.report.accuracy_latency import draw_picture
 from replication.report.cells import Comparison, compare_all
 from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing, data_uri, figures_folder
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text, training_text
-from replication.report.levels import draw_levels
-from replication.report.libra import drawings
 from replication.report.mistakes import KINDS, MISTAKES_CAPTION, draw_mistakes
+from replication.report.papers.fsaf import draw_levels
+from replication.report.papers.libra import drawings
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import DECIMALS, latex, markdown, number, ratio, tidy_csv, varies
 from replication.report.verdicts import Verdicts, bounds, decisive, gain, percent, read_verdicts, tone
+from replication.results.files import make_folder, write_text
+from replication.results.finished import FinishedRun
 from replication.timing.latency import cost_line
 from replication.verdicts.output import seeds_text
 

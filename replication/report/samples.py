@@ -13,8 +13,8 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from replication.datasets.roots import data_root
-from replication.files import load_json, read_json
 from replication.report.cells import Comparison, Line
+from replication.results.files import load_json, read_json
 
 IMAGES = 4
 VARIANTS = 3

@@ -10,9 +10,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from replication.catalog import Catalog, Column, Protocol
-from replication.files import write_text
 from replication.report.cells import Cell, Comparison, Line, compare, compare_all
 from replication.report.head import Head, head
+from replication.results.files import write_text
 from replication.timing.latency import Summary, ratio_text
 
 DECIMALS = {"fraction": 3, "percent": 1, "ms": 0}

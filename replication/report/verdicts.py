@@ -10,10 +10,10 @@ from typing import Any
 
 from replication.catalog import Catalog, Protocol, load_judging
 from replication.errors import ResultError
-from replication.files import read_json
 from replication.report.cells import Comparison
 from replication.report.drawing import Drawing
 from replication.report.forest import RELATIVE, Effect, draw_forest
+from replication.results.files import read_json
 from replication.verdicts import SCHEMA, misjudged, verdicts_path
 from replication.verdicts.output import gain_text, interval_text
 from replication.verdicts.registered import plan_hash, registered_plan

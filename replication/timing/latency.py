@@ -14,7 +14,7 @@ from scipy import stats
 
 from replication.catalog import Protocol
 from replication.errors import ResultError
-from replication.files import read_json
+from replication.results.files import read_json
 
 SCHEMA = "latency/1"
 CONFIDENCE = 0.95

@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from replication.catalog import Catalog, Protocol
-from replication.files import write_json
-from replication.fingerprint import TIMING, fingerprint
+from replication.results.files import write_json
+from replication.results.fingerprint import TIMING, fingerprint
 from replication.timing import cost, machine
 from replication.timing.inputs import SEED, Size, Source, find_source, shapes
 from replication.timing.latency import SCHEMA, STAGES, Latency, Stage, latency_folder, read_latency, slug, summarise

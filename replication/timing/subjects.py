@@ -15,7 +15,7 @@ from torch import nn
 
 from replication.catalog import Catalog, Protocol, Run, Variant
 from replication.errors import ConfigError, ResultError, TimingError
-from replication.files import read_json, sha256_file
+from replication.results.files import read_json, sha256_file
 from replication.timing.candidates import Batch, calibrate, count
 from replication.timing.inputs import Size, Source, make_inputs, shapes
 from replication.timing.stages import Anatomy, dissect

@@ -12,8 +12,8 @@ from replication.catalog.variants import resolve
 from replication.datasets.weights import weights_path
 from replication.detectors import add_replication_config, use_backbone
 from replication.errors import ConfigError
-from replication.files import sha256_json
-from replication.plan import PAPER_ITERATIONS
+from replication.planning.plan import PAPER_ITERATIONS
+from replication.results.files import sha256_json
 from replication.training.data import Record
 
 # The runs of a variant differ in the seed alone; where a run lies and what it runs on is not what it computes.

@@ -12,7 +12,7 @@ from typing import Any
 
 from detectron2.engine import HookBase
 
-from replication.files import write_bytes
+from replication.results.files import write_bytes
 
 PARTIAL = ".curves.jsonl"  # not curves.jsonl: a workflow deletes declared outputs before it starts a job again
 SKIPPED = ("data_time",)

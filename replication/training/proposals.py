@@ -1,4 +1,4 @@
-"""Fixed proposals as a training reads them: those that ``replication.training.propose`` wrote.
+"""Fixed proposals as a training reads them: those that ``replication.inference.propose`` wrote.
 
 ``results/<protocol>/proposals/<RPN's variant>/<split>.json`` says which images have how many; ``<split>.f32`` beside it
 holds them as little-endian float32 rows of x1, y1, x2, y2 (pixels of the original image) and objectness logit, best
@@ -20,7 +20,7 @@ from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
 from replication.errors import ResultError
-from replication.files import read_json
+from replication.results.files import read_json
 
 SCHEMA = "proposals/1"
 COLUMNS = 5

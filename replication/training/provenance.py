@@ -14,8 +14,8 @@ import torch
 from detectron2.config import CfgNode
 
 from replication.datasets.weights import weights_path
-from replication.files import sha256_file
-from replication.fingerprint import PACKAGE, TRAINING, fingerprint
+from replication.results.files import sha256_file
+from replication.results.fingerprint import PACKAGE, TRAINING, fingerprint
 
 PACKAGES = (
     "detection-replication",

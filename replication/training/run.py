@@ -22,8 +22,8 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from replication.catalog import Protocol, Run, Variant
 from replication.datasets import data_hash, load_split
 from replication.errors import ConfigError, ResultError, TrainingError
-from replication.files import read_json, write_json, write_text
-from replication.fingerprint import training_fingerprint
+from replication.results.files import read_json, write_json, write_text
+from replication.results.fingerprint import training_fingerprint
 from replication.training.checkpoint import save_atomically
 from replication.training.config import config_hash, mask_format, run_config
 from replication.training.curves import PARTIAL, Curves, Progress, say

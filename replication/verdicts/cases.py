@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from replication.catalog import Catalog, Claim, Column, Judging, Paper, Protocol, Row, Table
-from replication.finished import FinishedRun
+from replication.results.finished import FinishedRun
 from replication.verdicts.intervals import Floats, Side
 from replication.verdicts.rules import Verdict
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from replication.catalog import Catalog, Judging, Protocol
 from replication.errors import ConfigError, ResultError
-from replication.files import sha256_file, write_json
-from replication.fingerprint import training_fingerprint
-from replication.finished import ARCHIVE_MANIFEST, FinishedRun, finished_runs
+from replication.results.files import sha256_file, write_json
+from replication.results.fingerprint import training_fingerprint
+from replication.results.finished import ARCHIVE_MANIFEST, FinishedRun, finished_runs
 from replication.verdicts.cases import Case, Replicates, Runs, make_case, questions, share_weights
 from replication.verdicts.judge import Rules, judge_cases, spreads
 from replication.verdicts.numbers import published_numbers

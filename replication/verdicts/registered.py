@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from replication.catalog import Catalog, Claim, Judging, Paper, Protocol
-from replication.files import sha256_json
+from replication.results.files import sha256_json
 
 
 def registered_plan(catalog: Catalog, protocol: Protocol, judging: Judging) -> dict[str, Any]:

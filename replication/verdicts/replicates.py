@@ -13,7 +13,7 @@ from replication.errors import ResultError
 from replication.evaluation import METRICS, bootstrap, point, run_matches
 from replication.evaluation.matching import AREAS
 from replication.evaluation.pair import supported_classes
-from replication.finished import FinishedRun
+from replication.results.finished import FinishedRun
 from replication.verdicts.cases import Replicates, Resampled
 
 NEEDED = ("ground_truth.json", "data.json")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from replication.catalog import Catalog, Run, load_catalog
-from replication.files import write_json
+from replication.results.files import write_json
 
 AddRun = Callable[..., Path]
 

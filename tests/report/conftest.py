@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from replication.catalog import Catalog, Paper, Protocol, Variant
-from replication.files import write_json
+from replication.results.files import write_json
 
 COLUMNS = [
     {"id": "AP", "head": "AP", "metric": "AP", "criterion": "iou"},

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from verdicts_papers import PAPER, ROWS
+from support.verdict_papers import PAPER, ROWS
 
 from replication.catalog import Catalog, Judging, Paper, Protocol, Variant, load_judging
-from replication.files import write_json
+from replication.results.files import write_json
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY, 
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
-from replication.detectors.libra.balanced_l1 import BalancedL1
 from replication.detectors.libra.sampling import BalancedSampler
+from replication.detectors.losses.balanced_l1 import BalancedL1
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()

@@ -1,0 +1,1 @@
+"""Checks of environment, data and variants, each with what to do."""

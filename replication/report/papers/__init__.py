@@ -1,0 +1,1 @@
+"""What only one paper's part of the page needs."""

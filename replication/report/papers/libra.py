@@ -1,0 +1,151 @@
+"""Figures of Libra R-CNN: negatives by IoU (Fig. 3), balanced L1 (Fig. 5), effects of the components."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from replication.catalog import Protocol
+from replication.report.cells import Cell, Comparison, Line
+from replication.report.drawing import COLORS, INK, STYLE, Drawing, svg
+from replication.report.forest import RELATIVE, Effect, draw_forest
+from replication.results.files import read_json
+
+PAPER = "libra_rcnn"
+SCHEMA = "figure/1"
+SAMPLED = (
+    ("hard", "hard negatives (highest loss)"),
+    ("random", "random sampling"),
+    ("iou_balanced", "IoU-balanced sampling"),
+)
+EASY = 0.05  # the IoU that the paper's proportions are about (section 3.1)
+
+
+def drawings(comparisons: Sequence[Comparison], protocol: Protocol, results: Path) -> dict[str, list[Drawing]]:
+    """Figures by table: the effects in each of the paper's tables that are shown, the other two in the first of them.
+
+    What has no data is left out. Raises ResultError for a file of figure data that is broken.
+    """
+    own = [one for one in comparisons if one.paper.id == PAPER]
+    found: dict[str, list[Drawing]] = {}
+    for comparison in own:
+        effects = draw_effects(comparison)
+        found[comparison.table.id] = [effects] if effects is not None else []
+    if own:
+        found[own[0].table.id] += _from_data(results / protocol.name / "figures")
+    return found
+
+
+def _from_data(folder: Path) -> list[Drawing]:
+    draw = {"libra_sampling": draw_sampling, "libra_balanced_l1": draw_balanced_l1}
+    paths = {name: folder / f"{name}.json" for name in draw}
+    return [draw[name](read_json(path, SCHEMA)) for name, path in paths.items() if path.exists()]
+
+
+def draw_sampling(data: dict[str, Any]) -> Drawing:
+    """Histograms of ``libra_sampling.json``, each in percent of its own samples."""
+    edges, counts = data["edges"], data["counts"]
+    with mpl.rc_context({**STYLE, "svg.hashsalt": "libra_sampling"}):
+        figure = Figure(figsize=(9.2, 3.2), layout="constrained")
+        axes = figure.subplots(1, len(SAMPLED), sharey=True)
+        for axis, (name, title), color in zip(axes, SAMPLED, COLORS, strict=False):
+            share = 100 * np.array(counts[name]) / max(1, sum(counts[name]))
+            axis.bar(edges[:-1], share, width=np.diff(edges) * 0.94, align="edge", color=color)
+            axis.set_title(f"{title}\n{_above(data, name):.0f}% above IoU {EASY}", loc="left")
+            axis.set_xlabel("IoU with the nearest object")
+            axis.grid(axis="y", color=INK, alpha=0.18, linewidth=0.7)
+            axis.set_axisbelow(True)
+        axes[0].set_ylabel("percent of negatives")
+        document = svg(figure)
+    caption = (
+        f"IoU of negatives among the proposals of the trained {data['variant']} on {data['images']} of its training "
+        f"images, as in the paper's Fig. 3. There, more than 60% of the hard negatives are above IoU {EASY}, but about "
+        f"30% of a random sample; here {_above(data, 'hard'):.0f}% and {_above(data, 'random'):.0f}%."
+    )
+    return Drawing(f"{PAPER}_sampling", document, caption)
+
+
+def _above(data: dict[str, Any], name: str) -> float:
+    """Percent of the negatives in bins from EASY on."""
+    counts = np.array(data["counts"][name])
+    first = np.array(data["edges"][:-1]) >= EASY - 1e-9
+    return float(100 * counts[first].sum() / max(1, counts.sum()))
+
+
+def draw_balanced_l1(data: dict[str, Any]) -> Drawing:
+    """Gradient and loss over the regression error, a line a setting, as in the paper's Fig. 5."""
+    with mpl.rc_context({**STYLE, "svg.hashsalt": "libra_balanced_l1"}):
+        figure = Figure(figsize=(9.2, 3.6), layout="constrained")
+        axes = figure.subplots(1, 2)
+        for axis, key in zip(axes, ("gradient", "loss"), strict=True):
+            for number, line in enumerate(data["lines"]):
+                style = {"color": INK, "linestyle": "--"} if number == 0 else {"color": COLORS[number - 1]}
+                axis.plot(data["error"], line[key], label=line["label"], **style)
+            _dress(axis, key, "regression error |x|")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+        document = svg(figure)
+    caption = "Gradient and value of balanced L1 against smooth L1, computed by the code that trains, as in Fig. 5."
+    return Drawing(f"{PAPER}_balanced_l1", document, caption)
+
+
+def _dress(axis: Axes, title: str, label: str) -> None:
+    axis.set_title(title, loc="left")
+    axis.set_xlabel(label)
+    axis.grid(color=INK, alpha=0.18, linewidth=0.7)
+    axis.set_axisbelow(True)
+    axis.margins(x=0.01)
+
+
+def effects(comparison: Comparison) -> list[Effect]:
+    """The effects of the rows that have a baseline and a published gain, in the column they are judged by first."""
+    lines = {line.row.id: line for line in comparison.lines}
+    found = []
+    for line in comparison.lines:
+        baseline = lines.get(line.row.baseline or "")
+        if baseline is None or baseline is line:
+            continue
+        column = comparison.paper.primary_column(comparison.table.id, line.row.id) or comparison.table.columns[0].id
+        cell, base = line.cells[column], baseline.cells[column]
+        if cell.published_gain is None or not base.published:
+            continue
+        head = comparison.table.column(column).head
+        several = len({one.row.backbone for one in comparison.lines if not one.row.cited}) > 1
+        label = f"{line.row.label}{f', {line.row.backbone}' if several else ''} ({head})"
+        published = 100 * cell.published_gain / base.published
+        if cell.measured_gain is None or not base.measured:
+            found.append(Effect(label, published, None, None, COLORS[0]))
+            continue
+        measured = 100 * cell.measured_gain / base.measured
+        error = _error(cell, line, base, baseline)
+        interval = (measured - error, measured + error) if error is not None else None
+        found.append(Effect(label, published, measured, interval, COLORS[0]))
+    return found
+
+
+def _error(cell: Cell, line: Line, base: Cell, baseline: Line) -> float | None:
+    """Two standard errors of a measured gain, in percent of the baseline; None for single runs."""
+    if cell.sd is None or base.sd is None or not base.measured:
+        return None
+    variance = cell.sd**2 / len(line.runs) + base.sd**2 / len(baseline.runs)
+    return 200 * math.sqrt(variance) / base.measured
+
+
+def draw_effects(comparison: Comparison) -> Drawing | None:
+    """A forest plot of published beside measured effects; None when nothing was measured."""
+    rows = effects(comparison)
+    if not any(row.measured is not None for row in rows):
+        return None
+    name = f"{comparison.table.id}_effects"
+    caption = (
+        "Effect of each row, published and measured, relative to the baseline on the same side. Intervals are two "
+        "standard errors of the measured difference over seeds; a point without one is of single runs."
+    )
+    return Drawing(name, draw_forest(name, rows, RELATIVE), caption)

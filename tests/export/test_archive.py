@@ -1,0 +1,201 @@
+"""What is kept of a protocol's results, and whether what the repository keeps still says what its runs say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from replication import cli
+from replication.catalog import load_catalog, load_judging, load_protocol
+from replication.errors import ResultError
+from replication.evaluation import METRICS
+from replication.export import archive as module
+from replication.export.archive import CURVE_LINES, archive
+from replication.report.cells import compare_all
+from replication.report.tables import tidy_csv
+from replication.results.files import read_json, write_json
+from replication.verdicts.registered import plan_hash, registered_plan
+
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+KEPT = sorted(path.name for path in REFERENCE.iterdir() if path.is_dir()) if REFERENCE.exists() else []
+SMOKE = load_protocol("smoke")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Two finished runs and one that is not, with all that a results folder holds."""
+    here = tmp_path / "results" / "smoke"
+    for seed in (0, 1):
+        folder = here / "runs" / "some_variant" / f"seed{seed}"
+        whose = {"variant": "some_variant", "protocol": "smoke", "seed": seed}
+        numbers = dict.fromkeys(METRICS, 30.0 + seed)
+        write_json(folder / "metrics.json", "metrics/1", whose | {"metrics": numbers, "giou_metrics": numbers})
+        made = {"config_hash": "c", "data_hash": "d", "fingerprint": "f"}
+        write_json(folder / "provenance.json", "provenance/1", whose | made)
+        (folder / "curves.jsonl").write_text("".join(f'{{"iteration": {number}}}\n' for number in range(203)))
+        (folder / "model_final.pth").write_bytes(b"weights")
+        (folder / "detections.json").write_text("[]")
+    unfinished = here / "runs" / "other_variant" / "seed0"
+    write_json(unfinished / "provenance.json", "provenance/1", {})
+    write_json(here / "data.json", "data/1", {})
+    (here / "tables").mkdir()
+    (here / "tables" / "giou-T5.md").write_text("| a table |\n")
+    write_json(here / "latency" / "some_cpu" / "some_variant.json", "latency/1", {})
+    (here / "figures" / "svg").mkdir(parents=True)
+    (here / "figures" / "svg" / "giou-T5_curves.svg").write_text("<svg/>\n")
+    (here / "logs").mkdir()
+    (here / "logs" / "prepare.log").write_text("a path of this machine")
+    return tmp_path / "results"
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_numbers_and_provenance_are_kept_and_weights_are_not(results: Path, tmp_path: Path) -> None:
+    kept = archive(SMOKE, results, tmp_path / "out")
+    run = "runs/some_variant/seed{}/{}"
+    files = ("metrics.json", "provenance.json", "curves.jsonl")
+    expected = {run.format(seed, name) for seed in (0, 1) for name in files}
+    expected |= {"data.json", "tables/giou-T5.md", "latency/some_cpu/some_variant.json", "archive.json"}
+    expected.add("figures/svg/giou-T5_curves.svg")
+    assert names(kept) == expected
+    original = results / "smoke" / "runs" / "some_variant" / "seed1" / "metrics.json"
+    assert (kept / "runs/some_variant/seed1/metrics.json").read_bytes() == original.read_bytes()
+
+
+def test_curves_are_thinned_and_keep_their_ends(results: Path, tmp_path: Path) -> None:
+    kept = archive(SMOKE, results, tmp_path / "out")
+    lines = (kept / "runs/some_variant/seed0/curves.jsonl").read_text().splitlines()
+    iterations = [json.loads(line)["iteration"] for line in lines]
+    assert len(iterations) <= CURVE_LINES
+    assert (iterations[0], iterations[-1]) == (0, 202)
+    assert iterations[:-1] == list(range(0, 202, 5))
+
+
+def test_an_archive_is_replaced_whole_and_lists_its_files(results: Path, tmp_path: Path) -> None:
+    kept = archive(SMOKE, results, tmp_path / "out")
+    (results / "smoke" / "tables" / "giou-T5.md").unlink()
+    archive(SMOKE, results, tmp_path / "out")
+    document = read_json(kept / "archive.json", "archive/1")
+    assert document["runs"] == 2
+    assert set(document["files"]) | {"archive.json"} == names(kept)
+    assert "tables/giou-T5.md" not in document["files"]
+
+
+def test_a_folder_that_is_no_archive_is_not_touched(results: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "out" / "smoke" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    for out in (tmp_path / "out", results):
+        with pytest.raises(ResultError, match="holds no archive of ours, so it is not replaced"):
+            archive(SMOKE, results, out)
+    assert mine.read_text() == "mine"
+    assert (results / "smoke" / "runs" / "some_variant" / "seed0" / "model_final.pth").exists()
+
+
+def test_an_interrupted_archive_leaves_the_old_one(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = archive(SMOKE, results, tmp_path / "out")
+    before = names(kept)
+
+    def interrupted(path: Path, content: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_bytes", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            archive(SMOKE, results, tmp_path / "out")
+    assert names(kept) == before
+    assert names(archive(SMOKE, results, tmp_path / "out").parent) == {f"smoke/{name}" for name in before}
+
+
+def test_a_folder_of_this_machine_is_not_published(results: Path, tmp_path: Path) -> None:
+    table = results / "smoke" / "tables" / "giou-T5.md"
+    table.write_text(f"from {results.resolve()}/smoke\n")
+    with pytest.raises(ResultError, match=r"giou-T5\.md: names .*, a folder of this machine"):
+        archive(SMOKE, results, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_too_large_is_refused(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIMIT", 1000)
+    with pytest.raises(ResultError, match=r"largest file is runs/some_variant/seed0/curves\.jsonl"):
+        archive(SMOKE, results, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_finished_run_there_is_nothing_to_keep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--protocol", "smoke", "--results", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert cli.main(["archive", *where]) == 2
+    assert "no finished run; run the workflow first" in capsys.readouterr().err
+
+
+def test_runs_kept_before_are_not_lost(results: Path, tmp_path: Path) -> None:
+    kept = archive(SMOKE, results, tmp_path / "out")
+    before = names(kept)
+    shutil.rmtree(results / "smoke" / "runs" / "some_variant" / "seed1")
+    with pytest.raises(ResultError, match=r"holds 1 runs that are not in .*some_variant/seed1: they would be lost"):
+        archive(SMOKE, results, tmp_path / "out")
+    assert names(kept) == before
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "provenance.json"])
+def test_a_broken_run_is_not_kept(results: Path, tmp_path: Path, name: str) -> None:
+    path = results / "smoke" / "runs" / "some_variant" / "seed1" / name
+    path.write_text(path.read_text()[:30])
+    with pytest.raises(ResultError, match=f"seed1/{name}: not readable as JSON"):
+        archive(SMOKE, results, tmp_path / "out")
+
+
+def test_verdicts_of_other_runs_are_not_kept(results: Path, tmp_path: Path) -> None:
+    folder = results / "smoke" / "runs" / "some_variant"
+    listed = [
+        {
+            "variant": "some_variant",
+            "seed": seed,
+            "metrics_sha256": hashlib.sha256((folder / f"seed{seed}" / "metrics.json").read_bytes()).hexdigest(),
+        }
+        for seed in (0, 1)
+    ]
+    verdicts = results / "smoke" / "verdicts.json"
+    write_json(verdicts, "verdicts/1", {"runs": listed})
+    assert (archive(SMOKE, results, tmp_path / "out") / "verdicts.json").exists()
+    write_json(verdicts, "verdicts/1", {"runs": listed[:1]})
+    with pytest.raises(ResultError, match="some_variant seed 1 is not the one that was judged"):
+        archive(SMOKE, results, tmp_path / "out")
+
+
+def test_an_archive_is_not_judged_again(capsys: pytest.CaptureFixture[str]) -> None:
+    verdicts = REFERENCE / "mini" / "verdicts.json"
+    before = verdicts.read_bytes()
+    assert cli.main(["verdicts", "--protocol", "mini", "--results", str(REFERENCE)]) == 2
+    assert "is part of an archive, which keeps no detections" in capsys.readouterr().err
+    assert verdicts.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_the_repository_s_own_archives_are_whole(name: str) -> None:
+    document = read_json(REFERENCE / name / "archive.json", "archive/1")
+    found = {path: hashlib.sha256((REFERENCE / name / path).read_bytes()).hexdigest() for path in document["files"]}
+    assert found == document["files"]
+    assert set(found) | {"archive.json"} == names(REFERENCE / name)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_tables_and_verdicts_of_the_repository_s_archives_are_those_of_their_runs(name: str) -> None:
+    catalog, protocol = load_catalog(), load_protocol(name)
+    tables = [path.stem for path in sorted((REFERENCE / name / "tables").glob("*.csv"))]
+    assert tables
+    for one in compare_all(catalog, tables, protocol, REFERENCE):
+        assert tidy_csv(one) == (REFERENCE / name / "tables" / f"{one.table.id}.csv").read_text()
+    verdicts = read_json(REFERENCE / name / "verdicts.json", "verdicts/1")
+    assert verdicts["plan_hash"] == plan_hash(registered_plan(catalog, protocol, load_judging()))
+    for run in verdicts["runs"]:
+        path = REFERENCE / name / "runs" / run["variant"] / f"seed{run['seed']}" / "metrics.json"
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == run["metrics_sha256"]

@@ -1,0 +1,74 @@
+"""The level-selection figure: what it draws, that it is the same each time, and refusal of broken files."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from replication.errors import ResultError
+from replication.report.cells import compare
+from replication.report.page import write_report
+from replication.report.papers.fsaf import draw_levels, heuristic_level
+from replication.results.files import write_json
+
+CONTENT = {
+    "images": 2, "levels": [3, 4, 5], "heuristic_level": 5, "heuristic_size": 224,
+    "objects": [[50.0, 3], [112.0, 4], [230.0, 3], [400.0, 5]],
+}  # fmt: skip
+
+
+def test_heuristic_line():
+    sides = np.array([10.0, 111.9, 112.0, 223.9, 224.0, 5000.0])
+    assert heuristic_level(sides, CONTENT).tolist() == [3, 3, 4, 4, 5, 5]
+
+
+def test_figure(catalog, protocol, results, add_run):
+    assert draw_levels(compare(catalog, "giou-T5", protocol, results)) is None
+    add_run("base")
+    assert draw_levels(compare(catalog, "giou-T5", protocol, results)) is None
+    write_json(add_run("giou") / "levels.json", "levels/1", CONTENT)
+    svg = draw_levels(compare(catalog, "giou-T5", protocol, results))
+    ElementTree.fromstring(svg)
+    assert svg == draw_levels(compare(catalog, "giou-T5", protocol, results))
+    for text in ("GIoU: 75% as the heuristic", ">P3<", ">P5<", ">heuristic<", ">selected online<"):
+        assert text in svg
+    assert "smooth L1" not in svg
+    assert not re.search(r"20\d\d-\d\d-\d\d|Matplotlib", svg)
+
+
+def test_one_dot_an_object(catalog, protocol, results, add_run):
+    write_json(add_run("giou") / "levels.json", "levels/1", CONTENT)
+    svg = draw_levels(compare(catalog, "giou-T5", protocol, results))
+    dots = re.findall(r'id="PathCollection_1">(.*?)</g>\s*</g>', svg, re.DOTALL)
+    assert dots[0].count("<use ") == 4
+
+
+def test_page_shows_and_writes_it(catalog, protocol, results, add_run):
+    write_json(add_run("giou") / "levels.json", "levels/1", CONTENT)
+    page = write_report(catalog, protocol, results, ["giou-T5"]).read_text()
+    assert "75% as the heuristic" in page
+    assert "as the heuristic" in (results / "mini" / "figures" / "svg" / "giou-T5_levels.svg").read_text()
+
+
+def test_no_objects_no_panel(catalog, protocol, results, add_run):
+    write_json(add_run("giou") / "levels.json", "levels/1", CONTENT | {"objects": []})
+    assert draw_levels(compare(catalog, "giou-T5", protocol, results)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"objects": [[3.0, 9]]}, r"objects: \[3\.0, 9\] is no pair of side and level"),
+        ({"objects": [7]}, "objects: 7 is no pair"),
+        ({"objects": None}, "levels, objects or the heuristic are missing"),
+        ({"levels": []}, "levels, objects or the heuristic are missing"),
+        ({"heuristic_size": "big"}, "levels, objects or the heuristic are missing"),
+    ],
+)
+def test_broken_file(catalog, protocol, results, add_run, change, words):
+    write_json(add_run("giou") / "levels.json", "levels/1", CONTENT | change)
+    with pytest.raises(ResultError, match=rf"giou/seed0/levels\.json: {words}"):
+        draw_levels(compare(catalog, "giou-T5", protocol, results))

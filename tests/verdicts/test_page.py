@@ -1,0 +1,225 @@
+"""The overview and the forest plot: what they show is what ``verdicts.json`` says."""
+
+from __future__ import annotations
+
+import copy
+import html
+import re
+import shutil
+
+import pytest
+from support.verdict_papers import PAPER, few_images
+
+from replication.catalog import Paper
+from replication.errors import ResultError
+from replication.report import write_report
+from replication.report.forest import forest
+from replication.report.verdicts import COLORS, bounds, effects, gain, percent, read_verdicts, tone
+from replication.results.files import read_json, write_json
+from replication.verdicts import SCHEMA, judge, verdicts_path
+from replication.verdicts.output import seeds_text
+
+TABLES = ["boxes-T1"]
+NONE = "\N{EN DASH}"
+
+
+@pytest.fixture(params=["protocol", "paper_protocol"])
+def judged(request, world, catalog, results, judging):
+    """A protocol at either scale, its verdicts written, and the page made from them."""
+    protocol = request.getfixturevalue(request.param)
+    world(protocol)
+    document = judge(catalog, protocol, results, TABLES, judging, few_images)
+    write_json(verdicts_path(protocol, results), SCHEMA, document)
+    return protocol, document, write_report(catalog, protocol, results, TABLES).read_text()
+
+
+def cells(page, table):
+    """Text of the cells of a table by row."""
+    body = re.search(rf'<table[^>]* data-table="{table}">(.*?)</table>', page, re.S)[1]
+    return {
+        row: [
+            " ".join(html.unescape(re.sub(r"<[^>]+>", " ", cell)).split())
+            for cell in re.findall(r"<td[^>]*>(.*?)</td>", text, re.S)
+        ]
+        for row, text in re.findall(r'<tr data-row="([^"]+)">(.*?)</tr>', body, re.S)
+    }
+
+
+def test_the_page_begins_with_a_line_a_claim(judged):
+    _, document, page = judged
+    shown = cells(page, "verdicts")
+    expected = [one for one in document["verdicts"] if one["primary"] and one["verdict"] != "not measured"]
+    assert list(shown) == [one["id"] for one in expected]
+    reasons = [
+        html.unescape(text)
+        for text in re.findall(r"<li>(.*?)</li>", page[page.index("</nav>") : page.index("other-verdicts")])
+    ]
+    assert reasons == list(dict.fromkeys(one["reason"] for one in expected if one["reason"]))
+    for one in expected:
+        line = shown[one["id"]]
+        claimed, measured, answer = one["claimed"], one["measured"], one["answers"].get(one["estimand"])
+        assert line[0].startswith(f"{one['row']['label']} over base, ")
+        marks = [str(reasons.index(one["reason"]) + 1)] if one["reason"] else []
+        assert line[1] == " ".join([one["verdict"], *marks, *one["qualifiers"]])
+        assert line[2] == f"{gain(claimed['gain'], one)} {percent(claimed['relative_percent'])}"
+        shown_gain = f"{gain(measured['gain'], one)} {percent(measured['relative_percent'])}" if measured else NONE
+        assert line[3] == shown_gain
+        assert line[4] == (bounds(one) or NONE)
+        assert line[5] == (gain(answer["smallest_gain"], one) if answer else NONE)
+        assert line[6] == (seeds_text(answer) if answer else NONE)
+        assert line[7:] == [f"{one['runs']['row']} / {one['runs']['baseline']}", "boxes-T1"]
+    assert page.index('id="verdicts"') < page.index('id="boxes-T1"')
+    assert html.escape(document["head"], quote=False).replace("'", "&#39;") in page
+    assert document["plan_hash"][:16] in page
+
+
+def test_the_page_says_which_claims_hold_together_and_no_more_of_the_plan_than_is_known(judged):
+    _, document, page = judged
+    assert "Holm's procedure holds 5% over the primary claims of a paper, which are the verdicts, and anew over" in page
+    assert "Its other claims are secondary: a second family" in page
+    assert "all claims of a paper together" not in page
+    assert "Registered before" not in page
+    text = html.unescape(re.sub(r"<[^>]+>", "", page))
+    assert f"Plan at judging, 3 seeds a variant: {document['plan_hash'][:16]}." in text
+    assert "it does not say when they were fixed" in text
+
+
+def test_numbers_by_hand(judged):
+    """Mean of base 36.0187, of real 38.0187, of worse 34.0217; once 39.1: in fractions, as the paper prints."""
+    _, _, page = judged
+    shown = cells(page, "verdicts")
+    # 2 of 36.0187 is 5.6%, as the paper's 0.020 of 0.360.
+    assert shown["real-AP"][2:4] == ["+0.0200 +5.6 %", "+0.0200 +5.6 %"]
+    assert shown["worse-AP"][3] == "\N{MINUS SIGN}0.0200 \N{MINUS SIGN}5.5 %"
+    assert shown["once-AP"][3].startswith("+0.0308 ")
+    assert shown["gone-AP"][3:5] == [NONE, NONE]
+
+
+def test_other_claims_and_those_that_cannot_be_judged_are_listed(judged):
+    _, document, page = judged
+    assert list(cells(page, "other-verdicts")) == ["real-AP75"]
+    for one in document["verdicts"]:
+        if one["verdict"] == "not measured":
+            assert html.escape(one["reason"]) in page
+
+
+def test_published_numbers_stand_on_the_page_at_the_papers_scale_only(judged):
+    protocol, document, page = judged
+    assert ('data-table="numbers"' in page) == protocol.published_scale
+    if protocol.published_scale:
+        shown = cells(page, "numbers")
+        assert len(shown) == len(document["numbers"]) == 10
+        assert shown["boxes-T1/base/AP"][-1] == "yes"
+        assert shown["boxes-T1/worse/AP"][-1] == "no"
+
+
+def test_the_forest_shows_claimed_and_measured_gains(judged):
+    protocol, document, _ = judged
+    entries = [one for one in document["verdicts"] if one["primary"] and one["measured"]]
+    panel = forest(effects(entries, not protocol.published_scale), "gain").axes[0]
+    key = "relative_percent" if document["judges"] == "direction" else "gain"
+    factor = 1 if key == "relative_percent" else 100
+    for marker, side in (("D", "claimed"), ("o", "measured")):
+        drawn = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == marker]
+        assert drawn == pytest.approx([factor * one[side][key] for one in entries])
+    real = entries[0]["answers"]["new images"]["interval"]
+    expected = real["relative_percent"] if key == "relative_percent" else [100 * real["low"], 100 * real["high"]]
+    interval = panel.lines[0]
+    assert list(interval.get_xdata()) == pytest.approx(expected)
+    assert (interval.get_color(), interval.get_linestyle()) == (COLORS["good"], "-")
+    styles = {one["id"]: line.get_linestyle() for one, line in zip(entries, panel.lines[::3], strict=False)}
+    assert styles["once-AP"] == ":", "a single run has no verdict"
+
+
+def forest_file(protocol, results):
+    return results / protocol.name / "figures" / "svg" / "boxes_forest.svg"
+
+
+def test_the_forest_is_a_file_and_an_element_of_the_page(judged, results):
+    protocol, _, page = judged
+    svg = forest_file(protocol, results).read_text()
+    assert svg.startswith("<?xml")
+    assert "real over base" in svg
+    assert page.count("real over base") >= 1
+    assert "Date" not in svg
+
+
+def test_the_same_verdicts_give_the_same_bytes(judged, catalog, results):
+    protocol, _, page = judged
+    svg = forest_file(protocol, results).read_bytes()
+    assert write_report(catalog, protocol, results, TABLES).read_text() == page
+    assert forest_file(protocol, results).read_bytes() == svg
+
+
+def test_a_page_without_verdicts_has_none(world, protocol, catalog, results):
+    world(protocol)
+    page = write_report(catalog, protocol, results, TABLES).read_text()
+    assert 'id="verdicts"' not in page
+    assert read_verdicts(catalog, protocol, results, []) is None
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_verdicts_on_other_runs_than_the_page_shows_are_refused(judged, add_run, catalog, results):
+    protocol, _, _ = judged
+    add_run(protocol, "real", 2, 45.0)
+    with pytest.raises(ResultError, match=r"real/seed2/metrics\.json is not the one that was judged"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_runs_that_came_after_the_verdicts_are_refused(judged, add_run, catalog, results):
+    protocol, _, _ = judged
+    add_run(protocol, "real", 3, 38.1)
+    with pytest.raises(ResultError, match="seed3"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_verdicts_on_runs_that_are_gone_are_refused(judged, catalog, results):
+    protocol, _, _ = judged
+    shutil.rmtree(results / protocol.name / "runs" / "real" / "seed2")
+    with pytest.raises(ResultError, match=r"real seed 2 was judged .* run `python -m replication verdicts`"):
+        write_report(catalog, protocol, results, TABLES)
+    shutil.rmtree(results / protocol.name / "runs" / "real")
+    with pytest.raises(ResultError, match="real seed 0 was judged"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_verdicts_by_another_plan_are_refused(judged, catalog, results):
+    protocol, _, _ = judged
+    changed = copy.deepcopy(PAPER)
+    changed["claims"][0]["gain"] = 0.021
+    other = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(changed)}})
+    for plan in ((other, protocol), (catalog, protocol.model_copy(update={"seeds": 5}))):
+        with pytest.raises(ResultError, match=r"plan_hash: .* run `python -m replication verdicts`"):
+            write_report(*plan, results, TABLES)
+
+
+def rewrite(path, **changes):
+    document = {key: value for key, value in read_json(path, SCHEMA).items() if key != "schema"}
+    write_json(path, SCHEMA, document | changes)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_verdicts_of_another_protocol_are_refused(judged, catalog, results):
+    protocol, _, _ = judged
+    rewrite(verdicts_path(protocol, results), protocol="mini")
+    with pytest.raises(ResultError, match="protocol: is mini, the page is of tiny; run"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_verdicts_on_other_tables_are_refused(judged, catalog, results):
+    protocol, _, _ = judged
+    rewrite(verdicts_path(protocol, results), tables=[])
+    with pytest.raises(ResultError, match="no verdicts on boxes-T1"):
+        write_report(catalog, protocol, results, TABLES)
+
+
+def test_colours_say_for_against_or_open():
+    words = ("reproduced", "gain", "not reproduced", "loss", "no gain of practical size")
+    assert [tone(word) for word in words] == ["good", "good", "bad", "bad", "bad"]
+    assert {tone(word) for word in ("inconclusive", "not resolved", "single run", "blocked", "not measured")} == {
+        "open"
+    }
