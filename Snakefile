@@ -2,18 +2,21 @@
 
 snakemake --cores all                                    the protocol `mini`
 snakemake --cores all --config protocol=paper            the papers' own
-snakemake --cores all --config tables=giou-T5 seeds=3    fewer tables, more runs a variant
-Every rule is one verb of `python -m replication`; what would run, and why: `python -m replication plan`.
+snakemake --cores all --config tables=giou-T5 seeds=3    fewer tables, more runs per variant
+Every rule is a verb of `python -m replication`; what would run, and why: `python -m replication plan`.
 """
 
-import os
+import shlex
 import sys
-from pathlib import Path
 
 from snakemake.utils import min_version
 
 from replication.catalog.variants import PROPOSALS_SEED
 from replication.errors import ReplicationError
+from replication.formats.splits import SPLITS
+from replication.planning import rule_values
+from replication.planning.plan import FIGURES_FROM
+from replication.planning.workflow import choice, from_workflow, variant_pattern, where
 from replication.results.fingerprint import (
     DETECTION,
     EVALUATION,
@@ -24,13 +27,6 @@ from replication.results.fingerprint import (
     TIMING,
     fingerprint,
 )
-from replication.planning.plan import FIGURES_FROM
-from replication.planning.workflow import (
-    DEFAULT_PROTOCOL,
-    choice,
-    from_workflow,
-    variant_pattern,
-)
 
 min_version("9.25")
 
@@ -40,30 +36,21 @@ except ReplicationError as error:
     sys.exit(f"error: {error}")
 
 
-# The verbs run with the interpreter that runs the workflow, whatever `python` is elsewhere.
-os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-# How and where a step runs is no parameter of it: another folder's name or number of GPUs retrains nothing.
-os.environ["REPLICATION_WHERE"] = (
-    f"--protocol {config.get('protocol', DEFAULT_PROTOCOL)} --results {plan.results}"
-)
-os.environ["REPLICATION_GPUS"] = str(config.get("gpus", 1))
+# How and where a step runs: interpreter, folder, number of GPUs. These are no `params`, since Snakemake runs a step
+# again whose params have changed, and a moved results folder or another GPU retrains nothing. A rule's `shell` takes
+# them as global variables, which Snakemake does not compare. They are quoted for a shell here, once.
+VERB = f"{shlex.quote(sys.executable)} -m replication"
+WHERE = where(config)
+CHOICE = choice(config)
+GPUS = config.get("gpus", 1)
 # None where no job is run: --report, --dry-run.
 CORES = workflow.resource_settings.cores or 1
-os.environ["REPLICATION_PLAN"] = f"{choice(config)} --left {CORES}"
+
+HERE = plan.layout
+RUN = HERE.run("{variant}", "{seed}")
 
 
 report: "rules/captions/workflow.rst"
-
-
-envvars:
-    "PATH",
-    "REPLICATION_WHERE",
-    "REPLICATION_GPUS",
-    "REPLICATION_PLAN",
-
-
-HERE = f"{plan.results}/{plan.protocol.name}"
-RUN = f"{HERE}/runs/{{variant}}/seed{{seed}}"
 
 
 wildcard_constraints:
@@ -77,8 +64,8 @@ localrules:
 
 rule all:
     input:
-        f"{HERE}/report.html",
-        f"{HERE}/figures/svg",
+        HERE.report,
+        HERE.svg,
 
 
 include: "rules/data.smk"

@@ -17,7 +17,8 @@ from replication.report.cells import Comparison, Line, compare_all
 from replication.report.tables import measured_text, published_text
 from replication.report.verdicts import bounds, gain
 from replication.results.files import read_json, write_text
-from replication.verdicts import SCHEMA, verdicts_path
+from replication.results.layout import Layout
+from replication.verdicts import SCHEMA
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
 BEGIN, END = "<!-- made by `make readme` from results/reference -->\n", "<!-- end of what `make readme` makes -->\n"
@@ -25,7 +26,7 @@ BEGIN, END = "<!-- made by `make readme` from results/reference -->\n", "<!-- en
 
 def reference_results(protocol: Protocol, results: Path) -> str:
     """Markdown: the primary claims with numbers and their verdicts, then measured beside published, table by table."""
-    document = read_json(verdicts_path(protocol, results), SCHEMA)
+    document = read_json(Layout(results, protocol.name).verdicts, SCHEMA)
     comparisons = compare_all(load_catalog(), document["tables"], protocol, results)
     return "\n".join([_verdicts(document), *_numbers(comparisons)])
 

@@ -10,7 +10,7 @@ from replication.errors import ConfigError
 
 if TYPE_CHECKING:
     from replication.catalog import Catalog, Protocol, Variant
-    from replication.training.run import Job
+    from replication.results.run import Run
 
 Arguments = argparse.Namespace
 
@@ -21,11 +21,11 @@ def _load(options: Arguments) -> tuple[Catalog, Protocol]:
     return load_catalog(), load_protocol(options.protocol)
 
 
-def _job(options: Arguments) -> Job:
-    from replication.training.run import Job
+def _run(options: Arguments) -> Run:
+    from replication.results.run import Run
 
     catalog, protocol = _load(options)
-    return Job(_variant(options, catalog), protocol, options.seed, options.results)
+    return Run(_variant(options, catalog), protocol, options.seed, options.results)
 
 
 def _variant(options: Arguments, catalog: Catalog) -> Variant:
@@ -49,14 +49,15 @@ def plan(options: Arguments) -> None:
     """Print what would run."""
     import json
 
+    from replication.planning.output import plan_json, plan_left, plan_table
     from replication.planning.plan import make_plan
 
     catalog, protocol = _load(options)
     plan = make_plan(catalog, protocol, options.results, options.tables, options.seeds, options.backbones)
     if options.left is not None:
-        print(plan.left(max(1, options.left // protocol.threads)))
+        print(plan_left(plan, max(1, options.left // protocol.threads)))
     else:
-        print(json.dumps(plan.as_json(), indent=1) if options.format == "json" else plan.as_table())
+        print(json.dumps(plan_json(plan), indent=1) if options.format == "json" else plan_table(plan))
 
 
 def data(options: Arguments) -> None:
@@ -91,14 +92,14 @@ def train(options: Arguments) -> None:
     """Train a run or go on with it."""
     from replication.training.run import train
 
-    print(train(_job(options), options.restart, options.gpus))
+    print(train(_run(options), options.restart, options.gpus))
 
 
 def detect(options: Arguments) -> None:
     """Detect on the validation images."""
     from replication.inference.detect import detect
 
-    print(detect(_job(options)))
+    print(detect(_run(options)))
 
 
 def time(options: Arguments) -> None:
@@ -144,7 +145,7 @@ def proposals(options: Arguments) -> None:
     """Write the proposals of a trained RPN."""
     from replication.inference.propose import propose
 
-    print(*propose(_job(options)), sep="\n")
+    print(*propose(_run(options)), sep="\n")
 
 
 def figures(options: Arguments) -> None:
@@ -156,7 +157,7 @@ def figures(options: Arguments) -> None:
     if options.variant is None:
         print(write_balanced_l1(options.results, _load(options)[1]))
     else:
-        print(write_sampling(_job(options)))
+        print(write_sampling(_run(options)))
 
 
 def evaluate(options: Arguments) -> None:
@@ -176,16 +177,12 @@ def evaluate(options: Arguments) -> None:
 
 
 def _evaluated_run(options: Arguments) -> dict[str, Any]:
-    from replication.catalog import Run
     from replication.evaluation import evaluate_run
 
     for name in ("criterion", "against", "bootstrap", "verify"):
         if getattr(options, name) not in (None, False):
             raise ConfigError(f"evaluate: --{name} is for two files: give the run's DETECTIONS and GROUND_TRUTH")
-    catalog, protocol = _load(options)
-    variant = catalog.variants.get(options.variant)
-    run = Run(protocol=protocol.name, variant=options.variant, seed=options.seed)
-    return evaluate_run(run, protocol, options.results, variant is not None and variant.class_agnostic)
+    return evaluate_run(_run(options))
 
 
 def _evaluated_pair(options: Arguments) -> dict[str, Any]:
@@ -253,21 +250,19 @@ def export(options: Arguments) -> None:
 
 def submission(options: Arguments) -> None:
     """Write what a test server takes."""
-    from replication.catalog import Run
     from replication.export import algorithm, check_submittable, set_name, submit_run, write_coco
 
     if (options.images is None) != (options.image_folder is None):
         raise ConfigError("submission: --images and --image-folder belong together; give both or neither")
-    catalog, protocol = _load(options)
-    check_submittable(_variant(options, catalog))
-    run = Run(protocol=protocol.name, variant=options.variant, seed=options.seed)
-    out = options.out or options.results / protocol.name / "submission"
+    run = _run(options)
+    check_submittable(run.variant)
+    out = options.out or run.layout.submission
     if options.images is None:
-        paths = submit_run(run, protocol, options.results, out)
+        paths = submit_run(run, out)
     else:
         from replication.inference.foreign import detect_images
 
-        found = detect_images(_job(options), options.images, options.image_folder)
+        found = detect_images(run, options.images, options.image_folder)
         paths = write_coco(found, set_name(options.images), algorithm(run), out)
     print(*paths, sep="\n")
 

@@ -1,26 +1,26 @@
-"""Data: fetched where the protocol names a download, made or checked, and written down."""
+"""Data: downloaded where the protocol names a download, made or checked, and described."""
 
 
-rule download:
+rule data:
     output:
-        touch(f"{plan.results}/downloads/{{name}}.done"),
+        touch(str(HERE.download("{name}"))),
     log:
-        f"{plan.results}/downloads/{{name}}.log",
+        HERE.download_log("{name}"),
     retries: 2
     shell:
-        "python -m replication data {wildcards.name} 2>&1 | tee {log}"
+        "{VERB} data {wildcards.name:q} 2>&1 | tee {log:q}"
 
 
 rule prepare:
     input:
-        expand(f"{plan.results}/downloads/{{name}}.done", name=plan.downloads),
+        [HERE.download(name) for name in rule_values.downloads(plan)],
     output:
-        f"{HERE}/data.json",
-        f"{HERE}/ground_truth.json",
+        HERE.data,
+        HERE.ground_truth,
     log:
-        f"{HERE}/logs/prepare.log",
+        HERE.log("prepare"),
     params:
-        data=plan.data_state(),
-        areas=plan.areas(),
+        data=rule_values.data_state(plan),
+        areas=rule_values.areas(plan),
     shell:
-        "python -m replication prepare $REPLICATION_WHERE 2>&1 | tee {log}"
+        "{VERB} prepare {WHERE} 2>&1 | tee {log:q}"

@@ -1,121 +1,123 @@
 """What the runs say: verdicts, tables, figures and one page."""
 
 
-rule judge:
+rule verdicts:
     input:
-        f"{HERE}/ground_truth.json",
+        HERE.ground_truth,
         [
-            f"{run.folder(plan.results)}/{name}"
+            path
             for run in plan.shown
-            for name in ("metrics.json", "provenance.json", "detections.json")
+            for path in (
+                run.files.metrics,
+                run.files.provenance,
+                run.files.detections,
+            )
         ],
     output:
         report(
-            f"{HERE}/verdicts.json",
+            str(HERE.verdicts),
             caption="captions/verdicts.rst",
             category="all papers",
             labels={"what": "verdicts", "as": "JSON"},
         ),
     log:
-        f"{HERE}/logs/judge.log",
+        HERE.log("verdicts"),
     priority: 300
     params:
         tables=",".join(plan.tables),
-        text=plan.text(),
-        rules=plan.judging(),
+        text=rule_values.text(plan),
+        rules=rule_values.judging(),
         fingerprint=fingerprint(JUDGING),
     shell:
-        "python -m replication verdicts $REPLICATION_WHERE --tables {params.tables} 2>&1 | tee {log}"
+        "{VERB} verdicts {WHERE} --tables {params.tables:q} 2>&1 | tee {log:q}"
 
 
-rule table:
+rule tables:
     input:
         lambda wildcards: [
-            f"{run.folder(plan.results)}/{name}"
+            str(path)
             for run in plan.runs_of(wildcards.table)
-            for name in ("metrics.json", "provenance.json")
+            for path in (run.files.metrics, run.files.provenance)
         ],
-        lambda wildcards: (
-            f"{HERE}/latency/timed.done" if plan.timed_in(wildcards.table) else []
-        ),
+        lambda wildcards: str(HERE.timed) if plan.timed_in(wildcards.table) else [],
     output:
         report(
-            f"{HERE}/tables/{{table}}.md",
+            str(HERE.table("{table}", "md")),
             caption="captions/table.rst",
             category=lambda wildcards: plan.paper_of(wildcards.table),
             labels={"what": "{table}", "as": "Markdown"},
         ),
         report(
-            f"{HERE}/tables/{{table}}.csv",
+            str(HERE.table("{table}", "csv")),
             caption="captions/table.rst",
             category=lambda wildcards: plan.paper_of(wildcards.table),
             labels={"what": "{table}", "as": "CSV"},
         ),
-        f"{HERE}/tables/{{table}}.tex",
+        HERE.table("{table}", "tex"),
     log:
-        f"{HERE}/logs/tables/{{table}}.log",
+        HERE.log("tables/{table}"),
     priority: 300
     params:
-        text=plan.text(),
+        text=rule_values.text(plan),
         fingerprint=fingerprint(RENDERING),
     shell:
-        "python -m replication tables $REPLICATION_WHERE --tables {wildcards.table} 2>&1 | tee {log}"
+        "{VERB} tables {WHERE} --tables {wildcards.table:q} 2>&1 | tee {log:q}"
 
 
 # What Libra R-CNN's figure 3 is drawn from: a trained detector's proposals.
 rule sampling_figure:
     input:
-        f"{HERE}/runs/{FIGURES_FROM}/seed0/model_final.pth",
-        f"{HERE}/runs/{FIGURES_FROM}/seed0/provenance.json",
+        HERE.run(FIGURES_FROM, 0).model,
+        HERE.run(FIGURES_FROM, 0).provenance,
     output:
-        f"{HERE}/figures/libra_sampling.json",
+        HERE.figure_data("libra_sampling"),
     log:
-        f"{HERE}/logs/libra_sampling.log",
+        HERE.log("libra_sampling"),
     threads: plan.protocol.threads
     params:
         variant=FIGURES_FROM,
         fingerprint=fingerprint(FIGURES),
     shell:
-        "python -m replication figures $REPLICATION_WHERE --variant {params.variant} 2>&1 | tee {log}"
+        "{VERB} figures {WHERE} --variant {params.variant:q} 2>&1 | tee {log:q}"
 
 
 # What its figure 5 is drawn from: the loss alone.
 rule balanced_l1_figure:
     output:
-        f"{HERE}/figures/libra_balanced_l1.json",
+        HERE.figure_data("libra_balanced_l1"),
     log:
-        f"{HERE}/logs/libra_balanced_l1.log",
+        HERE.log("libra_balanced_l1"),
     params:
         fingerprint=fingerprint(FIGURES),
     shell:
-        "python -m replication figures $REPLICATION_WHERE 2>&1 | tee {log}"
+        "{VERB} figures {WHERE} 2>&1 | tee {log:q}"
 
 
 rule report:
     input:
-        f"{HERE}/verdicts.json",
+        HERE.verdicts,
         plan.figure_data,
-        expand(f"{HERE}/tables/{{table}}.md", table=plan.tables),
-        [f"{run.folder(plan.results)}/curves.jsonl" for run in plan.trainings],
+        [HERE.table(table, "md") for table in plan.tables],
+        [run.files.curves for run in plan.trainings],
     output:
         report(
-            f"{HERE}/report.html",
+            str(HERE.report),
             caption="captions/page.rst",
             category="all papers",
             labels={"what": "the whole page", "as": "HTML"},
         ),
         report(
-            directory(f"{HERE}/figures/svg"),
+            directory(str(HERE.svg)),
             patterns=["{figure}.svg"],
             caption="captions/figure.rst",
             category=lambda wildcards: plan.paper_of(wildcards.figure),
             labels={"what": "{figure}", "as": "SVG"},
         ),
     log:
-        f"{HERE}/logs/report.log",
+        HERE.log("report"),
     params:
         tables=",".join(plan.tables),
-        text=plan.text(),
+        text=rule_values.text(plan),
         fingerprint=fingerprint(RENDERING),
     shell:
-        "python -m replication report $REPLICATION_WHERE --tables {params.tables} 2>&1 | tee {log}"
+        "{VERB} report {WHERE} --tables {params.tables:q} 2>&1 | tee {log:q}"

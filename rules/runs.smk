@@ -1,124 +1,118 @@
-"""Runs: trained, their detections, what they are worth and how long they take."""
+"""Runs: their training, detections, metrics and timing."""
 
-TRAINED, TESTED_ANEW = (
+TRAINED, TEST_TIME = (
     variant_pattern(plan.catalog, trained) for trained in (True, False)
 )
 
 
-# Checkpoints lie undeclared beside the outputs: Snakemake deletes what a failed job declared, and a training must
+# Checkpoints lie undeclared next to the outputs: Snakemake deletes what a failed job declared, and a training must
 # resume from them. For the same reason the parameters, not the files, say when a training is out of date; and they
 # hold only what changes its result. Data or proposals that have changed since are refused by the verbs after it.
 rule train:
     input:
-        ancient(f"{HERE}/data.json"),
-        ancient(lambda wildcards: plan.proposals(wildcards.variant)),
+        ancient(str(HERE.data)),
+        ancient(lambda wildcards: rule_values.proposals(plan, wildcards.variant)),
     output:
-        f"{RUN}/model_final.pth",
-        f"{RUN}/curves.jsonl",
-        f"{RUN}/provenance.json",
+        RUN.model,
+        RUN.curves,
+        RUN.provenance,
     log:
-        f"{HERE}/logs/train/{{variant}}-seed{{seed}}.log",
+        HERE.log("train/{variant}-seed{seed}"),
     wildcard_constraints:
         variant=TRAINED,
-    priority: lambda wildcards: plan.priority(wildcards.variant)
+    priority: lambda wildcards: rule_values.priority(plan, wildcards.variant)
     threads: plan.protocol.threads
     resources:
-        expected_minutes=lambda wildcards: plan.minutes(wildcards.variant),
+        expected_minutes=lambda wildcards: rule_values.minutes(plan, wildcards.variant),
     params:
-        data=plan.data_settings(),
-        fingerprint=lambda wildcards: plan.training_fingerprint(wildcards.variant),
+        data=rule_values.data_settings(plan),
+        fingerprint=lambda wildcards: rule_values.training(plan, wildcards.variant),
     message:
         "train {wildcards.variant}, seed {wildcards.seed}: about {resources.expected_minutes} min"
     shell:
-        "python -m replication train $REPLICATION_WHERE --variant {wildcards.variant} --seed {wildcards.seed}"
-        " --gpus $REPLICATION_GPUS 2>&1 | tee -a {log}"
-        " && {{ python -m replication plan $REPLICATION_WHERE $REPLICATION_PLAN || true; }}"
+        "{VERB} train {WHERE} --variant {wildcards.variant:q} --seed {wildcards.seed:q} --gpus {GPUS}"
+        " 2>&1 | tee -a {log:q}"
+        " && {{ {VERB} plan {WHERE} {CHOICE} --left {CORES} || true; }}"
 
 
 # What Fast R-CNN is trained and tested on: written once, from one run of an RPN.
 rule proposals:
     input:
-        f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/model_final.pth",
-        f"{HERE}/runs/{{variant}}/seed{PROPOSALS_SEED}/provenance.json",
+        HERE.run("{variant}", PROPOSALS_SEED).model,
+        HERE.run("{variant}", PROPOSALS_SEED).provenance,
     output:
-        expand(
-            f"{HERE}/proposals/{{{{variant}}}}/{{split}}.json", split=["train", "val"]
-        ),
-        expand(
-            f"{HERE}/proposals/{{{{variant}}}}/{{split}}.f32", split=["train", "val"]
-        ),
+        [HERE.proposals("{variant}", split).manifest for split in SPLITS],
+        [HERE.proposals("{variant}", split).rows for split in SPLITS],
     log:
-        f"{HERE}/logs/proposals/{{variant}}.log",
+        HERE.log("proposals/{variant}"),
     priority: 500
     threads: plan.protocol.threads
     params:
         fingerprint=fingerprint(PROPOSALS),
     shell:
-        "python -m replication proposals $REPLICATION_WHERE --variant {wildcards.variant} 2>&1 | tee {log}"
+        "{VERB} proposals {WHERE} --variant {wildcards.variant:q} 2>&1 | tee {log:q}"
 
 
 rule detect:
     input:
-        lambda wildcards: plan.weights(wildcards.variant, int(wildcards.seed)),
-        lambda wildcards: plan.proposals(wildcards.variant),
+        lambda wildcards: rule_values.weights(plan, wildcards.variant, wildcards.seed),
+        lambda wildcards: rule_values.proposals(plan, wildcards.variant),
     output:
-        f"{RUN}/detections.json",
+        RUN.detections,
     log:
-        f"{HERE}/logs/detect/{{variant}}-seed{{seed}}.log",
+        HERE.log("detect/{variant}-seed{seed}"),
     wildcard_constraints:
         variant=TRAINED,
-    priority: lambda wildcards: 100 + plan.priority(wildcards.variant)
+    priority: lambda wildcards: 100 + rule_values.priority(plan, wildcards.variant)
     threads: plan.protocol.threads
     params:
         fingerprint=fingerprint(DETECTION),
     shell:
-        "python -m replication detect $REPLICATION_WHERE --variant {wildcards.variant} --seed {wildcards.seed}"
-        " 2>&1 | tee {log}"
+        "{VERB} detect {WHERE} --variant {wildcards.variant:q} --seed {wildcards.seed:q} 2>&1 | tee {log:q}"
 
 
-# A test-time variant detects with the weights of another, whose provenance it takes over.
-use rule detect as detect_anew with:
+# A test-time variant detects with the weights of another, and gets a provenance made from theirs.
+use rule detect as detect_tta with:
     output:
-        f"{RUN}/detections.json",
-        f"{RUN}/provenance.json",
+        RUN.detections,
+        RUN.provenance,
     wildcard_constraints:
-        variant=TESTED_ANEW,
+        variant=TEST_TIME,
     params:
         fingerprint=fingerprint(DETECTION),
-        settings=lambda wildcards: plan.settings_fingerprint(wildcards.variant),
+        settings=lambda wildcards: rule_values.settings(plan, wildcards.variant),
 
 
 rule evaluate:
     input:
-        f"{RUN}/detections.json",
-        f"{HERE}/ground_truth.json",
+        RUN.detections,
+        HERE.ground_truth,
     output:
-        f"{RUN}/metrics.json",
+        RUN.metrics,
     log:
-        f"{HERE}/logs/evaluate/{{variant}}-seed{{seed}}.log",
+        HERE.log("evaluate/{variant}-seed{seed}"),
     priority: 200
     params:
-        areas=plan.areas(),
+        areas=rule_values.areas(plan),
         fingerprint=fingerprint(EVALUATION),
     shell:
-        "python -m replication evaluate $REPLICATION_WHERE --variant {wildcards.variant} --seed {wildcards.seed}"
-        " 2>&1 | tee {log}"
+        "{VERB} evaluate {WHERE} --variant {wildcards.variant:q} --seed {wildcards.seed:q} 2>&1 | tee {log:q}"
 
 
-# A time is worth nothing beside other work: it takes every core, so no other job of the workflow runs with it, on
+# Timing needs the machine to itself: it takes every core, so that no other job of the workflow runs with it, on
 # whatever GPU. Not the result files are declared but a mark: their folder is named after the device, and what was
 # finished before an interruption must stay.
 rule time:
     input:
-        [f"{folder}/model_final.pth" for folder in plan.timed_folders],
+        [run.files.model for run in plan.timed_runs],
     output:
-        touch(f"{HERE}/latency/timed.done"),
+        touch(str(HERE.timed)),
     log:
-        f"{HERE}/logs/time.log",
+        HERE.log("time"),
     priority: 250
     threads: CORES
     params:
         variants=",".join(plan.timed),
         fingerprint=fingerprint(TIMING),
     shell:
-        "python -m replication time $REPLICATION_WHERE --variants {params.variants} 2>&1 | tee {log}"
+        "{VERB} time {WHERE} --variants {params.variants:q} 2>&1 | tee {log:q}"

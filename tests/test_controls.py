@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from replication.catalog import CONFIGS, Catalog, Paper, Protocol, Run, load_catalog, load_judging, load_protocol
+from replication.catalog import CONFIGS, Catalog, Paper, Protocol, load_catalog, load_judging, load_protocol
 from replication.catalog.variants import Variant, read_variant
 from replication.datasets import prepare
 from replication.evaluation import evaluate_run
 from replication.inference.detect import detect
-from replication.training.run import Job, train
+from replication.results.run import Run
+from replication.training.run import train
 from replication.verdicts import judge
 
 SOUND = "faster_rcnn_R50_smooth_l1"
@@ -69,10 +70,10 @@ def paper(names: list[str]) -> Paper:
 
 def run(variant: Variant, protocol: Protocol, seed: int, results: Path) -> float:
     """AP of one run, from nothing."""
-    job = Job(variant, protocol, seed, results)
+    job = Run(variant, protocol, seed, results)
     train(job)
     detect(job)
-    found = evaluate_run(Run(protocol=protocol.name, variant=variant.name, seed=seed), protocol, results)
+    found = evaluate_run(job)
     return float(found["metrics"]["AP"])
 
 

@@ -15,7 +15,7 @@ from replication.catalog.papers import (
 )
 from replication.catalog.protocols import AreaRanges, CocoData, EmbeddedData, Protocol, VocData, load_protocol
 from replication.catalog.records import CONFIGS
-from replication.catalog.select import Run, select
+from replication.catalog.select import select
 from replication.catalog.variants import Variant
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "Paper",
     "Protocol",
     "Row",
-    "Run",
     "Table",
     "Variant",
     "VocData",

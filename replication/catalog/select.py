@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from replication.catalog.load import Catalog
 from replication.catalog.papers import BACKBONES, Row, Table
 from replication.catalog.protocols import Protocol
-from replication.catalog.records import Record
+from replication.catalog.variants import Variant
 from replication.errors import ConfigError
-
-
-class Run(Record):
-    """One training: variant x protocol x seed."""
-
-    protocol: str
-    variant: str
-    seed: int
-
-    def folder(self, results: Path) -> Path:
-        """``results/<protocol>/runs/<variant>/seed<k>``."""
-        return results / self.protocol / "runs" / self.variant / f"seed{self.seed}"
 
 
 def select(
@@ -30,8 +17,10 @@ def select(
     tables: Sequence[str] | None = None,
     seeds: int | None = None,
     backbones: Sequence[str] | None = None,
-) -> list[Run]:
-    """The runs that ``tables`` need, each once: table by table, then seed by seed, baselines first, then row order.
+) -> list[tuple[Variant, int]]:
+    """Variant and seed of the runs that ``tables`` need, each once.
+
+    They come table by table, then seed by seed, baselines first, then in row order.
 
     ``tables``, ``seeds`` (their number; they are 0 .. seeds-1) and ``backbones`` (labels) default to the protocol's
     own. Rows that are cited or planned are left out. Raises ConfigError for an unknown table or backbone, a table of
@@ -41,12 +30,12 @@ def select(
     wanted = _backbones(protocol, backbones)
     count = protocol.seeds if seeds is None else seeds
     if count < 1:
-        raise ConfigError(f"seeds: expected a number of runs a variant of at least 1, found {count}")
-    runs: dict[Run, None] = {}
+        raise ConfigError(f"seeds: expected a number of runs per variant of at least 1, found {count}")
+    runs: dict[tuple[Variant, int], None] = {}
     for table in chosen:
         variants = list(_variants(catalog, table, wanted))
         for seed in range(count):
-            runs.update({Run(protocol=protocol.name, variant=name, seed=seed): None for name in variants})
+            runs.update({(variant, seed): None for variant in variants})
     if not runs:
         names = ", ".join(table.id for table in chosen) or "(none)"
         raise ConfigError(
@@ -79,10 +68,10 @@ def _backbones(protocol: Protocol, backbones: Sequence[str] | None) -> tuple[str
     return tuple(wanted)
 
 
-def _variants(catalog: Catalog, table: Table, backbones: Sequence[str]) -> Iterator[str]:
+def _variants(catalog: Catalog, table: Table, backbones: Sequence[str]) -> Iterator[Variant]:
     for row in _baselines_first(table):
         if row.variant is not None and row.variant in catalog.variants and row.backbone in backbones:
-            yield row.variant
+            yield catalog.variants[row.variant]
 
 
 def _baselines_first(table: Table) -> list[Row]:

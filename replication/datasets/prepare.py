@@ -6,7 +6,6 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,11 @@ from replication.datasets.roots import data_root
 from replication.datasets.splits import data_hash, ground_truth, load_split
 from replication.errors import DataError
 from replication.formats.splits import SPLITS, Split, SplitName
-from replication.results.files import read_json, write_text
-
-SCHEMA = "data/1"
+from replication.results.files import write_text
+from replication.results.layout import Layout
+from replication.results.schemas import Data
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What ``prepare`` found: the content of ``data.json``."""
-
-    manifest: dict[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> Prepared:
-        """From a ``data.json``; raises ResultError when it is missing or broken."""
-        return cls(read_json(path, SCHEMA))
 
 
 def prepare(protocol: Protocol, results: Path) -> Path:
@@ -42,11 +29,11 @@ def prepare(protocol: Protocol, results: Path) -> Path:
     """
     splits = {split: load_split(protocol, split) for split in SPLITS}
     _check_pair(splits["train"], splits["val"])
-    folder = results / protocol.name
-    _write_changed(folder / "ground_truth.json", json.dumps(ground_truth(splits["val"]), allow_nan=False) + "\n")
-    document = {"schema": SCHEMA, **manifest(protocol, splits)}
-    _write_changed(folder / "data.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
-    return folder / "data.json"
+    layout = Layout(results, protocol.name)
+    _write_changed(layout.ground_truth, json.dumps(ground_truth(splits["val"]), allow_nan=False) + "\n")
+    document = {"schema": Data.SCHEMA, **manifest(protocol, splits)}
+    _write_changed(layout.data, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    return layout.data
 
 
 def manifest(protocol: Protocol, splits: dict[SplitName, Split]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Compiled code is loaded when something is computed, not when this is imported.
 
 from replication.evaluation.bootstrap import METRICS, Replicates, bootstrap, image_weights, point, weighted
 from replication.evaluation.matching import CRITERIA, Criterion, Matches, cached_match, match
-from replication.evaluation.output import format_evaluation, metrics_document, write_metrics
+from replication.evaluation.output import format_evaluation
 from replication.evaluation.pair import Options, evaluate
 from replication.evaluation.proposals import proposal_recall
 from replication.evaluation.runs import evaluate_run, read_run, run_matches
@@ -29,7 +29,6 @@ __all__ = [
     "format_evaluation",
     "image_weights",
     "match",
-    "metrics_document",
     "point",
     "proposal_recall",
     "read_detections",
@@ -39,5 +38,4 @@ __all__ = [
     "save_detections",
     "summary",
     "weighted",
-    "write_metrics",
 ]

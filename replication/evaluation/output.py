@@ -1,28 +1,14 @@
-"""What evaluation writes: ``metrics.json`` of a run, and the answer of the command ``evaluate``."""
+"""The answer of the command ``evaluate``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from tabulate import tabulate
 
-from replication.results.files import write_json
-
-METRICS_SCHEMA = "metrics/1"
 EVALUATION_SCHEMA = "evaluation/1"
-
-
-def metrics_document(result: dict[str, Any], variant: str, protocol: str, seed: int) -> dict[str, Any]:
-    """The body of ``metrics.json``: whose numbers they are, then the numbers (what ``evaluate`` returned)."""
-    return {"variant": variant, "protocol": protocol, "seed": seed, **result}
-
-
-def write_metrics(path: Path, result: dict[str, Any], variant: str, protocol: str, seed: int) -> None:
-    """Write ``metrics.json`` of one run, schema ``metrics/1``."""
-    write_json(path, METRICS_SCHEMA, metrics_document(result, variant, protocol, seed))
 
 
 def format_evaluation(result: dict[str, Any], form: Literal["table", "json"] = "table") -> str:

@@ -5,81 +5,73 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from replication.catalog import Protocol, Run
+from replication.catalog import Protocol
 from replication.errors import ResultError
 from replication.evaluation.matching import Criterion, Matches, cached_match
-from replication.evaluation.output import write_metrics
 from replication.evaluation.pair import describe
 from replication.evaluation.proposals import describe_proposals
 from replication.evaluation.summary import summary
 from replication.formats.columns import Detections, GroundTruth
 from replication.formats.inputs import doubts, read_detections, read_ground_truth, with_masks
-from replication.results.files import read_json
+from replication.results.layout import Layout, RunFiles
+from replication.results.run import Run
+from replication.results.schemas import Data, Metrics, Provenance, read, write
 
 CRITERIA: dict[str, tuple[Criterion, Criterion]] = {"coco": ("iou", "giou"), "voc2007": ("voc07", "voc07_giou")}
 """Of each benchmark: the criterion of a run's ``metrics``, and the one of its ``giou_metrics``."""
 
 
-def evaluate_run(run: Run, protocol: Protocol, results: Path, class_agnostic: bool = False) -> dict[str, Any]:
-    """Evaluate ``detections.json`` of a run, write ``metrics.json`` beside it, and return what it holds of numbers.
+def evaluate_run(run: Run) -> dict[str, Any]:
+    """Evaluate ``detections.json`` of a run, write ``metrics.json`` next to it, and return the numbers in it.
 
     Boxes are matched by IoU (``metrics``) and by GIoU (``giou_metrics``), under VOC's rules where the protocol is VOC's
-    own. ``class_agnostic`` detections are the proposals of an RPN alone: their recall is evaluated. Raises ResultError
-    when the run was trained on other data than ``ground_truth.json`` holds.
+    own. Of the proposals of an RPN alone the recall is evaluated. Raises ResultError when the run was trained on other
+    data than ``ground_truth.json`` holds.
     """
-    truth, found, paths = read_run(run, protocol, results)
-    if class_agnostic:
-        result = describe_proposals(truth, found, protocol.area_ranges)
+    truth, found, paths = read_run(run.files, run.layout)
+    if run.variant.class_agnostic:
+        result = describe_proposals(truth, found, run.protocol.area_ranges)
     else:
-        result = _detected(run, protocol, results, truth, found, paths)
-    write_metrics(run.folder(results) / "metrics.json", result, run.variant, run.protocol, run.seed)
+        result = _detected(run, truth, found, paths)
+    whose = {"variant": run.variant.name, "protocol": run.protocol.name, "seed": run.seed}
+    write(run.files.metrics, Metrics, whose | result)
     return result | {"warnings": doubts(paths[0], found, truth)}
 
 
-def _detected(
-    run: Run, protocol: Protocol, results: Path, truth: GroundTruth, found: Detections, paths: tuple[Path, Path]
-) -> dict[str, Any]:
-    criterion, by_giou = CRITERIA[protocol.benchmark or "coco"]
+def _detected(run: Run, truth: GroundTruth, found: Detections, paths: tuple[Path, Path]) -> dict[str, Any]:
+    criterion, by_giou = CRITERIA[run.protocol.benchmark or "coco"]
     truth = truth.under(criterion)
-    matches, giou = (_matched(run, protocol, results, truth, found, name) for name in (criterion, by_giou))
+    matches, giou = (_matched(run.files, run.protocol, truth, found, name) for name in (criterion, by_giou))
     by_mask = None
     if with_masks(found, truth, paths, None):
-        by_mask = _matched(run, protocol, results, truth, found, "iou", masks=True)
-    return describe(truth, found, matches, by_mask, protocol.area_ranges) | {"giou_metrics": summary(giou)}
+        by_mask = _matched(run.files, run.protocol, truth, found, "iou", masks=True)
+    return describe(truth, found, matches, by_mask, run.protocol.area_ranges) | {"giou_metrics": summary(giou)}
 
 
-def run_matches(run: Run, protocol: Protocol, results: Path, giou: bool = False) -> Matches:
+def run_matches(files: RunFiles, layout: Layout, protocol: Protocol, giou: bool = False) -> Matches:
     """The matches of a finished run by IoU or GIoU, for ``bootstrap``; kept in its folder ``matches``."""
-    truth, found, _ = read_run(run, protocol, results)
-    return _matched(run, protocol, results, truth, found, CRITERIA[protocol.benchmark or "coco"][giou])
+    truth, found, _ = read_run(files, layout)
+    return _matched(files, protocol, truth, found, CRITERIA[protocol.benchmark or "coco"][giou])
 
 
-def read_run(run: Run, protocol: Protocol, results: Path) -> tuple[GroundTruth, Detections, tuple[Path, Path]]:
+def read_run(files: RunFiles, layout: Layout) -> tuple[GroundTruth, Detections, tuple[Path, Path]]:
     """A run's ground truth and detections, and the paths of the files of detections and ground truth.
 
     Raises ResultError when the run was trained on other data than ``ground_truth.json`` holds.
     """
-    folder, manifest = run.folder(results), results / protocol.name / "data.json"
-    trained_on = read_json(folder / "provenance.json", "provenance/1")["data_hash"]
-    prepared = read_json(manifest, "data/1")["data_hash"]
+    trained_on, prepared = read(files.provenance, Provenance).data_hash, read(layout.data, Data).data_hash
     if trained_on != prepared:
         raise ResultError(
-            f"{folder / 'provenance.json'}: data_hash is {trained_on}, {manifest} has {prepared}: the data have "
+            f"{files.provenance}: data_hash is {trained_on}, {layout.data} has {prepared}: the data have "
             "changed since this run; train it again with --restart, or restore the data"
         )
-    paths = folder / "detections.json", manifest.with_name("ground_truth.json")
+    paths = files.detections, layout.ground_truth
     truth = read_ground_truth(paths[1])
     return truth, read_detections(paths[0], truth), paths
 
 
 def _matched(
-    run: Run,
-    protocol: Protocol,
-    results: Path,
-    truth: GroundTruth,
-    found: Detections,
-    criterion: Criterion,
-    **more: Any,
+    files: RunFiles, protocol: Protocol, truth: GroundTruth, found: Detections, criterion: Criterion, **more: Any
 ) -> Matches:
-    folder = run.folder(results) / "matches"
-    return cached_match(folder, truth, found, criterion=criterion, area_ranges=protocol.area_ranges, **more)
+    areas = protocol.area_ranges
+    return cached_match(files.matches, truth, found, criterion=criterion, area_ranges=areas, **more)

@@ -10,25 +10,15 @@ from pathlib import Path
 from replication.catalog import Protocol
 from replication.datasets.roots import data_root
 from replication.errors import ResultError
-from replication.results.files import read_json, write_bytes, write_json
-from replication.results.finished import ARCHIVE_MANIFEST, finished_runs
+from replication.results.files import read_json, write_bytes
+from replication.results.finished import finished_runs
+from replication.results.layout import Layout
+from replication.results.schemas import Archive, write
 from replication.verdicts import SCHEMA as VERDICTS_SCHEMA
-from replication.verdicts import misjudged, verdicts_path
+from replication.verdicts import misjudged
 
-SCHEMA = "archive/1"
 LIMIT = 30 * 2**20  # bytes of a whole archive
 CURVE_LINES = 50
-
-_WHOLE = (
-    "data.json",
-    "verdicts.json",
-    "report.html",
-    "tables/*",
-    "figures/*.json",
-    "figures/svg/*.svg",
-    "latency/*/*.json",
-)
-_RUN = ("metrics.json", "provenance.json", "levels.json")
 
 
 def archive(protocol: Protocol, results: Path, out: Path) -> Path:
@@ -41,12 +31,13 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
     file names a folder of this machine, or when the target is no archive or has runs that are not here; then nothing is
     written.
     """
-    source, target = results / protocol.name, out / protocol.name
-    files = dict(_contents(source))
-    runs = sum(path.name == "metrics.json" for path in files)
+    layout, kept = Layout(results, protocol.name), Layout(out, protocol.name)
+    source, target = layout.folder, kept.folder
+    files = dict(_contents(layout))
+    runs = len(layout.evaluated)
     if not runs:
-        raise ResultError(f"{source / 'runs'}: no finished run; run the workflow first")
-    _check_runs(protocol, results, files, target)
+        raise ResultError(f"{layout.runs}: no finished run; run the workflow first")
+    _check_runs(protocol, layout, kept)
     size = sum(map(len, files.values()))
     if size > LIMIT:
         largest = max(files, key=lambda path: len(files[path]))
@@ -54,7 +45,7 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
             f"{source}: {size / 2**20:.0f} MiB to archive, more than {LIMIT / 2**20:.0f}; the largest file is "
             f"{largest} with {len(files[largest]) / 2**20:.1f} MiB: archive fewer tables or runs"
         )
-    if target.exists() and not (target / ARCHIVE_MANIFEST).exists():
+    if target.exists() and not kept.archive.exists():
         raise ResultError(f"{target}: holds no archive of ours, so it is not replaced; choose another with --out")
     _check_paths(files, source, (results, data_root()))
     partial = target.with_name(f".{target.name}.partial")
@@ -62,17 +53,17 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
     for path, content in files.items():
         write_bytes(partial / path, content)
     listed = {str(path): hashlib.sha256(content).hexdigest() for path, content in files.items()}
-    write_json(partial / ARCHIVE_MANIFEST, SCHEMA, {"protocol": protocol.name, "runs": runs, "files": listed})
+    write(partial / kept.archive.name, Archive, {"protocol": protocol.name, "runs": runs, "files": listed})
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return target
 
 
-def _check_runs(protocol: Protocol, results: Path, files: Mapping[Path, bytes], target: Path) -> None:
+def _check_runs(protocol: Protocol, layout: Layout, kept: Layout) -> None:
     """The runs are whole and of one kind, the verdicts theirs, and none of those kept before is lost."""
-    variants = [path.parts[1] for path in files if path.name == "metrics.json"]
-    runs = [run for group in finished_runs(protocol, results, variants).values() for run in group]
-    verdicts = verdicts_path(protocol, results)
+    variants = [files.folder.parent.name for files in layout.evaluated]
+    runs = [run for group in finished_runs(protocol, layout.results, variants).values() for run in group]
+    verdicts = layout.verdicts
     if verdicts.exists():
         document = read_json(verdicts, VERDICTS_SCHEMA)
         wrong = misjudged(document, runs, {run["variant"] for run in document["runs"]})
@@ -82,11 +73,11 @@ def _check_runs(protocol: Protocol, results: Path, files: Mapping[Path, bytes], 
                 f"{verdicts}: runs: {variant} seed {seed} is not the one that was judged; run "
                 "`python -m replication verdicts`, `tables` and `report` again"
             )
-    kept = sorted(target.glob("runs/*/seed*/metrics.json"))
-    lost = [path.relative_to(target) for path in kept if path.relative_to(target) not in files]
-    if lost:
+    here = {files.folder.relative_to(layout.folder) for files in layout.evaluated}
+    missing = [own for files in kept.evaluated if (own := files.folder.relative_to(kept.folder)) not in here]
+    if missing:
         raise ResultError(
-            f"{target}: holds {len(lost)} runs that are not in {results / protocol.name}, such as {lost[0].parent}: "
+            f"{kept.folder}: holds {len(missing)} runs that are not in {layout.folder}, such as {missing[0]}: "
             "they would be lost; archive elsewhere with --out, or delete the folder first"
         )
 
@@ -102,19 +93,16 @@ def _check_paths(files: Mapping[Path, bytes], source: Path, folders: Iterable[Pa
                 )
 
 
-def _contents(source: Path) -> Iterator[tuple[Path, bytes]]:
+def _contents(layout: Layout) -> Iterator[tuple[Path, bytes]]:
     """Relative path and bytes of what is kept."""
-    for pattern in _WHOLE:
-        for path in sorted(source.glob(pattern)):
-            yield path.relative_to(source), path.read_bytes()
-    for metrics in sorted(source.glob("runs/*/seed*/metrics.json")):
-        folder = metrics.parent
-        for name in _RUN:
-            if (folder / name).exists():
-                yield (folder / name).relative_to(source), (folder / name).read_bytes()
-        curve = folder / "curves.jsonl"
-        if curve.exists():
-            yield curve.relative_to(source), _thinned(curve.read_bytes().splitlines(keepends=True))
+    own = [path for files in layout.evaluated for path in (files.metrics, files.provenance, files.levels)]
+    for path in (*layout.archived, *own):
+        if path.exists():
+            yield path.relative_to(layout.folder), path.read_bytes()
+    for files in layout.evaluated:
+        if files.curves.exists():
+            lines = files.curves.read_bytes().splitlines(keepends=True)
+            yield files.curves.relative_to(layout.folder), _thinned(lines)
 
 
 def _thinned(lines: list[bytes]) -> bytes:

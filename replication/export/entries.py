@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from replication.catalog import Catalog, EmbeddedData, Paper, Protocol, Table, VocData
+from replication.catalog import BUILT_METRICS, Catalog, EmbeddedData, Paper, Protocol, Table, VocData
 from replication.errors import ResultError
 from replication.evaluation.runs import CRITERIA
 from replication.report.cells import compare_all
 from replication.report.head import split_text, warning
 from replication.results.finished import FinishedRun
+from replication.results.layout import Layout
+from replication.results.schemas import Provenance
 
 Task = Literal["Object Detection", "Instance Segmentation"]
 
@@ -66,10 +68,10 @@ class Entry:
         """What made the runs. The seeds of a variant share config, data and training code, not always the commit."""
         facts = self.runs[0].provenance
         return {
-            "config_hash": facts["config_hash"],
-            "data_hash": facts["data_hash"],
-            "fingerprint": facts["fingerprint"],
-            **({"weights_from": facts["weights_from"]} if facts.get("weights_from") else {}),
+            "config_hash": facts.config_hash,
+            "data_hash": facts.data_hash,
+            "fingerprint": facts.fingerprint,
+            **({"weights_from": facts.weights_from} if facts.weights_from else {}),
             "commits": list(dict.fromkeys(text for run in self.runs if (text := _commit(run.provenance)))),
         }
 
@@ -94,7 +96,7 @@ def entries(catalog: Catalog, protocol: Protocol, results: Path, tables: Sequenc
         runs.update({line.row.variant: line.runs for line in comparison.lines if line.row.variant and line.runs})
     if not runs:
         raise ResultError(
-            f"{results / protocol.name / 'runs'}: no finished run of a variant of {', '.join(tables)}; "
+            f"{Layout(results, protocol.name).runs}: no finished run of a variant of {', '.join(tables)}; "
             "train, detect and evaluate first, or choose other --tables"
         )
     return [
@@ -127,13 +129,14 @@ def set_name(annotations: Path) -> str:
 
 def _numbers(runs: Sequence[FinishedRun], protocol: Protocol) -> Iterator[Number]:
     criterion, by_giou = CRITERIA[protocol.benchmark or "coco"]
+    built = {metric for metric, _ in BUILT_METRICS}
     kinds: tuple[tuple[Task, str, str, str, list[dict[str, float | None]]], ...] = (
         ("Object Detection", criterion, "box ", "", [run.metrics for run in runs]),
         ("Object Detection", by_giou, "box ", " by GIoU", [run.giou_metrics for run in runs]),
         ("Instance Segmentation", "iou", "mask ", "", [run.mask_metrics or {} for run in runs]),
     )
     for task, name, before, after, metrics in kinds:
-        for metric in metrics[0]:
+        for metric in (name for name in metrics[0] if name in built):
             values = [value for one in metrics if (value := one.get(metric)) is not None]
             if len(values) == len(runs):
                 yield Number(task, metric, name, f"{before}{metric}{after}", tuple(values))
@@ -148,6 +151,6 @@ def _tables(catalog: Catalog, protocol: Protocol, variant: str) -> tuple[tuple[P
     )
 
 
-def _commit(provenance: dict[str, Any]) -> str:
-    commit = provenance.get("commit") or ""
-    return f"{commit} (modified)" if commit and provenance.get("dirty") else commit
+def _commit(provenance: Provenance) -> str:
+    commit = provenance.commit or ""
+    return f"{commit} (modified)" if commit and provenance.dirty else commit

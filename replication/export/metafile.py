@@ -12,6 +12,7 @@ import replication
 from replication.catalog import Catalog
 from replication.export.entries import Entry, dataset_name
 from replication.report.head import data_text
+from replication.results.schemas import Provenance
 from replication.timing.latency import Latency, conditions
 
 
@@ -56,8 +57,8 @@ def _metadata(catalog: Catalog, entry: Entry) -> dict[str, Any]:
     spread = {number.label: number.sd for number in entry.numbers if number.sd is not None}
     return {
         "Training Data": data_text(entry.protocol),
-        "Iterations": facts.get("iterations"),
-        "Batch Size": facts.get("batch"),
+        "Iterations": facts.iterations,
+        "Batch Size": facts.batch,
         "Training Resources": _resources(facts),
         "Architecture": [
             variant.meta_architecture,
@@ -77,27 +78,28 @@ def _cost(latency: Latency | None) -> dict[str, Any]:
     if latency is None:
         return {}
     document = latency.document
-    method, device = document["method"], document["device"]
-    sizes = sorted({(height, width) for height, width in document["inputs"]["sizes"]})
+    method, device = document.method, document.device
+    sizes = sorted(set(document.inputs.sizes))
     time = {
         "value": latency.total.median,
-        "hardware": device["name"] if device["type"] == "cuda" else document["cpu"],
-        "backend": "PyTorch, torch.compile" if method["compiled"] else "PyTorch",
+        "hardware": device.name if device.type == "cuda" else document.cpu,
+        "backend": "PyTorch, torch.compile" if method.compiled else "PyTorch",
         "batch size": 1,
-        "mode": method["precision"].upper(),
+        "mode": method.precision.upper(),
         "resolution": " to ".join(f"({height}, {width})" for height, width in dict.fromkeys((sizes[0], sizes[-1]))),
         "conditions": conditions(document),
     }
     return {
-        "FLOPs": document["flops"]["total"],
-        "Parameters": document["parameters"],
+        "FLOPs": document.flops.total,
+        "Parameters": document.parameters,
         "inference time (ms/im)": [time],
     }
 
 
-def _resources(facts: Mapping[str, Any]) -> str:
-    device = facts["device"]
-    return f"{facts.get('processes', 1)}x {device['name'] if device['type'] == 'cuda' else facts['cpu']}"
+def _resources(facts: Provenance) -> str:
+    device = facts.device
+    name = device.name if device is not None and device.type == "cuda" else facts.cpu
+    return f"{facts.processes}x {name or 'CPU'}"
 
 
 def _short(title: str) -> str:

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from replication.catalog import Protocol, Run, Variant, VocData
+from replication.catalog import Protocol, Variant, VocData
 from replication.errors import ConfigError, ResultError
 from replication.evaluation import Detections, GroundTruth, read_run
 from replication.export.entries import val_name
 from replication.results.files import write_bytes
+from replication.results.run import Run
 
 PER_IMAGE = 100
 """Detections an image that COCO's server counts."""
@@ -27,13 +28,14 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say
 UNIX = 3
 
 
-def submit_run(run: Run, protocol: Protocol, results: Path, folder: Path) -> list[Path]:
+def submit_run(run: Run, folder: Path) -> list[Path]:
     """Write a run's ``detections.json`` in its benchmark's form: VOC's for data in VOC's form, else COCO's.
 
     Returns the archives' paths. Raises ConfigError for several lists of VOC, ResultError for detections that are
     missing, of other data, or too many.
     """
-    truth, found, (detections, _) = read_run(run, protocol, results)
+    protocol = run.protocol
+    truth, found, (detections, _) = read_run(run.files, run.layout)
     if isinstance(protocol.data, VocData):
         return [write_voc(truth, found, protocol, algorithm(run), folder)]
     return write_coco(json.loads(detections.read_bytes()), val_name(protocol), algorithm(run), folder)
@@ -47,7 +49,7 @@ def check_submittable(variant: Variant) -> None:
 
 def algorithm(run: Run) -> str:
     """The name under which a run is submitted."""
-    return f"{run.variant}-seed{run.seed}"
+    return f"{run.variant.name}-seed{run.seed}"
 
 
 def write_coco(records: Sequence[Mapping[str, Any]], name: str, algorithm: str, folder: Path) -> list[Path]:

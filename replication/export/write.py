@@ -13,6 +13,7 @@ from replication.export.entries import entries
 from replication.export.metafile import metafile
 from replication.export.model_index import model_index
 from replication.results.files import write_text
+from replication.results.layout import Layout
 from replication.timing.latency import latencies
 
 Form = Literal["model-index", "metafile"]
@@ -45,6 +46,6 @@ def write_export(
     else:
         timed = latencies(protocol, results, [entry.variant for entry in found])
         document = metafile(catalog, found, timed, source)
-    path = out or results / protocol.name / "export" / FILES[form]
+    path = out or Layout(results, protocol.name).export / FILES[form]
     write_text(path, yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110))
     return path

@@ -15,14 +15,16 @@ from pycocotools import mask as rle
 from replication.datasets import Split, load_split
 from replication.inference.levels import selects_online, write_levels
 from replication.inference.model import outputs, trained_model
-from replication.results.files import read_json, write_json, write_text
+from replication.results.files import load_json, write_text
 from replication.results.fingerprint import settings_fingerprint
+from replication.results.run import Run
+from replication.results.schemas import Provenance, write
 from replication.training.config import config_hash, run_config
-from replication.training.devices import devices
-from replication.training.run import Job, on_device
+from replication.training.devices import devices, on_device
+from replication.training.identity import check_trained
 
 
-def detect(job: Job) -> Path:
+def detect(run: Run) -> Path:
     """Run ``model_final.pth`` on every validation image, one at a time; returns the path of ``detections.json``.
 
     Boxes are XYWH in pixels of the original image, scores in (0, 1], category ids those of ``ground_truth.json``.
@@ -32,39 +34,39 @@ def detect(job: Job) -> Path:
     under its own name and config, with the source's name in ``weights_from`` and its own ``settings_fingerprint``.
     Raises ResultError when the run is not trained.
     """
-    job.check_trained()
-    split = load_split(job.protocol, "val")
-    cfg = run_config(job.variant, job.protocol, job.seed, len(split.classes), job.folder)
-    with devices(job.protocol.device) as taken:
-        found = _detect_all(job, on_device(cfg, taken[0]), split)
-    path = job.folder / "detections.json"
+    check_trained(run)
+    split = load_split(run.protocol, "val")
+    cfg = run_config(run.variant, run.protocol, run.seed, len(split.classes), run.folder)
+    with devices(run.protocol.device) as taken:
+        found = _detect_all(run, on_device(cfg, taken[0]), split)
+    path = run.files.detections
     write_text(path, json.dumps(found, allow_nan=False, separators=(",", ":")) + "\n")
-    if job.variant.weights_from:
-        _take_over_provenance(job, cfg)
+    if run.variant.weights_from:
+        _take_over_provenance(run, cfg)
     return path
 
 
-def _take_over_provenance(job: Job, cfg: CfgNode) -> None:
-    made = read_json(job.trained.folder / "provenance.json", "provenance/1")
+def _take_over_provenance(run: Run, cfg: CfgNode) -> None:
+    made = load_json(run.trained.files.provenance)
     whose = {
-        "variant": job.variant.name,
+        "variant": run.variant.name,
         "config_hash": config_hash(cfg),
-        "weights_from": job.variant.weights_from,
-        "settings_fingerprint": settings_fingerprint(job.variant),
+        "weights_from": run.variant.weights_from,
+        "settings_fingerprint": settings_fingerprint(run.variant),
     }
-    write_json(job.folder / "provenance.json", "provenance/1", made | whose)
+    write(run.files.provenance, Provenance, made | whose)
 
 
-def _detect_all(job: Job, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
+def _detect_all(run: Run, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    model = trained_model(job, cfg)
-    for image_id, output in outputs(job, model, cfg, split, "detected on"):
-        if job.variant.class_agnostic:
+    model = trained_model(run, cfg)
+    for image_id, output in outputs(run, model, cfg, split, "detected on"):
+        if run.variant.class_agnostic:
             found += detections(as_detections(output["proposals"].to("cpu")), image_id, split.category_ids)
         else:
             found += detections(output["instances"].to("cpu"), image_id, split.category_ids)
-    if selects_online(model) and not job.variant.weights_from:  # the same weights, the same levels
-        write_levels(model, cfg, split.records, job.folder / "levels.json")
+    if selects_online(model) and not run.variant.weights_from:  # the same weights, the same levels
+        write_levels(model, cfg, split.records, run.files.levels)
     return found
 
 

@@ -20,10 +20,12 @@ from replication.detectors.libra.sampling import choose_balanced, iou_bins
 from replication.errors import ConfigError
 from replication.inference.model import trained_model
 from replication.results.files import write_json
+from replication.results.layout import Layout
+from replication.results.run import Run
 from replication.training.config import run_config
 from replication.training.data import MappedRecords, training_records
-from replication.training.devices import devices
-from replication.training.run import Job, on_device
+from replication.training.devices import devices, on_device
+from replication.training.identity import check_trained, identity
 
 SCHEMA = "figure/1"
 IMAGES = 200  # of the training split, enough for shares within a percent
@@ -32,15 +34,15 @@ SAMPLER_BINS = 3  # K of the IoU-balanced sampler
 CURVES = ((0.2, 1.0), (0.3, 1.0), (0.5, 1.0), (1.0, 1.0))  # alpha and gamma of figure 5
 
 
-def write_sampling(job: Job) -> Path:
+def write_sampling(run: Run) -> Path:
     """Write figure 3's data, ``results/<protocol>/figures/libra_sampling.json``, from a trained detector.
 
     Raises ConfigError when the variant has no second stage, ResultError when it is not trained.
     """
-    if job.variant.meta_architecture != "GeneralizedRCNN" or job.variant.proposals_from:
-        raise ConfigError(f"--variant {job.variant.name}: figure 3 needs a detector with an RPN and a second stage")
-    job.check_trained()
-    return _write(job.results, job.protocol, "libra_sampling", sampling(job))
+    if run.variant.meta_architecture != "GeneralizedRCNN" or run.variant.proposals_from:
+        raise ConfigError(f"--variant {run.variant.name}: figure 3 needs a detector with an RPN and a second stage")
+    check_trained(run)
+    return _write(run.results, run.protocol, "libra_sampling", sampling(run))
 
 
 def write_balanced_l1(results: Path, protocol: Protocol) -> Path:
@@ -49,42 +51,42 @@ def write_balanced_l1(results: Path, protocol: Protocol) -> Path:
 
 
 def _write(results: Path, protocol: Protocol, name: str, content: dict[str, Any]) -> Path:
-    path = results / protocol.name / "figures" / f"{name}.json"
+    path = Layout(results, protocol.name).figure_data(name)
     write_json(path, SCHEMA, content)
     return path
 
 
-def sampling(job: Job) -> dict[str, Any]:
+def sampling(run: Run) -> dict[str, Any]:
     """Histograms of the IoU of negatives among a trained detector's proposals on its training images (figure 3).
 
     ``candidates``: all of them. ``random`` and ``iou_balanced``: as many as a training step takes, drawn either way.
     ``hard``: as many again, those with the highest classification loss under the trained head.
     """
-    split = load_split(job.protocol, "train")
+    split = load_split(run.protocol, "train")
     records = training_records(split.records)[:IMAGES]
-    cfg = run_config(job.variant, job.protocol, job.seed, len(split.classes), job.folder)
+    cfg = run_config(run.variant, run.protocol, run.seed, len(split.classes), run.folder)
     below = float(cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS[0])
     counts: dict[str, Counter[int]] = {}
-    with devices(job.protocol.device) as taken, torch.no_grad():
+    with devices(run.protocol.device) as taken, torch.no_grad():
         cfg = on_device(cfg, taken[0])
-        model = trained_model(job, cfg)
+        model = trained_model(run, cfg)
         rpn = model.proposal_generator
         rpn.pre_nms_topk[False], rpn.post_nms_topk[False] = rpn.pre_nms_topk[True], rpn.post_nms_topk[True]
-        mapped = MappedRecords(records, DatasetMapper(cfg, is_train=True), job.seed)
+        mapped = MappedRecords(records, DatasetMapper(cfg, is_train=True), run.seed)
         for position in range(len(records)):
             item = mapped[position, position]
             if isinstance(item, Exception):
                 raise item
-            torch.manual_seed(job.seed * IMAGES + position)
+            torch.manual_seed(run.seed * IMAGES + position)
             for name, overlaps in _negatives(model, item, below).items():
                 counts.setdefault(name, Counter()).update(iou_bins(overlaps, below, BINS).tolist())
     return {
-        "variant": job.variant.name,
-        "seed": job.seed,
+        "variant": run.variant.name,
+        "seed": run.seed,
         "images": len(records),
         "edges": np.linspace(0, below, BINS + 1).round(4).tolist(),
         "counts": {name: [found[k] for k in range(BINS)] for name, found in counts.items()},
-        **job.identity(),
+        **identity(run),
     }
 
 

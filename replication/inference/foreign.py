@@ -6,49 +6,51 @@ from pathlib import Path
 from typing import Any
 
 from replication.catalog import VocData
-from replication.datasets import Prepared, Split
+from replication.datasets import Split
 from replication.errors import ConfigError, DataError
 from replication.formats.image_info import read_image_info
 from replication.inference.detect import detections
 from replication.inference.model import outputs, trained_model
+from replication.results.run import Run
+from replication.results.schemas import Data, read
 from replication.training.config import run_config
-from replication.training.devices import devices
-from replication.training.run import Job, on_device
+from replication.training.devices import devices, on_device
+from replication.training.identity import check_trained
 
 
-def detect_images(job: Job, images: Path, folder: Path) -> list[dict[str, Any]]:
+def detect_images(run: Run, images: Path, folder: Path) -> list[dict[str, Any]]:
     """Run a trained detector on the images of an image-info file, which lie in ``folder``; returns COCO's results.
 
     Raises ConfigError for runs that cannot be on other images, DataError when the categories are not those of the
     training data or images are missing, ResultError when the run is not trained.
     """
-    if job.variant.proposals_from:
+    if run.variant.proposals_from:
         raise ConfigError(
-            f"--variant {job.variant.name}: is tested on the proposals of {job.variant.proposals_from}, which are of "
+            f"--variant {run.variant.name}: is tested on the proposals of {run.variant.proposals_from}, which are of "
             "the protocol's own images; choose a variant that makes its own"
         )
-    if isinstance(job.protocol.data, VocData):
+    if isinstance(run.protocol.data, VocData):
         raise ConfigError(
-            f"--images: protocol {job.protocol.name} has data in VOC's form, whose submission is of the list data.val"
+            f"--images: protocol {run.protocol.name} has data in VOC's form, whose submission is of the list data.val"
         )
-    job.check_trained()
+    check_trained(run)
     split = read_image_info(images, folder)
-    _check_categories(job, split, images)
-    cfg = run_config(job.variant, job.protocol, job.seed, len(split.classes), job.folder)
-    with devices(job.protocol.device) as taken:
+    _check_categories(run, split, images)
+    cfg = run_config(run.variant, run.protocol, run.seed, len(split.classes), run.folder)
+    with devices(run.protocol.device) as taken:
         cfg = on_device(cfg, taken[0])
         return [
             record
-            for image_id, output in outputs(job, trained_model(job, cfg), cfg, split, "detected on")
+            for image_id, output in outputs(run, trained_model(run, cfg), cfg, split, "detected on")
             for record in detections(output["instances"].to("cpu"), image_id, split.category_ids)
         ]
 
 
-def _check_categories(job: Job, split: Split, images: Path) -> None:
+def _check_categories(run: Run, split: Split, images: Path) -> None:
     """The model's classes are the training data's, in ascending order of their ids."""
-    path = job.results / job.protocol.name / "data.json"
-    trained = Prepared.read(path).manifest
-    pairs = zip(trained["category_ids"], trained["classes"], strict=True)
+    path = run.layout.data
+    trained = read(path, Data)
+    pairs = zip(trained.category_ids, trained.classes, strict=True)
     different = set(pairs) ^ set(zip(split.category_ids, split.classes, strict=True))
     if different:
         shown = ", ".join(f"{number} {name!r}" for number, name in sorted(different)[:5])

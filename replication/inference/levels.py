@@ -11,10 +11,9 @@ from detectron2.data.detection_utils import build_augmentation
 
 from replication.detectors import FSAF
 from replication.detectors.fsaf.selection import OnlineSelection
-from replication.results.files import write_json
+from replication.results.schemas import Levels, write
 from replication.training.data import Record, training_records
 
-SCHEMA = "levels/1"
 IMAGES = 200  # enough for a picture
 
 
@@ -42,9 +41,9 @@ def write_levels(model: Any, cfg: CfgNode, records: list[Record], path: Path) ->
         chosen = model.select_levels([image])[0].tolist()
         objects += [(round(side, 2), numbers[index]) for side, index in zip(sides, chosen, strict=True)]
     node = cfg.MODEL.FSAF
-    write_json(
+    write(
         path,
-        SCHEMA,
+        Levels,
         {
             "images": len(used),
             "levels": numbers,

@@ -13,33 +13,35 @@ from detectron2.structures import Instances
 
 from replication.datasets import Split
 from replication.detectors.multi_scale import DenseDetectorWithTTA
+from replication.results.run import Run
 from replication.training.curves import say
 from replication.training.data import val_loader
-from replication.training.run import FINAL, Job, prepare_process
+from replication.training.devices import prepare_process
+from replication.training.identity import proposals_of
 
 SECONDS_BETWEEN_LINES = 15.0
 
 
-def trained_model(job: Job, cfg: CfgNode) -> Any:
+def trained_model(run: Run, cfg: CfgNode) -> Any:
     """The finished model of a run, for inference, in the memory layout that it was trained in.
 
     A test-time variant's has the weights of its source's run.
     """
-    prepare_process(job.protocol)
+    prepare_process(run.protocol)
     model = build_model(cfg).eval().to(memory_format=torch.channels_last)
-    path = job.trained.folder / FINAL
+    path = run.trained.files.model
     model.load_state_dict(torch.load(path, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"])
     return model
 
 
-def outputs(job: Job, model: Any, cfg: CfgNode, split: Split, what: str) -> Iterator[tuple[int, dict[str, Instances]]]:
+def outputs(run: Run, model: Any, cfg: CfgNode, split: Split, what: str) -> Iterator[tuple[int, dict[str, Instances]]]:
     """Image id and the model's output for every image of a split, one at a time.
 
     A line now and then says ``what`` is done.
     """
     predictor = DenseDetectorWithTTA(cfg, model) if cfg.TEST.AUG.ENABLED else model
     started = last = time.perf_counter()
-    loader = val_loader(cfg, split.records, job.proposals(split.name, split.records))
+    loader = val_loader(cfg, split.records, proposals_of(run, split.name, split.records))
     with torch.no_grad():
         for done, batch in enumerate(loader, 1):
             yield batch[0]["image_id"], predictor(batch)[0]
@@ -47,4 +49,4 @@ def outputs(job: Job, model: Any, cfg: CfgNode, split: Split, what: str) -> Iter
             if now - last > SECONDS_BETWEEN_LINES or done == len(split.records):
                 last = now
                 left = (now - started) / done * (len(split.records) - done)
-                say(f"{job.label}: {what} {done}/{len(split.records)} images, {left:.0f} s left")
+                say(f"{run.label}: {what} {done}/{len(split.records)} images, {left:.0f} s left")

@@ -1,20 +1,20 @@
-"""What a training iteration costs: of finished runs, or as recorded in ``configs/costs.yaml``. No torch."""
+"""What a training iteration costs: of trained runs, or as recorded in ``configs/costs.yaml``. No torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from replication.catalog import CONFIGS
 from replication.catalog.records import Record, parse, read_yaml
 from replication.errors import ResultError
-from replication.results.files import read_json
+from replication.results.layout import Layout
+from replication.results.schemas import Provenance, read
 
 
 class Cost(Record):
-    """Recorded seconds an iteration of one variant under one protocol, on ``processes`` GPUs or a core."""
+    """Recorded seconds per iteration of one variant under one protocol, on ``processes`` GPUs or a core."""
 
     s_per_iter: float = Field(gt=0)
     processes: int = Field(default=1, ge=1)
@@ -34,19 +34,24 @@ def recorded_costs() -> Costs:
     return parse(Costs, read_yaml(path), path)
 
 
-def measured_cost(folder: Path) -> Cost | None:
-    """That of the first finished run in a variant's folder; None without one."""
-    for path in sorted(folder.glob("seed*/provenance.json")):
-        made = readable_provenance(path)
-        if made is not None:
-            device = made["device"]["name"]
-            return Cost(s_per_iter=made["s_per_iter"], processes=made["processes"], device=device, source=str(path))
+def iteration_cost(layout: Layout, variant: str) -> Cost | None:
+    """That of a run in the same results folder if there is one, else as recorded; None where neither is."""
+    return _measured(layout, variant) or recorded_costs().costs.get(layout.protocol, {}).get(variant)
+
+
+def _measured(layout: Layout, variant: str) -> Cost | None:
+    """That of the variant's first trained run."""
+    for _, files in layout.seeds(variant):
+        made = readable_provenance(files.provenance)
+        if made is not None and made.s_per_iter is not None and made.device is not None:
+            source = str(files.provenance)
+            return Cost(s_per_iter=made.s_per_iter, processes=made.processes, device=made.device.name, source=source)
     return None
 
 
-def readable_provenance(path: Path) -> dict[str, Any] | None:
-    """A finished run's provenance; None when it is absent, broken or of another version."""
+def readable_provenance(path: Path) -> Provenance | None:
+    """A trained run's provenance; None when it is absent, broken or of another version."""
     try:
-        return read_json(path, "provenance/1")
+        return read(path, Provenance)
     except ResultError:
         return None

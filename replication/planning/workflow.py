@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ def from_workflow(config: Mapping[str, Any]) -> Plan:
             raise ConfigError(f"--config {key}: expected a whole number of at least 1; found {value!r}")
     if not isinstance(config.get("results", ""), str):
         raise ConfigError(f"--config results: expected a folder; found {config['results']!r}")
+    if set(config.get("results", "")) & set("{}"):
+        raise ConfigError(
+            f"--config results: {config['results']}: Snakemake reads braces as wildcards; choose a folder without them"
+        )
     return make_plan(
         load_catalog(),
         load_protocol(str(config.get("protocol", DEFAULT_PROTOCOL))),
@@ -35,11 +40,17 @@ def from_workflow(config: Mapping[str, Any]) -> Plan:
     )
 
 
+def where(config: Mapping[str, Any]) -> str:
+    """The workflow's ``--config`` as options of every verb, quoted for a shell."""
+    protocol, results = config.get("protocol", DEFAULT_PROTOCOL), config.get("results", "results")
+    return shlex.join([f"--protocol={protocol}", f"--results={results}"])
+
+
 def choice(config: Mapping[str, Any]) -> str:
-    """The workflow's ``--config`` as options of the ``plan`` verb."""
+    """The workflow's ``--config`` as options of the ``plan`` verb, quoted for a shell."""
     tables, backbones, seeds = _list(config.get("tables")), _list(config.get("backbones")), config.get("seeds")
     options = {"tables": tables and ",".join(tables), "backbones": backbones and ",".join(backbones), "seeds": seeds}
-    return " ".join(f"--{name} {value}" for name, value in options.items() if value)
+    return shlex.join([f"--{name}={value}" for name, value in options.items() if value])
 
 
 def variant_pattern(catalog: Catalog, trained: bool) -> str:

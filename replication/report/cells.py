@@ -62,7 +62,7 @@ class Comparison:
     @property
     def runs(self) -> list[FinishedRun]:
         """The runs behind the table, each once."""
-        return list({run.folder: run for line in self.lines for run in line.runs}.values())
+        return list({run.files: run for line in self.lines for run in line.runs}.values())
 
     @property
     def variants(self) -> dict[str, Line]:

@@ -6,13 +6,10 @@ import base64
 import io
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from replication.catalog import Protocol
 
 COLORS = ("#3f7fd8", "#e07b1a", "#22997a", "#c2488f", "#8a63d2", "#a8892b", "#5f87a0", "#d9534f")
 """Told apart on white and on near-black, and in the commonest colour blindnesses by lightness order."""
@@ -53,15 +50,6 @@ class Drawing:
     def uri(self) -> str:
         """The document as a data URI."""
         return data_uri("image/svg+xml", self.svg)
-
-    def path(self, protocol: Protocol, results: Path) -> Path:
-        """``results/<protocol>/figures/svg/<name>.svg``."""
-        return figures_folder(protocol, results) / f"{self.name}.svg"
-
-
-def figures_folder(protocol: Protocol, results: Path) -> Path:
-    """``results/<protocol>/figures/svg``: nothing else lies there, so that the workflow may declare it as an output."""
-    return results / protocol.name / "figures" / "svg"
 
 
 def data_uri(mime: str, text: str) -> str:

@@ -105,8 +105,8 @@ def scale_text(catalog: Catalog, comparison: Comparison) -> str:
     for run in comparison.runs:
         facts = run.provenance
         own = catalog.variants[run.variant].iterations if run.variant in catalog.variants else None
-        text = f"{_thousands(facts.get('iterations'))} iterations at batch {_thousands(facts.get('batch'))}"
-        if own is not None and own != facts.get("iterations"):
+        text = f"{_thousands(facts.iterations)} iterations at batch {_thousands(facts.batch)}"
+        if own is not None and own != facts.iterations:
             text += f" (papers' scale: {_thousands(own)})"
         scales[text] = None
     return "; ".join(scales) or f"batch {comparison.protocol.batch}; no run finished yet"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -15,7 +14,7 @@ from replication.errors import ConfigError
 from replication.report.accuracy_latency import draw_picture
 from replication.report.cells import Comparison, compare_all
 from replication.report.curves import draw_curves
-from replication.report.drawing import Drawing, data_uri, figures_folder
+from replication.report.drawing import Drawing, data_uri
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text, training_text
 from replication.report.mistakes import KINDS, MISTAKES_CAPTION, draw_mistakes
 from replication.report.papers.fsaf import draw_levels
@@ -25,6 +24,7 @@ from replication.report.tables import DECIMALS, latex, markdown, number, ratio, 
 from replication.report.verdicts import Verdicts, bounds, decisive, gain, percent, read_verdicts, tone
 from replication.results.files import make_folder, write_text
 from replication.results.finished import FinishedRun
+from replication.results.layout import Layout
 from replication.timing.latency import cost_line
 from replication.verdicts.output import seeds_text
 
@@ -107,15 +107,15 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     html = render_page(catalog, protocol, results, sections, verdicts)
     shown = [drawing for section in sections for drawing in section.drawings]
     shown += verdicts.forests.values() if verdicts else ()
-    figures = figures_folder(protocol, results)
-    make_folder(figures)
-    for old in set(figures.glob("*.svg")) - {drawing.path(protocol, results) for drawing in shown}:
+    layout = Layout(results, protocol.name)
+    make_folder(layout.svg)
+    figures = {layout.figure(drawing.name): drawing for drawing in shown}
+    for old in set(layout.svg.glob(layout.figure("*").name)) - set(figures):
         old.unlink()
-    for drawing in shown:
-        write_text(drawing.path(protocol, results), drawing.svg)
-    path = results / protocol.name / "report.html"
-    write_text(path, html)
-    return path
+    for path, drawing in figures.items():
+        write_text(path, drawing.svg)
+    write_text(layout.report, html)
+    return layout.report
 
 
 def render_page(
@@ -123,7 +123,7 @@ def render_page(
 ) -> str:
     """The page as text."""
     comparisons = [section.comparison for section in sections]
-    runs = {run.folder: run for comparison in comparisons for run in comparison.runs}
+    runs = {run.files: run for comparison in comparisons for run in comparison.runs}
     photo_table, photos = _photos(comparisons, results)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -194,7 +194,7 @@ def _overview(
     planned = _planned(catalog, protocol, comparisons, seeds)
     done = planned & {(run.variant, run.seed) for run in runs}
     # A test-time variant's run is of a training that another may have shown already.
-    trainings = {(run.weights_of, run.seed): float(run.provenance.get("seconds") or 0) for run in runs}
+    trainings = {(run.weights_of, run.seed): run.provenance.seconds or 0.0 for run in runs}
     facts = [
         ("Runs finished", f"{len(done)} of {len(planned)}" + _extra(len(runs) - len(done))),
         ("Seeds a variant", _span(counts)),
@@ -204,7 +204,7 @@ def _overview(
         ("Stand-ins", "; ".join(f"{ours} for {theirs}" for theirs, ours in protocol.backbones.items())),
         (
             "Last run",
-            max((str(run.provenance.get("finished") or "") for run in runs), default="").replace("T", " ")[:16],
+            max((run.provenance.finished or "" for run in runs), default="").replace("T", " ")[:16],
         ),
     ]
     return [(name, text) for name, text in facts if text]
@@ -218,7 +218,7 @@ def _planned(
         runs = select(catalog, protocol, [one.table.id for one in comparisons], seeds)
     except ConfigError:
         return set()
-    return {(run.variant, run.seed) for run in runs}
+    return {(variant.name, seed) for variant, seed in runs}
 
 
 def _extra(count: int) -> str:
@@ -233,12 +233,11 @@ def _span(counts: Sequence[int]) -> str:
 
 def device(run: FinishedRun) -> str:
     """The GPU's name, or the processor with the threads that one training used."""
-    facts: dict[str, Any] = run.provenance.get("device") or {}
-    if facts.get("type") == "cuda":
-        count = facts.get("count", 1)
-        return f"{f'{count} x ' if count > 1 else ''}{facts.get('name', 'GPU')}"
-    threads = run.provenance.get("threads", 1)
-    return f"{run.provenance.get('cpu', 'CPU')}, {threads} thread{'' if threads == 1 else 's'} a training"
+    made = run.provenance
+    if made.device is not None and made.device.type == "cuda":
+        count = made.device.count
+        return f"{f'{count} x ' if count > 1 else ''}{made.device.name}"
+    return f"{made.cpu or 'CPU'}, {made.threads} thread{'' if made.threads == 1 else 's'} a training"
 
 
 def _photos(comparisons: Sequence[Comparison], results: Path) -> tuple[str, list[Photo]]:

@@ -14,7 +14,9 @@ from PIL import Image, ImageOps
 
 from replication.datasets.roots import data_root
 from replication.report.cells import Comparison, Line
-from replication.results.files import load_json, read_json
+from replication.results.files import load_json
+from replication.results.layout import Layout
+from replication.results.schemas import Data, read
 
 IMAGES = 4
 VARIANTS = 3
@@ -54,13 +56,13 @@ def samples(comparison: Comparison, results: Path) -> list[Photo]:
     Proposals, which have no class, are not shown. Empty when the manifest, the ground truth, the detections or the
     images are not there: a folder of numbers alone can be rendered as well.
     """
-    folder = results / comparison.protocol.name
+    layout = Layout(results, comparison.protocol.name)
     measured = [line for line in comparison.lines if line.runs and not line.runs[0].class_agnostic]
-    lines = [line for line in measured if (line.runs[0].folder / "detections.json").exists()]
-    if not lines or not all((folder / name).exists() for name in ("data.json", "ground_truth.json")):
+    lines = [line for line in measured if line.runs[0].files.detections.exists()]
+    if not lines or not layout.data.exists() or not layout.ground_truth.exists():
         return []
-    images = data_root() / read_json(folder / "data.json", "data/1")["splits"]["val"]["folder"]
-    truth = load_json(folder / "ground_truth.json")
+    images = data_root() / read(layout.data, Data).splits["val"].folder
+    truth = load_json(layout.ground_truth)
     return _photos(_distinct(lines)[:VARIANTS], truth, images)
 
 
@@ -94,7 +96,7 @@ def _photos(lines: Sequence[Line], truth: dict[str, Any], images: Path) -> list[
 
 def _detections(line: Line, wanted: set[int], names: dict[int, str]) -> dict[int, list[Box]]:
     boxes: dict[int, list[Box]] = defaultdict(list)
-    for detection in load_json(line.runs[0].folder / "detections.json"):
+    for detection in load_json(line.runs[0].files.detections):
         if detection["image_id"] in wanted and detection["score"] >= MIN_SCORE:
             boxes[detection["image_id"]].append(_box(detection, names))
     return boxes

@@ -13,6 +13,7 @@ from replication.catalog import Catalog, Column, Protocol
 from replication.report.cells import Cell, Comparison, Line, compare, compare_all
 from replication.report.head import Head, head
 from replication.results.files import write_text
+from replication.results.layout import Layout
 from replication.timing.latency import Summary, ratio_text
 
 DECIMALS = {"fraction": 3, "percent": 1, "ms": 0}
@@ -42,11 +43,11 @@ def write_tables(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     """Write ``results/<protocol>/tables/<table>.{md,csv,tex}``; all tables are rendered before the first is written."""
     comparisons = compare_all(catalog, table_ids, protocol, results)
     rendered = {one.table.id: _forms(catalog, one) for one in comparisons}
-    folder = results / protocol.name / "tables"
+    layout = Layout(results, protocol.name)
     paths = []
     for table_id, forms in rendered.items():
         for form, text in forms.items():
-            paths.append(folder / f"{table_id}.{form}")
+            paths.append(layout.table(table_id, form))
             write_text(paths[-1], text)
     return paths
 

@@ -14,7 +14,8 @@ from replication.report.cells import Comparison
 from replication.report.drawing import Drawing
 from replication.report.forest import RELATIVE, Effect, draw_forest
 from replication.results.files import read_json
-from replication.verdicts import SCHEMA, misjudged, verdicts_path
+from replication.results.layout import Layout
+from replication.verdicts import SCHEMA, misjudged
 from replication.verdicts.output import gain_text, interval_text
 from replication.verdicts.registered import plan_hash, registered_plan
 
@@ -73,7 +74,7 @@ def read_verdicts(
     Raises ResultError when the file is of another protocol or plan, or judges other tables or other runs than the page
     shows.
     """
-    path = verdicts_path(protocol, results)
+    path = Layout(results, protocol.name).verdicts
     if not path.exists():
         return None
     document = read_json(path, SCHEMA)
@@ -99,7 +100,7 @@ def _check_runs(document: Mapping[str, Any], comparisons: Sequence[Comparison], 
     if wrong:
         (variant, seed), run = wrong[0], shown.get(wrong[0])
         what = (
-            f"{run.metrics_file} is not the one that was judged"
+            f"{run.files.metrics} is not the one that was judged"
             if run
             else f"{variant} seed {seed} was judged and is no longer there"
         )

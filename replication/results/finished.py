@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from replication.catalog import Column, Protocol
 from replication.errors import ResultError
-from replication.evaluation import METRICS
-from replication.evaluation.proposals import PROPOSAL_METRICS
-from replication.results.files import read_json
-
-METRICS_SCHEMA = "metrics/1"
-PROVENANCE_SCHEMA = "provenance/1"
-ARCHIVE_MANIFEST = "archive.json"
-"""Lies in a protocol's folder that ``archive`` wrote: without weights and detections."""
+from replication.results.layout import Layout, RunFiles
+from replication.results.schemas import Metrics, Provenance, read
 
 _ALIKE = {
     "area_ranges": "use different area_ranges",
@@ -31,55 +23,72 @@ _ALIKE = {
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One run with its numbers on 0-100, by IoU (``metrics``) and by GIoU; None where there was nothing to find.
+    """One run as its files have it. Its variant may be one that the catalog does not know any more.
 
-    They are box AP and recall; of the proposals of an RPN alone only recall, and every AP is None. ``mask_metrics`` are
-    those of masks, None without. ``image_set`` says on how many images and objects, ``evaluation`` by which criterion
-    and program. ``mistakes`` is the box AP50 that repairing a kind of mistake would gain; empty for proposals, and
-    where the file is older than mistakes are.
+    Numbers are on 0-100, None where there is nothing to evaluate. Proposals of an RPN alone have only recall.
     """
 
     variant: str
     seed: int
-    folder: Path
-    metrics: dict[str, float | None]
-    giou_metrics: dict[str, float | None]
-    mask_metrics: dict[str, float | None] | None
-    area_ranges: dict[str, Any]
-    provenance: dict[str, Any]
-    image_set: tuple[Any, Any]
-    mistakes: dict[str, float | None] = field(default_factory=dict)
-    evaluation: tuple[Any, Any] = (None, None)
+    files: RunFiles
+    measured: Metrics
+    provenance: Provenance
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Box AP and recall by IoU."""
+        return self.measured.metrics
+
+    @property
+    def giou_metrics(self) -> dict[str, float | None]:
+        """Box AP and recall by GIoU."""
+        return self.measured.giou_metrics
+
+    @property
+    def mask_metrics(self) -> dict[str, float | None] | None:
+        """Mask AP and recall; None without masks."""
+        return self.measured.mask_metrics
+
+    @property
+    def mistakes(self) -> dict[str, float | None]:
+        """Box AP50 that repairing each kind of mistake would gain; empty for proposals, and in older files."""
+        return {kind: mistake.gain for kind, mistake in (self.measured.mistakes or {}).items()}
+
+    @property
+    def area_ranges(self) -> dict[str, tuple[float, float]]:
+        """Areas in square pixels that count as small, medium and large."""
+        return self.measured.area_ranges
+
+    @property
+    def image_set(self) -> tuple[int | None, int | None]:
+        """How many images and objects it was evaluated on."""
+        return self.measured.images, self.measured.objects
+
+    @property
+    def evaluation(self) -> tuple[str | None, str | None]:
+        """By which criterion and program."""
+        return self.measured.criterion, self.measured.evaluator
 
     @property
     def weights_of(self) -> str:
         """The variant whose training made its weights: its own, but of a test-time variant another."""
-        return str(self.provenance.get("weights_from") or self.variant)
+        return self.provenance.weights_from or self.variant
 
     @property
     def schedule(self) -> str:
         """Its iterations, batch and learning rate; empty where they are not recorded."""
-        facts = [self.provenance.get(key) for key in ("iterations", "batch", "lr")]
+        made = self.provenance
+        facts = (made.iterations, made.batch, made.lr)
         return "" if None in facts else "{} iterations of {} images at rate {}".format(*facts)
 
     @property
     def class_agnostic(self) -> bool:
         """Whether its detections are the proposals of an RPN alone."""
-        return self.metrics["AR1000"] is not None
-
-    @property
-    def metrics_file(self) -> Path:
-        """Where the numbers were read."""
-        return self.folder / "metrics.json"
+        return self.metrics.get("AR1000") is not None
 
     def value(self, column: Column) -> float | None:
-        """The number of a column of AP or AR, on 0-100; None where it was not measured."""
+        """The number of a column of AP or AR, on 0-100; None where it was not measured, or its file is too old."""
         return (self.giou_metrics if column.criterion == "giou" else self.metrics).get(column.metric)
-
-    @property
-    def provenance_file(self) -> Path:
-        """Where what made them was read."""
-        return self.folder / "provenance.json"
 
 
 def finished_runs(protocol: Protocol, results: Path, variants: Iterable[str]) -> dict[str, list[FinishedRun]]:
@@ -88,7 +97,13 @@ def finished_runs(protocol: Protocol, results: Path, variants: Iterable[str]) ->
     Raises ResultError naming both files when runs are of different protocols, data, or area ranges, or the seeds of
     one variant of different configurations.
     """
-    runs = {variant: _seeds(protocol, results, variant) for variant in dict.fromkeys(variants)}
+    layout = Layout(results, protocol.name)
+    runs = {
+        variant: [
+            _read(layout, variant, seed, files) for seed, files in layout.seeds(variant) if files.metrics.exists()
+        ]
+        for variant in dict.fromkeys(variants)
+    }
     check_together([run for group in runs.values() for run in group])
     for group in runs.values():
         _same(group, "config_hash", "are two seeds of one variant with different configurations")
@@ -102,12 +117,12 @@ def check_together(runs: list[FinishedRun]) -> None:
     for run in runs:
         for key, what in _ALIKE.items():
             if getattr(run, key) != getattr(runs[0], key):
-                raise _mixed(runs[0].metrics_file, run.metrics_file, what)
+                raise _mixed(runs[0].files.metrics, run.files.metrics, what)
 
 
 def curve(run: FinishedRun) -> list[dict[str, float]]:
     """The lines of a run's ``curves.jsonl``; empty when it has none (a folder with results only)."""
-    path = run.folder / "curves.jsonl"
+    path = run.files.curves
     if not path.exists():
         return []
     try:
@@ -119,73 +134,28 @@ def curve(run: FinishedRun) -> list[dict[str, float]]:
     return lines
 
 
-def _seeds(protocol: Protocol, results: Path, variant: str) -> list[FinishedRun]:
-    folder = results / protocol.name / "runs" / variant
-    seeds = sorted(
-        (int(match[1]), path) for path in folder.glob("seed*") if (match := re.fullmatch(r"seed(\d+)", path.name))
-    )
-    return [_run(protocol, variant, seed, path) for seed, path in seeds if (path / "metrics.json").exists()]
-
-
-def _run(protocol: Protocol, variant: str, seed: int, folder: Path) -> FinishedRun:
-    path = folder / "metrics.json"
-    document = read_json(path, METRICS_SCHEMA)
-    expected = {"protocol": protocol.name, "variant": variant, "seed": seed}
+def _read(layout: Layout, variant: str, seed: int, files: RunFiles) -> FinishedRun:
+    run = FinishedRun(variant, seed, files, read(files.metrics, Metrics), read(files.provenance, Provenance))
+    expected: dict[str, Any] = {"protocol": layout.protocol, "variant": variant, "seed": seed}
     for key, value in expected.items():
-        if document.get(key) != value:
+        measured, made = getattr(run.measured, key), getattr(run.provenance, key)
+        if measured != value:
             raise ResultError(
-                f"{path}: {key} is {document.get(key)!r}, the folder says {value!r}; "
+                f"{files.metrics}: {key} is {measured!r}, the folder says {value!r}; "
                 "results of different runs must not be mixed: move it to its own folder or evaluate again"
             )
-    provenance = read_json(folder / "provenance.json", PROVENANCE_SCHEMA)
-    for key in ("config_hash", "data_hash", "fingerprint"):
-        if not isinstance(provenance.get(key), str):
-            raise ResultError(f"{folder / 'provenance.json'}: {key} is missing; train the run again")
-    for key, value in expected.items():
-        if provenance.get(key, value) != value:
+        if made not in (None, value):
             raise ResultError(
-                f"{folder / 'provenance.json'}: {key} is {provenance[key]!r}, the folder says {value!r}; "
+                f"{files.provenance}: {key} is {made!r}, the folder says {value!r}; "
                 "this is another run's result: move it to its own folder"
             )
-    by_iou, by_giou = (_metrics(document, path, key) for key in ("metrics", "giou_metrics"))
-    by_mask = _metrics(document, path, "mask_metrics") if document.get("mask_metrics") is not None else None
-    areas, image_set = document.get("area_ranges", {}), (document.get("images"), document.get("objects"))
-    mistakes, evaluation = _mistakes(document, path), (document.get("criterion"), document.get("evaluator"))
-    return FinishedRun(
-        variant, seed, folder, by_iou, by_giou, by_mask, areas, provenance, image_set, mistakes, evaluation
-    )
-
-
-def _mistakes(document: dict[str, Any], path: Path) -> dict[str, float | None]:
-    kinds = document.get("mistakes") or {}
-    try:
-        gains = {kind: entry["gain"] for kind, entry in kinds.items()}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ResultError(f"{path}: mistakes: a kind has no gain; evaluate the run again") from error
-    for kind, value in gains.items():
-        if value is not None and not (type(value) in (int, float) and -100 <= value <= 100):
-            raise ResultError(
-                f"{path}: mistakes.{kind}.gain is {value!r}, expected -100 to 100 or null; evaluate the run again"
-            )
-    return gains
-
-
-def _metrics(document: dict[str, Any], path: Path, name: str) -> dict[str, float | None]:
-    metrics = document.get(name)
-    if not isinstance(metrics, dict):
-        raise ResultError(f"{path}: {name} is missing; evaluate the run again")
-    metrics = dict.fromkeys(PROPOSAL_METRICS) | metrics
-    for key in (*METRICS, *PROPOSAL_METRICS):
-        value = metrics.get(key, math.nan)
-        if value is not None and not (type(value) in (int, float) and 0 <= value <= 100):
-            raise ResultError(f"{path}: {name}.{key} is {value!r}, expected 0 to 100 or null; evaluate the run again")
-    return {key: metrics[key] for key in (*METRICS, *PROPOSAL_METRICS)}
+    return run
 
 
 def _same(runs: list[FinishedRun], key: str, what: str) -> None:
     for run in runs:
-        if run.provenance[key] != runs[0].provenance[key]:
-            raise _mixed(runs[0].provenance_file, run.provenance_file, f"{what} ({key} differs)")
+        if getattr(run.provenance, key) != getattr(runs[0].provenance, key):
+            raise _mixed(runs[0].files.provenance, run.files.provenance, f"{what} ({key} differs)")
 
 
 def _mixed(one: Path, other: Path, what: str) -> ResultError:

@@ -8,15 +8,15 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from scipy import stats
 
 from replication.catalog import Protocol
 from replication.errors import ResultError
-from replication.results.files import read_json
+from replication.results import schemas
+from replication.results.layout import Layout
 
-SCHEMA = "latency/1"
 CONFIDENCE = 0.95
 UNDISTURBED = 0.95  # of the time that passed, spent computing by the main thread, on a CPU
 
@@ -24,12 +24,6 @@ Stage = Literal["model", "postprocessing"]
 What = Literal["inference", "training"]
 Time = Literal["clock", "processor"]
 STAGES: tuple[Stage, ...] = ("model", "postprocessing")
-
-SHOWN = ("cpu", "device", "method", "inputs", "weights", "candidates", "flops", "parameters", "peak_memory", "state")
-"""Keys of a file, beside the times, that tables and page show."""
-
-TRAINING = ("rounds", "images", "sizes", "objects_per_image", "weights", "steps_per_round", "covers", "peak_memory")
-"""Keys of what a file says of a training step, where it was timed."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +41,25 @@ class Summary:
 
 @dataclass(frozen=True)
 class Latency:
-    """One variant's timing. ``rounds`` holds, by stage, the mean ms an image of each round."""
+    """One variant's timing: the content of its file, and where that lies."""
 
-    variant: str
     path: Path
-    rounds: Mapping[Stage, tuple[float, ...]]
-    document: dict[str, Any]
+    document: schemas.Latency
+
+    @property
+    def variant(self) -> str:
+        """Its name."""
+        return self.document.variant
+
+    @property
+    def rounds(self) -> Mapping[Stage, tuple[float, ...]]:
+        """By stage, the mean ms per image of each round."""
+        return self.document.rounds
 
     @property
     def session(self) -> str:
         """Identifies the variants that were timed in turns; only those may be compared."""
-        return str(self.document["session"]["id"])
+        return self.document.session.id
 
     @property
     def totals(self) -> tuple[float, ...]:
@@ -81,8 +83,12 @@ class Latency:
         """
         if what == "inference" and by == "clock":
             return self.totals
-        holder = self.document if what == "inference" else self.document.get("training", {})
-        return tuple(holder.get("rounds" if by == "clock" else "processor_rounds", ()))
+        if what == "inference":
+            return self.document.processor_rounds
+        step = self.document.training
+        if step is None:
+            return ()
+        return step.rounds if by == "clock" else step.processor_rounds
 
     def ratio_to(self, other: Latency, what: What = "inference", by: Time = "clock") -> Summary | None:
         """Median over rounds of this time by the other's in the same round; None unless they were timed in turns."""
@@ -104,56 +110,16 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(statistics.median(values), low, high)
 
 
-def latency_folder(protocol: Protocol, results: Path) -> Path:
-    """``results/<protocol>/latency``; it holds a folder a device."""
-    return results / protocol.name / "latency"
-
-
 def read_latency(path: Path, protocol: str, variant: str) -> Latency:
     """One file; ResultError when it is broken, of another version, or of another protocol or variant."""
-    document = read_json(path, SCHEMA)
+    document = schemas.read(path, schemas.Latency)
     for key, value in {"protocol": protocol, "variant": variant}.items():
-        if document.get(key) != value:
+        if getattr(document, key) != value:
             raise ResultError(
-                f"{path}: {key} is {document.get(key)!r}, its place says {value!r}; "
+                f"{path}: {key} is {getattr(document, key)!r}, its place says {value!r}; "
                 "results of different runs must not be mixed: move it away or time the variant again"
             )
-    missing = [key for key in SHOWN if key not in document]
-    if missing:
-        raise ResultError(f"{path}: {', '.join(missing)} missing; time the variant again")
-    session, rounds = document.get("session"), document.get("rounds")
-    if not isinstance(session, dict) or not isinstance(session.get("id"), str):
-        raise ResultError(f"{path}: session.id is missing; time the variant again")
-    if not isinstance(rounds, dict) or set(rounds) != set(STAGES):
-        raise ResultError(f"{path}: rounds: expected the stages {', '.join(STAGES)}; time the variant again")
-    values = {stage: tuple(rounds[stage]) if isinstance(rounds[stage], list) else () for stage in STAGES}
-    if not all(map(_positive, values.values())) or len({len(one) for one in values.values()}) != 1:
-        raise ResultError(
-            f"{path}: rounds: expected, for each stage, the same number of times above 0; time the variant again"
-        )
-    count = len(values["model"])
-    _check_times(path, document, "processor_rounds", count)
-    if "training" in document:
-        _check_training(path, document["training"], count)
-    return Latency(variant, path, values, document)
-
-
-def _check_training(path: Path, training: Any, count: int) -> None:
-    missing = [key for key in TRAINING if key not in training] if isinstance(training, dict) else TRAINING
-    if missing:
-        raise ResultError(f"{path}: training: {', '.join(missing)} missing; time the variant again")
-    for key in ("rounds", "processor_rounds"):
-        _check_times(path, training, key, count, "training.")
-
-
-def _check_times(path: Path, holder: Mapping[str, Any], key: str, count: int, where: str = "") -> None:
-    times = holder.get(key, [1.0] * count)
-    if not isinstance(times, list) or len(times) != count or not _positive(times):
-        raise ResultError(f"{path}: {where}{key}: expected {count} times above 0, one a round; time the variant again")
-
-
-def _positive(values: Sequence[Any]) -> bool:
-    return bool(values) and all(type(one) in (int, float) and 0 < one < math.inf for one in values)
+    return Latency(path, document)
 
 
 def latencies(protocol: Protocol, results: Path, variants: Iterable[str]) -> dict[str, Latency]:
@@ -162,7 +128,7 @@ def latencies(protocol: Protocol, results: Path, variants: Iterable[str]) -> dic
     A device's folder carries in its name every setting that is not the default, so the shortest name is the plainest.
     """
     names = list(dict.fromkeys(variants))
-    folder = latency_folder(protocol, results)
+    folder = Layout(results, protocol.name).latency
     devices = [one for one in folder.iterdir() if one.is_dir()] if folder.is_dir() else []
     files = {device: [name for name in names if (device / f"{name}.json").exists()] for device in devices}
     if not files:
@@ -176,28 +142,28 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
-def conditions(document: Mapping[str, Any]) -> str:
+def conditions(document: schemas.Latency) -> str:
     """How a file was measured, in words, for the head of a table."""
-    method, inputs, weights = document["method"], document["inputs"], document["weights"]
-    device = document["device"]["name"] if document["device"]["type"] == "cuda" else document["cpu"]
-    threads = "" if document["device"]["type"] == "cuda" else f", {_count(method['threads'], 'thread')}"
+    method, inputs, on_gpu = document.method, document.inputs, document.device.type == "cuda"
+    device = document.device.name if on_gpu else document.cpu
+    threads = "" if on_gpu else f", {_count(method.threads, 'thread')}"
     return (
-        f"median over {_count(method['rounds'], 'round')} taken in turns, "
-        f"each the mean of {_count(len(inputs['sizes']), 'image')} "
-        f"({inputs['source']}; {_sizes(inputs['sizes'])}), batch 1, on {device}{threads}, {method['precision']}, "
-        f"{'torch.compile' if method['compiled'] else 'eager'}; weights: {weights['kind']}{_disturbed(document)}"
+        f"median over {_count(method.rounds, 'round')} taken in turns, "
+        f"each the mean of {_count(len(inputs.sizes), 'image')} "
+        f"({inputs.source}; {_sizes(inputs.sizes)}), batch 1, on {device}{threads}, {method.precision}, "
+        f"{'torch.compile' if method.compiled else 'eager'}; weights: {document.weights.kind}{_disturbed(document)}"
     )
 
 
-def training_conditions(document: Mapping[str, Any]) -> str:
+def training_conditions(document: schemas.Latency) -> str:
     """How a file's training step was measured, in words; empty where none was."""
-    if "training" not in document:
+    step = document.training
+    if step is None:
         return ""
-    step = document["training"]
     return (
-        f"training step: {step['covers']}, on a fixed batch of {_count(step['images'], 'image')} "
-        f"({_sizes(step['sizes'])}) with {_count(step['objects_per_image'], 'object')} each, {step['weights']} weights,"
-        f" in the same rounds, each the mean of {_count(step['steps_per_round'], 'step')}"
+        f"training step: {step.covers}, on a fixed batch of {_count(step.images, 'image')} "
+        f"({_sizes(step.sizes)}) with {_count(step.objects_per_image, 'object')} each, {step.weights} weights,"
+        f" in the same rounds, each the mean of {_count(step.steps_per_round, 'step')}"
     )
 
 
@@ -206,10 +172,10 @@ def _sizes(sizes: Sequence[Sequence[int]]) -> str:
     return texts[0] if len(texts) == 1 else f"{len(texts)} sizes, e.g. {texts[0]}"
 
 
-def _disturbed(document: Mapping[str, Any]) -> str:
+def _disturbed(document: schemas.Latency) -> str:
     """A warning where the process had to share its core; a GPU's is left alone, since its process waits."""
-    share = document["state"]["cpu_share"]
-    if document["device"]["type"] == "cuda" or share >= UNDISTURBED:
+    share = document.state.cpu_share
+    if document.device.type == "cuda" or share >= UNDISTURBED:
         return ""
     return f"; DISTURBED: other work left the process {100 * share:.0f}% of a core"
 
@@ -233,7 +199,7 @@ def cost_line(latency: Latency, base: Latency | None) -> dict[str, str]:
         "training (ms/step)": _ms(summarise(steps)) if steps else "-",
         "its ratio": ratio("training", "clock"),
         "its ratio, processor time": ratio("training", "processor"),
-        "its memory (MiB)": _mib(latency.document["training"]["peak_memory"]) if steps else "-",
+        "its memory (MiB)": _mib(latency.document.training.peak_memory) if latency.document.training else "-",
     }
 
 
@@ -241,8 +207,8 @@ def _ms(time: Summary) -> str:
     return f"{time.median:.2f}" + ("" if time.low is None else f" [{time.low:.2f}, {time.high:.2f}]")
 
 
-def _mib(memory: Mapping[str, Any]) -> str:
-    return f"{memory['bytes'] / 2**20:.0f}"
+def _mib(memory: schemas.Memory) -> str:
+    return f"{memory.bytes / 2**20:.0f}"
 
 
 def _details(latency: Latency) -> dict[str, str]:
@@ -252,12 +218,12 @@ def _details(latency: Latency) -> dict[str, str]:
         "ms/im": _ms(latency.total),
         "model": f"{latency.stage('model').median:.2f}",
         "post-processing": f"{latency.stage('postprocessing').median:.2f}",
-        "candidates": f"{document['candidates']['per_image']:.0f}",
-        "detections": f"{document['candidates']['detections']:.0f}",
-        "GFLOPs": f"{document['flops']['total'] / 1e9:#.4g}",
-        "parameters (M)": f"{document['parameters'] / 1e6:.1f}",
-        "peak memory (MiB)": _mib(document["peak_memory"]),
-        "weights": document["weights"]["kind"],
+        "candidates": f"{document.candidates.per_image:.0f}",
+        "detections": f"{document.candidates.detections:.0f}",
+        "GFLOPs": f"{document.flops.total / 1e9:#.4g}",
+        "parameters (M)": f"{document.parameters / 1e6:.1f}",
+        "peak memory (MiB)": _mib(document.peak_memory),
+        "weights": document.weights.kind,
     }
 
 

@@ -15,11 +15,12 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from replication.catalog import Catalog, Protocol
-from replication.results.files import write_json
+from replication.results import schemas
 from replication.results.fingerprint import TIMING, fingerprint
+from replication.results.layout import Layout, RunFiles
 from replication.timing import cost, machine
 from replication.timing.inputs import SEED, Size, Source, find_source, shapes
-from replication.timing.latency import SCHEMA, STAGES, Latency, Stage, latency_folder, read_latency, slug, summarise
+from replication.timing.latency import STAGES, Latency, Stage, read_latency, slug, summarise
 from replication.timing.stages import Clock, CpuClock, CudaClock, Stopwatch, watched
 from replication.timing.subjects import (
     Precision,
@@ -36,9 +37,8 @@ from replication.timing.subjects import (
 from replication.timing.training_step import Learner, build_learner, mean_step, warm_up
 from replication.training.config import config_hash
 from replication.training.curves import say
-from replication.training.devices import devices
+from replication.training.devices import devices, prepare_process
 from replication.training.provenance import environment, now
-from replication.training.run import prepare_process
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ def time_variants(
         _warn(machine.busy(machine.state(device), torch.get_num_threads()))
         subjects = [_prepared(catalog, protocol, source, settings, name, runs[name], device) for name in names]
         facts = _shared_facts(protocol, settings, source, names, device)
-        folder = out or latency_folder(protocol, results) / f"{slug(facts['device']['name'])}{settings.suffix()}"
+        folder = out or Layout(results, protocol.name).latency / f"{slug(facts['device']['name'])}{settings.suffix()}"
         costs = {subject.name: _costs(subject, device) for subject in subjects}
         _compile_and_warm_up(subjects, settings, device)
         learners = {one.name: _learner(one, runs[one.name], settings, device) for one in subjects if settings.trains}
@@ -124,7 +124,7 @@ def time_variants(
             share = (time.thread_time() - used) / (time.perf_counter() - wall)
             state = {"before": before, "after": machine.state(device), "cpu_share": round(share, 3)}
             path = folder / f"{subject.file}.json"
-            write_json(path, SCHEMA, _document(subject, facts, costs[name], steps.get(name), taken, state))
+            schemas.write(path, schemas.Latency, _document(subject, facts, costs[name], steps.get(name), taken, state))
             written.append(read_latency(path, protocol.name, name))
 
         clock: Clock = CudaClock() if device.type == "cuda" else CpuClock()
@@ -189,12 +189,12 @@ def _prepared(
     source: Source,
     settings: Settings,
     name: str,
-    folder: Path | None,
+    run: RunFiles | None,
     device: torch.device,
 ) -> Subject:
     cfg = subject_config(catalog, protocol, name, source.num_classes, device)
     with memory_errors(name, device):
-        subject = build_subject(name, cfg, source, settings.size, folder, settings.candidates, settings.precision)
+        subject = build_subject(name, cfg, source, settings.size, run, settings.candidates, settings.precision)
     say(f"{name}: {subject.weights['kind']}, {subject.candidates['per_image']:.0f} candidates an image")
     return subject
 
@@ -208,9 +208,9 @@ def _costs(subject: Subject, device: torch.device) -> dict[str, Any]:
         }
 
 
-def _learner(subject: Subject, folder: Path | None, settings: Settings, device: torch.device) -> Learner:
+def _learner(subject: Subject, run: RunFiles | None, settings: Settings, device: torch.device) -> Learner:
     with memory_errors(subject.name, device):
-        learner = build_learner(subject.name, subject.cfg, subject.inputs, folder)
+        learner = build_learner(subject.name, subject.cfg, subject.inputs, run)
         warm_up(learner, settings.warmup)
     return learner
 

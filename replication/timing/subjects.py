@@ -13,14 +13,16 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from replication.catalog import Catalog, Protocol, Run, Variant
+from replication.catalog import Catalog, Protocol, Variant
 from replication.errors import ConfigError, ResultError, TimingError
-from replication.results.files import read_json, sha256_file
+from replication.results.files import sha256_file
+from replication.results.layout import Layout, RunFiles
+from replication.results.schemas import Provenance, read
 from replication.timing.candidates import Batch, calibrate, count
 from replication.timing.inputs import Size, Source, make_inputs, shapes
 from replication.timing.stages import Anatomy, dissect
 from replication.training.config import run_config
-from replication.training.run import FINAL, on_device
+from replication.training.devices import on_device
 
 SHIPPED = "detectron2:"
 """Before a variant's name: the same config with the classes of this package replaced by those that Detectron2 ships."""
@@ -51,16 +53,14 @@ class Subject:
         return self.name.replace(":", "_")
 
 
-def trained_run(protocol: Protocol, results: Path, name: str) -> Path | None:
-    """Folder of the finished run of the lowest seed; None when none is finished."""
-    runs = Run(protocol=protocol.name, variant=name, seed=0).folder(results).parent
-    finished = [path.parent for path in runs.glob(f"seed*/{FINAL}") if path.parent.name[4:].isdigit()]
-    return min(finished, key=lambda folder: int(folder.name[4:]), default=None)
+def trained_run(protocol: Protocol, results: Path, name: str) -> RunFiles | None:
+    """Files of the trained run of the lowest seed; None when none is trained."""
+    return next((files for _, files in Layout(results, protocol.name).seeds(name) if files.model.exists()), None)
 
 
 def choose_runs(
     catalog: Catalog, protocol: Protocol, results: Path, names: list[str], wanted: Weights
-) -> Mapping[str, Path | None]:
+) -> Mapping[str, RunFiles | None]:
     """The run whose weights each model takes, of a test-time variant its source's; None for random ones.
 
     ``auto`` takes trained weights if every model has a run, else random ones for all: a trained model and a random one
@@ -68,10 +68,10 @@ def choose_runs(
     """
     made_by = {name: known_variant(catalog, name).trained.name for name in names}
     runs = {name: None if wanted == "random" else trained_run(protocol, results, made_by[name]) for name in names}
-    missing = [made_by[name] for name, folder in runs.items() if folder is None]
+    missing = [made_by[name] for name, files in runs.items() if files is None]
     if wanted == "trained" and missing:
         raise ResultError(
-            f"{results / protocol.name / 'runs'}: no finished run of {', '.join(missing)}; "
+            f"{Layout(results, protocol.name).runs}: no finished run of {', '.join(missing)}; "
             "train it, or give --weights random"
         )
     return runs if not missing else dict.fromkeys(names)
@@ -119,11 +119,11 @@ def build_subject(
     cfg: CfgNode,
     source: Source,
     size: Size | None,
-    folder: Path | None,
+    run: RunFiles | None,
     candidates: int,
     precision: Precision,
 ) -> Subject:
-    """The model in evaluation mode with weights of the run in ``folder``, or random ones calibrated to ``candidates``.
+    """The model in evaluation mode with the weights of ``run``, or random ones calibrated to ``candidates``.
 
     Raises TimingError when the weights do not fit.
     """
@@ -131,13 +131,13 @@ def build_subject(
     model = build_model(cfg).to(memory_format=layout(name)).eval()
     anatomy = dissect(model, cfg.MODEL.RETINANET.PRIOR_PROB)
     inputs = make_inputs(source, cfg, size, torch.device(cfg.MODEL.DEVICE))
-    if folder is not None:
-        weights = load_weights(model, folder)
+    if run is not None:
+        weights = load_weights(model, run)
     else:
         anatomy = calibrate(model, anatomy, inputs, candidates)
         weights = {"kind": f"random, biased to {candidates} candidates {PER[anatomy.kind]}", "candidates": candidates}
-    run = runner(model, precision, torch.device(cfg.MODEL.DEVICE))
-    return Subject(name, cfg, model, anatomy, inputs, weights, count(run, anatomy, inputs), run)
+    infer = runner(model, precision, torch.device(cfg.MODEL.DEVICE))
+    return Subject(name, cfg, model, anatomy, inputs, weights, count(infer, anatomy, inputs), infer)
 
 
 PER = {"dense": "a level and class layer", "rcnn": "an image"}
@@ -182,10 +182,10 @@ def compile_parts(subject: Subject, backend: str = "inductor") -> None:
         part.forward = torch.compile(part.forward, dynamic=False, backend=backend)
 
 
-def load_weights(model: nn.Module, folder: Path) -> dict[str, Any]:
+def load_weights(model: nn.Module, run: RunFiles) -> dict[str, Any]:
     """Load a finished run's weights; what they are, for the result file. TimingError when they do not fit."""
-    path = folder / FINAL
-    made = read_json(folder / "provenance.json", "provenance/1")
+    path = run.model
+    made = read(run.provenance, Provenance)
     device = next(model.parameters()).device
     state = torch.load(path, map_location=device, weights_only=True)["model"]
     own = model.state_dict()
@@ -198,5 +198,5 @@ def load_weights(model: nn.Module, folder: Path) -> dict[str, Any]:
             f"{path}: does not fit the model: {str(error).splitlines()[-1].strip()}; train the run again, "
             "or give --weights random"
         ) from error
-    facts = {key: made.get(key) for key in ("variant", "seed", "iterations", "config_hash", "data_hash", "commit")}
+    facts = {key: getattr(made, key) for key in ("variant", "seed", "iterations", "config_hash", "data_hash", "commit")}
     return {"kind": "trained", "run": facts, "sha256": sha256_file(path)}

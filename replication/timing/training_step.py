@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from replication.errors import TimingError
+from replication.results.layout import RunFiles
 from replication.timing.candidates import Batch, standardise
 from replication.timing.inputs import SEED, Size, shapes
 from replication.timing.stages import Clock
@@ -70,8 +70,8 @@ class Learner:
         }
 
 
-def build_learner(name: str, cfg: CfgNode, inputs: Sequence[Batch], folder: Path | None) -> Learner:
-    """The model as a training starts it, with the weights of the run in ``folder`` or random ones, on the first inputs.
+def build_learner(name: str, cfg: CfgNode, inputs: Sequence[Batch], run: RunFiles | None) -> Learner:
+    """The model as a training starts it, with the weights of ``run`` or random ones, on the first inputs.
 
     The learning rate is 0: the optimizer does its work, but every step finds the weights of the first, so all steps
     are alike and random weights cannot diverge. Raises TimingError when the weights do not fit.
@@ -79,14 +79,14 @@ def build_learner(name: str, cfg: CfgNode, inputs: Sequence[Batch], folder: Path
     torch.manual_seed(SEED)
     model = build_model(cfg).to(memory_format=layout(name))
     batch = make_batch(cfg, inputs)
-    if folder is not None:
-        load_weights(model, folder)
+    if run is not None:
+        load_weights(model, run)
     else:
         standardise(model.eval(), batch)
     optimizer = build_optimizer(cfg, model.train())
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    return Learner(name, model, optimizer, batch, "random" if folder is None else "trained")
+    return Learner(name, model, optimizer, batch, "random" if run is None else "trained")
 
 
 def warm_up(learner: Learner, steps: int) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
-from replication.errors import TrainingError
+from replication.errors import ReplicationError, TrainingError
+from replication.results.files import replacing, write_text
+from replication.results.layout import RunFiles
 
 
 class AtomicCheckpointer(DetectionCheckpointer):  # type: ignore[misc]
@@ -30,26 +30,17 @@ class AtomicCheckpointer(DetectionCheckpointer):  # type: ignore[misc]
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Point ``last_checkpoint`` at a file of the same folder."""
-        pointer = Path(self.save_dir) / "last_checkpoint"
-        aside = pointer.with_name(".last_checkpoint")
-        aside.write_text(last_filename_basename)
-        aside.replace(pointer)
+        write_text(RunFiles(Path(self.save_dir)).last_checkpoint, last_filename_basename)
 
 
 def save_atomically(data: dict[str, Any], path: Path) -> None:
-    """``torch.save`` to a temporary name in the same folder, then rename."""
-    aside = path.with_name(f".{path.name}")
+    """``torch.save``, all of it or not at all; TrainingError naming the file when it cannot be written."""
     try:
-        with aside.open("wb") as file:
+        with replacing(path) as file:
             torch.save(data, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except (OSError, RuntimeError) as error:
+    except (ReplicationError, RuntimeError) as error:
         # torch reports a full disk as a RuntimeError of its zip writer.
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
         raise TrainingError(
-            f"{path}: cannot write the checkpoint: {error}. Free disk space or choose a writable folder, then run "
-            "again: training goes on from the last checkpoint."
+            f"{path}: cannot write the checkpoint: {error.__cause__ or error}. Free disk space or choose a writable "
+            "folder, then run again: training goes on from the last checkpoint."
         ) from error

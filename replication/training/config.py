@@ -8,11 +8,11 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from replication.catalog import Protocol, Variant
+from replication.catalog.schedule import PAPER_ITERATIONS
 from replication.catalog.variants import resolve
 from replication.datasets.weights import weights_path
 from replication.detectors import add_replication_config, use_backbone
 from replication.errors import ConfigError
-from replication.planning.plan import PAPER_ITERATIONS
 from replication.results.files import sha256_json
 from replication.training.data import Record
 

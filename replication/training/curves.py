@@ -14,7 +14,6 @@ from detectron2.engine import HookBase
 
 from replication.results.files import write_bytes
 
-PARTIAL = ".curves.jsonl"  # not curves.jsonl: a workflow deletes declared outputs before it starts a job again
 SKIPPED = ("data_time",)
 
 
@@ -25,8 +24,10 @@ class Curves(HookBase):  # type: ignore[misc]
     Lines of iterations that a resumed run does again are dropped before it starts.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.path, self.final, self.every = folder / PARTIAL, folder / "curves.jsonl", every
+    def __init__(self, final: Path, every: int) -> None:
+        """``final`` is where the finished curve will lie."""
+        # Not there before the end: a workflow deletes declared outputs before it starts a job again.
+        self.path, self.final, self.every = final.with_name(f".{final.name}"), final, every
         self.sums: dict[str, float] = {}
         self.count = self.timed = 0
 

@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from replication.errors import DataError
-from replication.training.proposals import Proposals
+from replication.training.proposals import OpenProposals
 
 Record = dict[str, Any]
 Key = tuple[int, int]  # position in the stream of images, index of the record
@@ -65,7 +65,7 @@ class MappedRecords(Dataset[Any]):
     """
 
     def __init__(
-        self, records: list[Record], mapper: DatasetMapper, seed: int, proposals: Proposals | None = None
+        self, records: list[Record], mapper: DatasetMapper, seed: int, proposals: OpenProposals | None = None
     ) -> None:
         self.records = DatasetFromList(records, copy=False, serialize=True)
         self.mapper, self.seed, self.proposals = mapper, seed, proposals
@@ -103,7 +103,7 @@ def training_records(records: list[Record]) -> list[Record]:
 
 
 def train_loader(
-    cfg: CfgNode, records: list[Record], start: int, proposals: Proposals | None = None
+    cfg: CfgNode, records: list[Record], start: int, proposals: OpenProposals | None = None
 ) -> Iterator[list[Record]]:
     """Batches of mapped records for this process, from iteration ``start`` on."""
     world = comm.get_world_size()
@@ -128,7 +128,7 @@ def train_loader(
     return checked(loader)
 
 
-def val_loader(cfg: CfgNode, records: list[Record], proposals: Proposals | None = None) -> Iterator[list[Record]]:
+def val_loader(cfg: CfgNode, records: list[Record], proposals: OpenProposals | None = None) -> Iterator[list[Record]]:
     """One mapped record at a time, in order; in its original size where TEST.AUG resizes it."""
     mapper = DatasetMapper(cfg, is_train=False)
     if cfg.TEST.AUG.ENABLED:

@@ -1,17 +1,21 @@
-"""One training a GPU: a lock per device, since a workflow starts several jobs that all see device 0."""
+"""Where a process computes: its threads and its GPUs, each locked, since a workflow's jobs all see device 0."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from detectron2.config import CfgNode
 from filelock import FileLock, Timeout
 
+from replication.catalog import Protocol
 from replication.errors import TrainingError
 
 
@@ -31,6 +35,27 @@ def devices(wanted: str, count: int = 1) -> Iterator[list[torch.device]]:
         return
     with contextlib.ExitStack() as held:
         yield [torch.device("cuda", index) for index in _take(count, seen, held)]
+
+
+def on_device(cfg: CfgNode, on: torch.device) -> CfgNode:
+    """The config with MODEL.DEVICE set."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = str(on)
+    cfg.freeze()
+    return cfg
+
+
+def prepare_process(protocol: Protocol) -> None:
+    """Threads of the protocol; Detectron2 and its libraries keep quiet but for warnings."""
+    torch.set_num_threads(protocol.threads)
+    # Detectron2's anchors call it in the form that a future torch will not take.
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # masks, which it only reads
+    for name in ("detectron2", "fvcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs every exception with a traceback before it raises it again.
+    logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
 
 
 def visible_names(taken: list[torch.device]) -> list[str]:

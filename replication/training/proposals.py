@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,15 @@ from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
 from replication.errors import ResultError
-from replication.results.files import read_json
+from replication.results.layout import ProposalFiles
+from replication.results.schemas import Proposals, read
 
-SCHEMA = "proposals/1"
 COLUMNS = 5
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Proposals:
+class OpenProposals:
     """The proposals of one split: ``rows`` (P, 5) as in the file, and where in them each image's begin and end."""
 
     rows: NDArray[np.float32]
@@ -46,45 +45,37 @@ class Proposals:
         }
 
 
-def proposals_path(results: Path, protocol: str, variant: str, split: str) -> Path:
-    """``results/<protocol>/proposals/<variant>/<split>.json``."""
-    return results / protocol / "proposals" / variant / f"{split}.json"
+def proposals_hash(files: ProposalFiles) -> str:
+    """SHA-256 of the rows, as their manifest records it; ResultError when it is not there."""
+    return _manifest(files).sha256
 
 
-def proposals_hash(path: Path) -> str:
-    """SHA-256 of the rows that ``<split>.json`` belongs to, as it records it; ResultError when it is not there."""
-    return str(_manifest(path)["sha256"])
-
-
-def open_proposals(path: Path, data_hash: str, image_ids: Iterable[int]) -> Proposals:
-    """The proposals of a ``<split>.json``, which must be of the data of that hash and hold every one of the images.
+def open_proposals(files: ProposalFiles, data_hash: str, image_ids: Iterable[int]) -> OpenProposals:
+    """The proposals of a split, which must be of the data of that hash and hold every one of the images.
 
     Raises ResultError when they are missing, of other data, or cut short.
     """
-    manifest = _manifest(path)
-    if manifest["data_hash"] != data_hash:
-        found = manifest["data_hash"]
+    manifest, path = _manifest(files), files.manifest
+    if manifest.data_hash != data_hash:
         raise ResultError(
-            f"{path}: data_hash is {found}, now it is {data_hash}: the data have changed; {_advice(path)}"
+            f"{path}: data_hash is {manifest.data_hash}, now it is {data_hash}: the data have changed; {_advice(files)}"
         )
-    rows_path, counts = path.with_suffix(".f32"), manifest["counts"]
-    size = rows_path.stat().st_size if rows_path.exists() else 0
-    if size != 4 * COLUMNS * sum(counts):
-        raise ResultError(f"{rows_path}: has {size} bytes, not {COLUMNS} float32 for each proposal; {_advice(path)}")
-    bounds = accumulate(counts, initial=0)
-    spans = dict(zip(manifest["image_ids"], pairwise(bounds), strict=True))
+    size = files.rows.stat().st_size if files.rows.exists() else 0
+    if size != 4 * COLUMNS * sum(manifest.counts):
+        raise ResultError(f"{files.rows}: has {size} bytes, not {COLUMNS} float32 for each proposal; {_advice(files)}")
+    spans = dict(zip(manifest.image_ids, pairwise(accumulate(manifest.counts, initial=0)), strict=True))
     missing = [number for number in image_ids if number not in spans]
     if missing:
-        raise ResultError(f"{path}: image_ids: {missing[0]} is missing, and {len(missing) - 1} more; {_advice(path)}")
-    rows = np.memmap(rows_path, dtype="<f4", mode="r") if size else np.empty(0, dtype="<f4")
-    return Proposals(rows.reshape(-1, COLUMNS), spans)
+        raise ResultError(f"{path}: image_ids: {missing[0]} is missing, and {len(missing) - 1} more; {_advice(files)}")
+    rows = np.memmap(files.rows, dtype="<f4", mode="r") if size else np.empty(0, dtype="<f4")
+    return OpenProposals(rows.reshape(-1, COLUMNS), spans)
 
 
-def _manifest(path: Path) -> Record:
-    if not path.exists():
-        raise ResultError(f"{path}: no such file: the fixed proposals of this protocol; {_advice(path)}")
-    return read_json(path, SCHEMA)
+def _manifest(files: ProposalFiles) -> Proposals:
+    if not files.manifest.exists():
+        raise ResultError(f"{files.manifest}: no such file: the fixed proposals of this protocol; {_advice(files)}")
+    return read(files.manifest, Proposals)
 
 
-def _advice(path: Path) -> str:
-    return f"run `python -m replication proposals --variant {path.parent.name}`"
+def _advice(files: ProposalFiles) -> str:
+    return f"run `python -m replication proposals --variant {files.manifest.parent.name}`"

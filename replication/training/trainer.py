@@ -25,7 +25,7 @@ from replication.errors import TrainingError
 from replication.training.checkpoint import AtomicCheckpointer
 from replication.training.data import train_loader
 from replication.training.optimizer import build_optimizer
-from replication.training.proposals import Proposals
+from replication.training.proposals import OpenProposals
 
 
 class KeyedRandomness(HookBase):  # type: ignore[misc]
@@ -71,7 +71,7 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
         cfg: CfgNode,
         records: list[dict[str, Any]],
         observers: list[HookBase],
-        proposals: Proposals | None = None,
+        proposals: OpenProposals | None = None,
     ) -> None:
         torch.manual_seed(cfg.SEED)
         # Channels last changes nothing but the layout in memory; on a CPU a step takes a fifth to a quarter less time.

@@ -195,7 +195,7 @@ def _missing(question: Question, runs: Runs) -> str:
             return f"no finished run of {row.variant}"
         for run in group:
             if run.value(question.column) is None:
-                return f"{run.metrics_file}: no number for {question.metric}"
+                return f"{run.files.metrics}: no number for {question.metric}"
     return ""
 
 

@@ -10,7 +10,8 @@ from replication.catalog import Catalog, Judging, Protocol
 from replication.errors import ConfigError, ResultError
 from replication.results.files import sha256_file, write_json
 from replication.results.fingerprint import training_fingerprint
-from replication.results.finished import ARCHIVE_MANIFEST, FinishedRun, finished_runs
+from replication.results.finished import FinishedRun, finished_runs
+from replication.results.layout import Layout
 from replication.verdicts.cases import Case, Replicates, Runs, make_case, questions, share_weights
 from replication.verdicts.judge import Rules, judge_cases, spreads
 from replication.verdicts.numbers import published_numbers
@@ -22,17 +23,13 @@ RunKey = tuple[str, int]
 """Variant and seed."""
 
 
-def verdicts_path(protocol: Protocol, results: Path) -> Path:
-    """``results/<protocol>/verdicts.json``."""
-    return results / protocol.name / "verdicts.json"
-
-
 def write_verdicts(
     catalog: Catalog, protocol: Protocol, results: Path, tables: Sequence[str], judging: Judging
 ) -> dict[str, Any]:
     """Judge, write ``verdicts.json`` (schema ``verdicts/1``), and return what it holds."""
-    path = verdicts_path(protocol, results)
-    if path.with_name(ARCHIVE_MANIFEST).exists():
+    layout = Layout(results, protocol.name)
+    path = layout.verdicts
+    if layout.archive.exists():
         raise ResultError(
             f"{path}: is part of an archive, which keeps no detections: judging it again would lose all intervals for "
             "new images; to do it all the same, copy the folder without its archive.json and give the copy as --results"
@@ -82,7 +79,7 @@ def judge(
         "plan_hash": plan_hash(plan),
         "notes": [*outdated, *_notes(protocol, tables, runs, cases)],
         "runs": [
-            {"variant": run.variant, "seed": run.seed, "metrics_sha256": sha256_file(run.metrics_file)}
+            {"variant": run.variant, "seed": run.seed, "metrics_sha256": sha256_file(run.files.metrics)}
             for group in runs.values()
             for run in group
         ],
@@ -97,7 +94,7 @@ def misjudged(document: Mapping[str, Any], runs: Iterable[FinishedRun], variants
     judged = {
         (run["variant"], run["seed"], run["metrics_sha256"]) for run in document["runs"] if run["variant"] in variants
     }
-    here = {(run.variant, run.seed, sha256_file(run.metrics_file)) for run in runs if run.variant in variants}
+    here = {(run.variant, run.seed, sha256_file(run.files.metrics)) for run in runs if run.variant in variants}
     return sorted({(variant, seed) for variant, seed, _ in judged ^ here})
 
 
@@ -105,13 +102,13 @@ def _outdated(catalog: Catalog, protocol: Protocol, runs: Runs) -> list[str]:
     """A note when all runs were trained by other code or settings than these; ResultError when only some were."""
     made: dict[bool, FinishedRun] = {}
     for run in (run for group in runs.values() for run in group if run.variant in catalog.variants):
-        recorded = run.provenance.get("training_fingerprint")
+        recorded = run.provenance.training_fingerprint
         if recorded is not None:
             made[recorded == training_fingerprint(catalog.variants[run.variant], protocol)] = run
     if len(made) == 2:
         raise ResultError(
-            f"{made[False].provenance_file}: training_fingerprint: was trained by other code, or under other settings "
-            f"of protocol {protocol.name} or of the variant, than {made[True].provenance_file}; train it again"
+            f"{made[False].files.provenance}: training_fingerprint: was trained by other code, or under other settings "
+            f"of protocol {protocol.name} or of the variant, than {made[True].files.provenance}; train it again"
         )
     what = f"all runs were trained by other code, or under other settings of protocol {protocol.name}, than these"
     return [what] if False in made else []

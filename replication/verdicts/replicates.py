@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from replication.catalog import Column, Judging, Protocol, Run
+from replication.catalog import Column, Judging, Protocol
 from replication.errors import ResultError
 from replication.evaluation import METRICS, bootstrap, point, run_matches
 from replication.evaluation.matching import AREAS
 from replication.evaluation.pair import supported_classes
 from replication.results.finished import FinishedRun
+from replication.results.layout import Layout, RunFiles
 from replication.verdicts.cases import Replicates, Resampled
-
-NEEDED = ("ground_truth.json", "data.json")
-"""Files of the protocol's folder without which nothing can be resampled."""
 
 
 def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Replicates:
@@ -27,11 +25,11 @@ def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Rep
     or the ground truth are not in the folder, or the metric has no bootstrap. ResultError for files of other data, or
     detections that are not those of the run's numbers.
     """
+    layout = Layout(results, protocol.name)
 
     @functools.cache
-    def drawn(variant: str, seed: int, giou: bool) -> dict[str, tuple[float, Resampled]]:
-        run = Run(protocol=protocol.name, variant=variant, seed=seed)
-        matches = run_matches(run, protocol, results, giou)
+    def drawn(files: RunFiles, giou: bool) -> dict[str, tuple[float, Resampled]]:
+        matches = run_matches(files, layout, protocol, giou)
         sample = bootstrap(matches, judging.replicates, judging.bootstrap_seed, AREAS)
         estimate, supported = point(matches), supported_classes(matches)
         classes = int(supported.sum()), int((np.diff(matches.truth_starts) > 0).sum())
@@ -49,10 +47,10 @@ def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Rep
         }
 
     def replicates(run: FinishedRun, column: Column) -> Resampled | None:
-        needed = (run.folder / "detections.json", *(results / protocol.name / name for name in NEEDED))
+        needed = (run.files.detections, layout.ground_truth, layout.data)
         if column.metric not in METRICS or not all(path.exists() for path in needed):
             return None
-        estimate, resampled = drawn(run.variant, run.seed, column.criterion == "giou")[column.metric]
+        estimate, resampled = drawn(run.files, column.criterion == "giou")[column.metric]
         _check_same(run, column, estimate, needed[0])
         return resampled
 
@@ -64,6 +62,6 @@ def _check_same(run: FinishedRun, column: Column, estimate: float, detections: P
     value = run.value(column)
     if value is None or not math.isclose(value, estimate, abs_tol=1e-6):
         raise ResultError(
-            f"{detections}: gives {column.metric} {estimate:.4f}, {run.metrics_file} has {value}: they are not of one "
+            f"{detections}: gives {column.metric} {estimate:.4f}, {run.files.metrics} has {value}: they are not of one "
             "evaluation; evaluate the run again"
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from replication.catalog import Catalog, Run, load_catalog, select
+from replication.catalog import Catalog, Variant, load_catalog, select
 from replication.errors import ConfigError
 
 
@@ -21,8 +20,8 @@ def catalog(configs: Any) -> Catalog:
     return load_catalog(configs.write())
 
 
-def names(runs: list[Run]) -> list[tuple[str, int]]:
-    return [(run.variant, run.seed) for run in runs]
+def names(runs: list[tuple[Variant, int]]) -> list[tuple[str, int]]:
+    return [(variant.name, seed) for variant, seed in runs]
 
 
 def test_baselines_come_first_then_row_order(catalog: Catalog, make_protocol: Callable[..., Any]) -> None:
@@ -91,17 +90,12 @@ def test_no_tables(catalog: Catalog, make_protocol: Callable[..., Any]) -> None:
         select(catalog, make_protocol(), [])
 
 
-def test_folder_of_a_run() -> None:
-    run = Run(protocol="mini", variant="retinanet_R50", seed=2)
-    assert run.folder(Path("results")) == Path("results/mini/runs/retinanet_R50/seed2")
-
-
 def test_every_shipped_protocol_selects_runs() -> None:
     catalog = load_catalog()
     for protocol in catalog.protocols.values():
         runs = select(catalog, protocol)
         assert len(runs) == len(set(runs))
-        assert {run.variant for run in runs} <= set(catalog.variants)
+        assert {variant.name for variant, _ in runs} <= set(catalog.variants)
 
 
 def test_the_tables_of_the_first_experiments(make_protocol: Callable[..., Any]) -> None:
@@ -109,7 +103,7 @@ def test_the_tables_of_the_first_experiments(make_protocol: Callable[..., Any]) 
     catalog = load_catalog()
     tables = ["giou-T5", "giou-T7", "fsaf-T1", "libra-T1"]
     runs = select(catalog, make_protocol(benchmark="coco"), tables, backbones=["R-50"])
-    assert [run.variant for run in runs][:6] == [
+    assert [variant.name for variant, _ in runs][:6] == [
         f"{kind}_rcnn_R50_{loss}" for kind in ("faster", "mask") for loss in ("smooth_l1", "iou", "giou")
     ]
-    assert {"retinanet_R50", "faster_rcnn_R50"} <= {run.variant for run in runs[6:]}
+    assert {"retinanet_R50", "faster_rcnn_R50"} <= {variant.name for variant, _ in runs[6:]}

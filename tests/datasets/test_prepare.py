@@ -12,8 +12,9 @@ import pytest
 from pycocotools.coco import COCO
 
 from replication.catalog.protocols import Protocol
-from replication.datasets import Prepared, data_hash, ground_truth, load_split, prepare, register
+from replication.datasets import data_hash, ground_truth, load_split, prepare, register
 from replication.errors import DataError, ReplicationError, ResultError
+from replication.results.schemas import Data, read
 
 EMBEDDED = {"kind": "embedded", "seed": 1, "train": 8, "val": 4, "size": (128, 160)}
 
@@ -82,7 +83,7 @@ def test_manifest(tmp_path: Path, root: Path) -> None:
     trial = protocol(EMBEDDED, area_ranges=ranges)
     path = prepare(trial, tmp_path / "results")
     assert path == tmp_path / "results" / "trial" / "data.json"
-    manifest = Prepared.read(path).manifest
+    manifest = json.loads(path.read_text())
     assert (manifest["schema"], manifest["name"], manifest["kind"]) == ("data/1", "trial", "embedded")
     assert manifest["data_hash"] == data_hash(trial)
     train = manifest["splits"]["train"]
@@ -102,9 +103,9 @@ def test_preparing_again_leaves_the_files_alone(tmp_path: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in path.parent.iterdir()} == before
     path.write_text("{")
     with pytest.raises(ResultError, match="not readable as JSON"):
-        Prepared.read(path)
+        read(path, Data)
     prepare(protocol(EMBEDDED), tmp_path)
-    assert Prepared.read(path).manifest["kind"] == "embedded"
+    assert json.loads(path.read_text())["kind"] == "embedded"
 
 
 @pytest.mark.parametrize("kind", ["coco", "voc"])
@@ -136,7 +137,7 @@ def test_difficult_objects_are_ignored_in_ground_truth(folder: Path, tmp_path: P
         path = folder / "voc" / "Annotations" / f"{stem}.xml"
         path.write_text(path.read_text().replace("<difficult>0", "<difficult>1", 1))
     own = protocol(voc(folder))
-    manifest = Prepared.read(prepare(own, tmp_path)).manifest["splits"]
+    manifest = json.loads(prepare(own, tmp_path).read_text())["splits"]
     assert manifest["val"]["ignored"] == 1
     assert manifest["train"]["ignored"] == 0
     marked = [e for e in ground_truth(load_split(own, "val"))["annotations"] if e.get("ignore")]
@@ -283,7 +284,7 @@ def test_real_coco(shared: Path, tmp_path: Path) -> None:
         }
         for split in ("train", "val")
     }
-    manifest = Prepared.read(prepare(protocol({"kind": "coco", **splits}), tmp_path)).manifest
+    manifest = json.loads(prepare(protocol({"kind": "coco", **splits}), tmp_path).read_text())
     assert [manifest["splits"][split]["images"] for split in ("train", "val")] == [43, 47]
     assert manifest["splits"]["val"]["crowds"] == 6
     assert manifest["category_ids"][-1] == 90
@@ -300,7 +301,7 @@ def test_real_coco(shared: Path, tmp_path: Path) -> None:
 
 def test_blood_cells(shared: Path, tmp_path: Path) -> None:
     data = voc(Path("x")) | {"root": str(shared / "data" / "bccd")}
-    manifest = Prepared.read(prepare(protocol(data), tmp_path)).manifest
+    manifest = json.loads(prepare(protocol(data), tmp_path).read_text())
     assert manifest["classes"] == ["Platelets", "RBC", "WBC"]
     assert manifest["splits"]["val"]["objects"] == 1138
 

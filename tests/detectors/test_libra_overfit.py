@@ -11,7 +11,8 @@ import pytest
 from replication.catalog import Protocol, load_catalog
 from replication.evaluation import evaluate
 from replication.inference.detect import detect
-from replication.training.run import Job, train
+from replication.results.run import Run
+from replication.training.run import train
 
 IMAGES = 2
 SHARED = {
@@ -86,7 +87,7 @@ def test_a_few_photographs_are_learnt_by_heart(name: str, shared: Path, tmp_path
             "tables": ["libra-T1"],
         }
     )
-    job = Job(load_catalog().variants[name], protocol, 0, tmp_path / "results")
+    job = Run(load_catalog().variants[name], protocol, 0, tmp_path / "results")
     train(job)
     ap = evaluate(detect(job), truth)["metrics"]["AP"]
     last = json.loads((job.folder / "curves.jsonl").read_text().splitlines()[-1])

@@ -1,11 +1,10 @@
-"""metrics.json and the command's answer."""
+"""The command's answer."""
 
 from __future__ import annotations
 
 import json
 
-from replication.evaluation import format_evaluation, metrics_document, write_metrics
-from replication.results.files import read_json
+from replication.evaluation import format_evaluation
 
 METRICS = {"AP": 100 / 3, "AP50": 50.0, "AP75": 0.0, "APs": None, "APm": 20.0, "APl": 99.995}
 RESULT = {
@@ -20,16 +19,6 @@ RESULT = {
     "area_ranges": {"small": [0, 1], "medium": [1, 2], "large": [2, 3]},
     "evaluator": "replication 0.1.0",
 }
-
-
-def test_metrics_file_keeps_full_precision_and_none(tmp_path):
-    path = tmp_path / "seed0" / "metrics.json"
-    write_metrics(path, RESULT, "faster_rcnn_R50_giou", "mini", 3)
-    document = read_json(path, "metrics/1")
-    assert document == {"schema": "metrics/1"} | metrics_document(RESULT, "faster_rcnn_R50_giou", "mini", 3)
-    assert document["metrics"]["AP"] == 100 / 3
-    assert document["metrics"]["APs"] is None
-    assert (document["variant"], document["protocol"], document["seed"]) == ("faster_rcnn_R50_giou", "mini", 3)
 
 
 def test_json_for_machines():

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from replication.catalog import Catalog, Run, load_catalog
+from replication.catalog import Catalog, load_catalog
 from replication.results.files import write_json
+from replication.results.layout import Layout
 
 AddRun = Callable[..., Path]
 
@@ -32,7 +33,7 @@ def add_run(tmp_path: Path) -> AddRun:
         provenance: dict[str, Any] | None = None,
         **document: Any,
     ) -> Path:
-        folder = Run(protocol=protocol, variant=variant, seed=seed).folder(tmp_path)
+        folder = Layout(tmp_path, protocol).run(variant, seed).folder
         metrics = {"AP": ap, "AP50": ap + 20, "AP75": ap + 2, "APs": None, "APm": ap, "APl": ap + 10, "AR100": ap + 5}
         identity = {"protocol": protocol, "variant": variant, "seed": seed}
         giou = {name: None if value is None else value - 1 for name, value in metrics.items()}

@@ -14,20 +14,22 @@ import pytest
 from pycocotools.coco import COCO
 
 from replication import cli
-from replication.catalog import Protocol, Run, load_protocol
+from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.errors import ConfigError, ResultError
 from replication.evaluation import Options, evaluate, evaluate_run, match, read_detections, read_ground_truth, summary
 from replication.export import submit_run, write_coco
 from replication.results.files import write_json
+from replication.results.run import Run
 
 
 def finished(protocol: Protocol, variant: str, results: Path, truth: Any, found: Any) -> Run:
     """A run's folder with everything that is evaluated and submitted."""
-    run = Run(protocol=protocol.name, variant=variant, seed=1)
-    write_json(run.folder(results) / "provenance.json", "provenance/1", {"data_hash": "d"})
+    run = Run(load_catalog().variants[variant], protocol, 1, results)
+    made = {"data_hash": "d", "config_hash": "c", "fingerprint": "f"}
+    write_json(run.files.provenance, "provenance/1", made)
     write_json(results / protocol.name / "data.json", "data/1", {"data_hash": "d"})
     (results / protocol.name / "ground_truth.json").write_text(json.dumps(truth))
-    (run.folder(results) / "detections.json").write_text(json.dumps(found))
+    run.files.detections.write_text(json.dumps(found))
     return run
 
 
@@ -43,8 +45,8 @@ def test_coco_boxes_of_a_published_detector(shared: Path, tmp_path: Path):
     found = json.loads((shared / "data/coco_eval/yolo-fastest_val2017_bbox.json").read_text())
     protocol = load_protocol("paper")
     run = finished(protocol, "retinanet_R50", tmp_path, truth, found)
-    measured = evaluate_run(run, protocol, tmp_path)
-    (path,) = submit_run(run, protocol, tmp_path, tmp_path / "out")
+    measured = evaluate_run(run)
+    (path,) = submit_run(run, tmp_path / "out")
     assert path == tmp_path / "out" / "detections_val2017_retinanet_R50-seed1_results.zip"
     file = unzipped(path, tmp_path)
     assert json.loads(file.read_text()) == found
@@ -69,9 +71,9 @@ def test_coco_masks_are_submitted_apart(shared: Path, tmp_path: Path):
         )  # fmt: skip
     protocol = load_protocol("paper")
     run = finished(protocol, "mask_rcnn_R50_giou", tmp_path, coco.dataset, found)
-    measured = evaluate_run(run, protocol, tmp_path)
+    measured = evaluate_run(run)
     assert 0 < measured["mask_metrics"]["AP"] < 100
-    boxes, segm = submit_run(run, protocol, tmp_path, tmp_path)
+    boxes, segm = submit_run(run, tmp_path)
     assert boxes.name == "detections_val2017_mask_rcnn_R50_giou-seed1_results.zip"
     assert segm.name == "detections_val2017_mask_rcnn_R50_giou-seed1-segm_results.zip"
     for path, field, name in ((boxes, "bbox", "metrics"), (segm, "segmentation", "mask_metrics")):
@@ -95,9 +97,9 @@ def test_voc_files_of_a_published_detector_on_all_test_images(shared: Path, voc2
     found = [dict(zip(("image_id", "category_id", "bbox", "score"), row, strict=True)) for row in rows]
     protocol = load_protocol("paper_voc")
     run = finished(protocol, "faster_rcnn_R50_voc_giou", tmp_path, document, found)
-    measured = evaluate_run(run, protocol, tmp_path)
+    measured = evaluate_run(run)
     assert 40 < measured["metrics"]["AP50"] < 60
-    (path,) = submit_run(run, protocol, tmp_path, tmp_path / "out")
+    (path,) = submit_run(run, tmp_path / "out")
     assert path.name == "comp4_det_test_faster_rcnn_R50_voc_giou-seed1.tar"
     with tarfile.open(path) as archive:
         names = [f"results/VOC2007/Main/comp4_det_test_{name}.txt" for name in sorted(protocol.data.classes)]
@@ -132,7 +134,7 @@ def voc_protocol(*lists: tuple[str, str]) -> Protocol:
 def test_voc_lines_by_hand(tmp_path: Path, folder: str, inside: str):
     protocol = voc_protocol((folder, "val"))
     run = finished(protocol, "faster_rcnn_R50_voc_iou", tmp_path, CATS, [CAT])
-    (path,) = submit_run(run, protocol, tmp_path, tmp_path)
+    (path,) = submit_run(run, tmp_path)
     with tarfile.open(path) as archive:
         assert archive.getnames() == [
             f"results/{inside}/Main/comp4_det_val_cat.txt",
@@ -148,12 +150,12 @@ def test_what_voc_s_form_cannot_say(tmp_path: Path):
     two = voc_protocol(("VOC2007", "test"), ("VOC2012", "val"))
     run = finished(two, "faster_rcnn_R50_voc_iou", tmp_path, CATS, [CAT])
     with pytest.raises(ConfigError, match=r"protocol own: data\.val: 2 lists; a server takes one"):
-        submit_run(run, two, tmp_path, tmp_path)
+        submit_run(run, tmp_path)
     images = [dict(one, file_name=f"{one['id']}/same.jpg") for one in CATS["images"]]
     one = voc_protocol(("VOC2007", "test"))
     run = finished(one, "faster_rcnn_R50_voc_iou", tmp_path, CATS | {"images": images}, [CAT])
     with pytest.raises(ResultError, match="two images are named same"):
-        submit_run(run, one, tmp_path, tmp_path)
+        submit_run(run, tmp_path)
 
 
 def test_more_than_the_server_counts_is_refused(tmp_path: Path):
@@ -177,7 +179,7 @@ def test_the_same_bytes_whenever_written(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr("time.time", lambda now=now: now)
         paths = [
             *write_coco([CAT], "val", "x", tmp_path / folder),
-            *submit_run(run, protocol, tmp_path, tmp_path / folder),
+            *submit_run(run, tmp_path / folder),
         ]
         written.append([path.read_bytes() for path in paths])
     assert written[0] == written[1]
@@ -188,7 +190,7 @@ def test_detections_of_other_data_are_refused(tmp_path: Path):
     run = finished(protocol, "retinanet_R50", tmp_path, CATS, [CAT])
     write_json(tmp_path / "paper" / "data.json", "data/1", {"data_hash": "other"})
     with pytest.raises(ResultError, match="the data have changed since this run"):
-        submit_run(run, protocol, tmp_path, tmp_path)
+        submit_run(run, tmp_path)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from replication.catalog import Protocol, Run, load_catalog, load_protocol
+from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.datasets import prepare
 from replication.errors import ConfigError, ResultError
 from replication.evaluation import evaluate_run
@@ -18,19 +18,21 @@ from replication.inference.model import trained_model
 from replication.results.files import read_json, write_json
 from replication.results.fingerprint import settings_fingerprint
 from replication.results.finished import check_together, finished_runs
+from replication.results.run import Run
 from replication.training.config import run_config
-from replication.training.run import FINAL, Job, on_device, train
+from replication.training.devices import on_device
+from replication.training.run import train
 
 SOURCE, ANEW = "fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"
 OWN = {"weights_from", "settings_fingerprint"}
 CATALOG = load_catalog()
 
 
-def job_of(name: str, results: Path, seed: int = 0) -> Job:
+def job_of(name: str, results: Path, seed: int = 0) -> Run:
     smoke = load_protocol("smoke")
     groups = {group: dict(keys) for group, keys in smoke.overrides.items()}
     groups["FSAF"]["MODEL.RETINANET.SCORE_THRESH_TEST"] = 0.0  # else nothing is found after so few iterations
-    return Job(
+    return Run(
         CATALOG.variants[name], Protocol.model_validate({**smoke.model_dump(), "overrides": groups}), seed, results
     )
 
@@ -46,7 +48,7 @@ def tested(tmp_path_factory: pytest.TempPathFactory, datasets_root: Path) -> Pat
         train(jobs[0])
         for job in jobs:
             detect(job)
-            evaluate_run(Run(protocol="smoke", variant=job.variant.name, seed=0), job.protocol, results)
+            evaluate_run(job)
     return results
 
 
@@ -62,7 +64,7 @@ def test_it_finds_other_objects_with_the_same_weights(tested: Path) -> None:
     assert plain != anew
     job = job_of(ANEW, tested)
     cfg = on_device(run_config(job.variant, job.protocol, 0, 10, job.folder), torch.device("cpu"))
-    trained = torch.load(job_of(SOURCE, tested).folder / FINAL, weights_only=True)["model"]
+    trained = torch.load(job_of(SOURCE, tested).files.model, weights_only=True)["model"]
     own = trained_model(job, cfg).state_dict()
     assert own.keys() == trained.keys()
     assert all(torch.equal(own[key], trained[key]) for key in own if isinstance(own[key], torch.Tensor))
@@ -101,7 +103,9 @@ def test_it_is_not_trained(tmp_path: Path) -> None:
 
 
 def test_each_seed_needs_its_own_weights(tested: Path) -> None:
-    with pytest.raises(ResultError, match=f"{SOURCE}/seed1/{FINAL}: no such file; .* --variant {SOURCE} --seed 1`"):
+    with pytest.raises(
+        ResultError, match=rf"{SOURCE}/seed1/model_final\.pth: no such file; .* --variant {SOURCE} --seed"
+    ):
         detect(job_of(ANEW, tested, seed=1))
 
 
@@ -109,6 +113,6 @@ def test_weights_of_other_code_are_refused(tested: Path, tmp_path: Path) -> None
     job = job_of(ANEW, tmp_path)
     made = read_json(job_of(SOURCE, tested).folder / "provenance.json", "provenance/1")
     write_json(job.trained.folder / "provenance.json", "provenance/1", {**made, "training_fingerprint": "old"})
-    (job.trained.folder / FINAL).write_text("")
+    (job.trained.files.model).write_text("")
     with pytest.raises(ResultError, match=f"{SOURCE}/seed0: holds a finished run whose training_fingerprint is old"):
         detect(job)

@@ -12,13 +12,14 @@ from replication.cli import main
 from replication.errors import ConfigError
 from replication.inference.figures import balanced_l1, write_sampling
 from replication.results.files import read_json
-from replication.training.run import Job, train
+from replication.results.run import Run
+from replication.training.run import train
 
 CATALOG, SMOKE = load_catalog(), load_protocol("smoke")
 
 
-def job(results: Path, variant: str = "faster_rcnn_R50") -> Job:
-    return Job(CATALOG.variants[variant], SMOKE, 0, results)
+def job(results: Path, variant: str = "faster_rcnn_R50") -> Run:
+    return Run(CATALOG.variants[variant], SMOKE, 0, results)
 
 
 def test_negatives_of_a_trained_detector(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from replication import cli
-from replication.catalog import Protocol, Run, load_catalog, load_protocol
+from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.datasets import load_split, prepare
 from replication.datasets.splits import coco_paths
 from replication.errors import ConfigError, DataError, ResultError
@@ -18,17 +18,18 @@ from replication.evaluation import Options, evaluate, evaluate_run
 from replication.formats.image_info import read_image_info
 from replication.inference.detect import detect
 from replication.inference.foreign import detect_images
-from replication.training.run import Job, train
+from replication.results.run import Run
+from replication.training.run import train
 
 
 @pytest.fixture
-def trained(job: Job) -> Job:
+def trained(job: Run) -> Run:
     prepare(job.protocol, job.results)
     train(job)
     return job
 
 
-def image_info(job: Job, folder: Path, **change: Any) -> tuple[Path, Path]:
+def image_info(job: Run, folder: Path, **change: Any) -> tuple[Path, Path]:
     """The validation images as a test server's, in reverse order; and where they lie."""
     (annotations, images), *_ = coco_paths(job.protocol.data, "val")
     document = json.loads(annotations.read_text())
@@ -38,18 +39,18 @@ def image_info(job: Job, folder: Path, **change: Any) -> tuple[Path, Path]:
     return path, images
 
 
-def submission(job: Job, protocol: Path, images: Path, folder: Path) -> int:
+def submission(job: Run, protocol: Path, images: Path, folder: Path) -> int:
     where = ["--protocol", str(protocol), "--results", str(job.results), "--variant", job.variant.name]
     return cli.main(["submission", *where, "--images", str(images), "--image-folder", str(folder)])
 
 
-def finding_all(name: str, results: Path, path: Path) -> Job:
+def finding_all(name: str, results: Path, path: Path) -> Run:
     """A run whose scores need not be good to be detections; its protocol is written to ``path``."""
     smoke = load_protocol("smoke").model_dump(mode="json")
     lowered = {"MODEL.RETINANET.SCORE_THRESH_TEST": 0.0, "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0}
     overrides = smoke["overrides"] | {"all": smoke["overrides"]["all"] | lowered}
     path.write_text(json.dumps(smoke | {"name": "own", "overrides": overrides}))
-    return Job(load_catalog().variants[name], load_protocol(str(path)), 0, results)
+    return Run(load_catalog().variants[name], load_protocol(str(path)), 0, results)
 
 
 def content(path: Path) -> list[dict[str, Any]]:
@@ -87,14 +88,14 @@ def test_its_detections_evaluate_to_the_run_s_numbers(tmp_path: Path):
     truth = prepare(job.protocol, job.results).with_name("ground_truth.json")
     train(job)
     detect(job)
-    measured = evaluate_run(Run(protocol="own", variant=job.variant.name, seed=0), job.protocol, job.results)
+    measured = evaluate_run(job)
     assert measured["metrics"]["AR100"] > 0
     (tmp_path / "again.json").write_text(json.dumps(detect_images(job, *image_info(job, tmp_path))))
     again = evaluate(tmp_path / "again.json", truth, Options(area_ranges=job.protocol.area_ranges))
     assert again["metrics"] == measured["metrics"]
 
 
-def test_what_it_refuses(trained: Job, tmp_path: Path):
+def test_what_it_refuses(trained: Run, tmp_path: Path):
     path, images = image_info(trained, tmp_path)
     classes = json.loads(path.read_text())["categories"]
     for change, message in (
@@ -111,15 +112,15 @@ def test_what_it_refuses(trained: Job, tmp_path: Path):
     with pytest.raises(DataError, match="not readable as COCO's image info"):
         detect_images(trained, tmp_path / "absent.json", images)
     with pytest.raises(ResultError, match="train the run first"):
-        detect_images(Job(trained.variant, trained.protocol, 1, trained.results), path, images)
+        detect_images(Run(trained.variant, trained.protocol, 1, trained.results), path, images)
 
 
-def test_variants_and_data_that_cannot_be_run_elsewhere(job: Job, tmp_path: Path):
+def test_variants_and_data_that_cannot_be_run_elsewhere(job: Run, tmp_path: Path):
     variants = load_catalog().variants
-    fixed = Job(variants["fast_rcnn_R50"], job.protocol, 0, job.results)
+    fixed = Run(variants["fast_rcnn_R50"], job.protocol, 0, job.results)
     with pytest.raises(ConfigError, match="fast_rcnn_R50: is tested on the proposals of rpn_R50"):
         detect_images(fixed, tmp_path, tmp_path)
-    voc = Job(variants["faster_rcnn_R50_voc_giou"], load_protocol("paper_voc"), 0, job.results)
+    voc = Run(variants["faster_rcnn_R50_voc_giou"], load_protocol("paper_voc"), 0, job.results)
     with pytest.raises(ConfigError, match="--images: protocol paper_voc has data in VOC's form"):
         detect_images(voc, tmp_path, tmp_path)
 
@@ -135,7 +136,7 @@ def test_on_real_coco_images(shared: Path, tmp_path: Path, monkeypatch: pytest.M
     }  # fmt: skip
     more = {"name": "own", "data": {"kind": "coco", **parts}, "area_ranges": {}}
     protocol = Protocol.model_validate(smoke | more)
-    job = Job(load_catalog().variants["faster_rcnn_R50_giou"], protocol, 0, tmp_path)
+    job = Run(load_catalog().variants["faster_rcnn_R50_giou"], protocol, 0, tmp_path)
     prepare(protocol, tmp_path)
     train(job)
     folder = shared / "data" / "coco_mini"

@@ -16,21 +16,23 @@ from replication.inference import levels
 from replication.inference.detect import detect
 from replication.inference.levels import selects_online, write_levels
 from replication.results.files import read_json
+from replication.results.run import Run
 from replication.training.config import run_config
 from replication.training.data import training_records, val_loader
-from replication.training.run import Job, on_device, train
+from replication.training.devices import on_device
+from replication.training.run import train
 
 VARIANTS = load_catalog().variants
 
 
-def job_of(job: Job, name: str, **overrides: object) -> Job:
+def job_of(job: Run, name: str, **overrides: object) -> Run:
     groups = {group: dict(keys) for group, keys in job.protocol.overrides.items()}
     groups["FSAF"] |= overrides
     protocol = Protocol.model_validate({**job.protocol.model_dump(), "overrides": groups})
-    return Job(VARIANTS[name], protocol, 0, job.results)
+    return Run(VARIANTS[name], protocol, 0, job.results)
 
 
-def test_detect_writes_the_level_and_side_of_every_object(job: Job) -> None:
+def test_detect_writes_the_level_and_side_of_every_object(job: Run) -> None:
     job = job_of(job, "fsaf_R50")
     train(job)
     detect(job)
@@ -51,7 +53,7 @@ def test_detect_writes_the_level_and_side_of_every_object(job: Job) -> None:
     assert sorted(side for side, _ in content["objects"]) == pytest.approx(sides, rel=0.05)
 
 
-def test_levels_are_those_of_the_model(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_levels_are_those_of_the_model(job: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model whose choice is known, and a limit on the number of images."""
     job = job_of(job, "fsaf_R50")
     split = load_split(job.protocol, "val")
@@ -67,17 +69,17 @@ def test_levels_are_those_of_the_model(job: Job, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("name", ["fsaf_R50_heuristic", "retinanet_R50"])
-def test_other_models_select_nothing(job: Job, name: str, tmp_path: Path) -> None:
+def test_other_models_select_nothing(job: Run, name: str, tmp_path: Path) -> None:
     job = job_of(job, name)
     cfg = on_device(run_config(job.variant, job.protocol, 0, 10, tmp_path), torch.device("cpu"))
     assert not selects_online(build_model(cfg))
 
 
-def test_augmented_test_takes_the_original_images_and_finds_more(job: Job, tmp_path: Path) -> None:
+def test_augmented_test_takes_the_original_images_and_finds_more(job: Run, tmp_path: Path) -> None:
     plain = job_of(job, "fsaf_R50_joint", **{"MODEL.RETINANET.SCORE_THRESH_TEST": 0.0})
     settings = {"MODEL.RETINANET.SCORE_THRESH_TEST": 0.0, "TEST.AUG.ENABLED": True, "TEST.AUG.MIN_SIZES": [48, 96]}
     augmented = job_of(job, "fsaf_R50_joint", **settings)
-    augmented = Job(augmented.variant, augmented.protocol, 0, job.results / "augmented")
+    augmented = Run(augmented.variant, augmented.protocol, 0, job.results / "augmented")
     split = load_split(job.protocol, "val")
     cfg = run_config(augmented.variant, augmented.protocol, 0, len(split.classes), tmp_path)
     for record, batch in zip(split.records, val_loader(cfg, split.records), strict=True):

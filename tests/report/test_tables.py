@@ -252,7 +252,7 @@ def test_runs_of_another_protocol_in_the_folder_are_refused(catalog, protocol, r
         ({"variant": "iou"}, r"metrics\.json: variant is 'iou', the folder says 'base'"),
         ({"metrics": {"AP": 250.0}}, r"metrics\.json: metrics\.AP is 250\.0"),
         ({"metrics": {"AP75": -1}}, r"metrics\.json: metrics\.AP75 is -1"),
-        ({"provenance": {"data_hash": None}}, r"provenance\.json: data_hash is missing"),
+        ({"provenance": {"data_hash": None}}, r"provenance\.json: data_hash is None, expected `str`"),
     ],
 )
 def test_wrong_result_files(catalog, protocol, results, add_run, change, message):

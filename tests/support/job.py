@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from replication.catalog import load_catalog, load_protocol
-from replication.training.run import Job
+from replication.results.run import Run
 
 
 @pytest.fixture(autouse=True)
@@ -16,5 +16,5 @@ def _own_datasets(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
-    return Job(load_catalog().variants["faster_rcnn_R50_giou"], load_protocol("smoke"), 0, tmp_path / "results")
+def job(tmp_path: Path) -> Run:
+    return Run(load_catalog().variants["faster_rcnn_R50_giou"], load_protocol("smoke"), 0, tmp_path / "results")

@@ -15,11 +15,12 @@ import torch
 from replication import cli
 from replication.catalog import Catalog, Protocol
 from replication.errors import ConfigError, ResultError, TimingError
+from replication.results.run import Run
 from replication.timing import run as run_room
 from replication.timing.latency import read_latency
 from replication.timing.run import Settings, Taken, interleave, one_pass, time_variants
 from replication.timing.subjects import Subject, choose_runs, compile_parts, memory_errors, subject_config
-from replication.training.run import Job, train
+from replication.training.run import train
 
 FAST = Settings(rounds=6, images=2, warmup=1, candidates=5, training_steps=0)
 VARIANTS = ["retinanet_R50", "faster_rcnn_R50_giou"]
@@ -208,7 +209,7 @@ def test_what_detectron2_ships_is_timed_beside(catalog: Catalog, protocol: Proto
 @pytest.fixture
 def trained(catalog: Catalog, protocol: Protocol, tmp_path: Path) -> Path:
     results = tmp_path / "results"
-    train(Job(catalog.variants["retinanet_R50"], protocol, 0, results))
+    train(Run(catalog.variants["retinanet_R50"], protocol, 0, results))
     return results
 
 

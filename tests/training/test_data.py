@@ -9,9 +9,9 @@ import torch
 
 from replication.datasets import load_split
 from replication.errors import DataError
+from replication.results.run import Run
 from replication.training.config import run_config
 from replication.training.data import BatchSampler, train_loader, training_records, val_loader
-from replication.training.run import Job
 
 
 def take(sampler: BatchSampler, count: int) -> list[list[tuple[int, int]]]:
@@ -47,7 +47,7 @@ def test_processes_share_the_stream():
     assert [batch for pair in zip(left, right, strict=True) for batch in pair] == stream
 
 
-def loaded(job: Job, workers: int, start: int = 0, count: int = 4) -> list[torch.Tensor]:
+def loaded(job: Run, workers: int, start: int = 0, count: int = 4) -> list[torch.Tensor]:
     split = load_split(job.protocol, "train")
     protocol = job.protocol.model_copy(update={"workers": workers})
     cfg = run_config(job.variant, protocol, 0, len(split.classes), Path())
@@ -55,7 +55,7 @@ def loaded(job: Job, workers: int, start: int = 0, count: int = 4) -> list[torch
     return [item["image"] for batch in batches for item in batch]
 
 
-def test_batches_are_the_same_for_any_number_of_workers_and_after_a_resume(job: Job):
+def test_batches_are_the_same_for_any_number_of_workers_and_after_a_resume(job: Run):
     alone = loaded(job, workers=0)
     for other in (loaded(job, workers=2), loaded(job, workers=0, start=0)):
         assert all(torch.equal(a, b) for a, b in zip(alone, other, strict=True))
@@ -63,7 +63,7 @@ def test_batches_are_the_same_for_any_number_of_workers_and_after_a_resume(job: 
     assert all(torch.equal(a, b) for a, b in zip(alone[4:], resumed, strict=True))
 
 
-def test_images_are_flipped_by_position_not_always_alike(job: Job):
+def test_images_are_flipped_by_position_not_always_alike(job: Run):
     """With the flip on, one image over several epochs is seen both ways."""
     split = load_split(job.protocol, "train")
     cfg = run_config(job.variant, job.protocol, 0, 10, Path())
@@ -72,7 +72,7 @@ def test_images_are_flipped_by_position_not_always_alike(job: Job):
     assert len({image.numpy().tobytes() for image in images}) == 2
 
 
-def test_loading_leaves_numpys_random_state_alone(job: Job):
+def test_loading_leaves_numpys_random_state_alone(job: Run):
     np.random.seed(11)
     expected = np.random.RandomState(11).rand()
     loaded(job, workers=0)
@@ -80,7 +80,7 @@ def test_loading_leaves_numpys_random_state_alone(job: Job):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_truncated_image_is_named(job: Job, tmp_path: Path, workers: int):
+def test_a_truncated_image_is_named(job: Run, tmp_path: Path, workers: int):
     split = load_split(job.protocol, "val")
     broken = tmp_path / "broken.jpg"
     whole = Path(split.records[0]["file_name"]).read_bytes()
@@ -92,7 +92,7 @@ def test_a_truncated_image_is_named(job: Job, tmp_path: Path, workers: int):
     assert "\n" not in str(caught.value)
 
 
-def test_a_size_that_disagrees_with_the_annotation_is_named(job: Job):
+def test_a_size_that_disagrees_with_the_annotation_is_named(job: Run):
     record = {**load_split(job.protocol, "val").records[0], "height": 7}
     cfg = run_config(job.variant, job.protocol, 0, 10, Path())
     with pytest.raises(DataError, match="Mismatched image shape"):

@@ -18,16 +18,18 @@ from replication.errors import ConfigError, ResultError
 from replication.inference.detect import detect
 from replication.inference.propose import propose
 from replication.results.files import read_json, write_json
+from replication.results.layout import Layout, ProposalFiles
+from replication.results.run import Run
 from replication.training.config import run_config
 from replication.training.data import MappedRecords
-from replication.training.proposals import open_proposals, proposals_hash, proposals_path
-from replication.training.run import FINAL, Job, train
+from replication.training.proposals import open_proposals, proposals_hash
+from replication.training.run import train
 
 CATALOG, SMOKE = load_catalog(), load_protocol("smoke")
 
 
-def job(results: Path, variant: str, protocol: Protocol = SMOKE) -> Job:
-    return Job(CATALOG.variants[variant], protocol, 0, results)
+def job(results: Path, variant: str, protocol: Protocol = SMOKE) -> Run:
+    return Run(CATALOG.variants[variant], protocol, 0, results)
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +45,14 @@ def proposed(tmp_path_factory: pytest.TempPathFactory, datasets_root: Path) -> P
 
 @pytest.mark.parametrize(("split", "images", "limit"), [("train", 12, 32), ("val", 6, 1000)])
 def test_every_image_has_its_proposals_best_first(proposed: Path, split: Any, images: int, limit: int) -> None:
-    path = proposals_path(proposed, "smoke", "rpn_R50", split)
+    path = Layout(proposed, "smoke").proposals("rpn_R50", split).manifest
     manifest = read_json(path, "proposals/1")
     records = load_split(SMOKE, split).records
     assert len(manifest["image_ids"]) == len(manifest["counts"]) == images
     assert manifest["at_most"] == limit
     assert 0 < max(manifest["counts"]) <= limit
     assert (manifest["variant"], manifest["seed"], manifest["split"]) == ("rpn_R50", 0, split)
-    proposals = open_proposals(path, manifest["data_hash"], [record["image_id"] for record in records])
+    proposals = open_proposals(ProposalFiles(path), manifest["data_hash"], [record["image_id"] for record in records])
     for record in records:
         given = proposals.add_to(record)
         boxes, logits = given["proposal_boxes"], given["proposal_objectness_logits"]
@@ -65,7 +67,7 @@ def test_proposals_are_those_of_the_trained_rpn(proposed: Path) -> None:
     """The val file holds the boxes that detection of the RPN writes."""
     rpn = job(proposed, "rpn_R50")
     found = json.loads(detect(rpn).read_text())
-    path = proposals_path(proposed, "smoke", "rpn_R50", "val")
+    path = Layout(proposed, "smoke").proposals("rpn_R50", "val").manifest
     manifest = read_json(path, "proposals/1")
     assert len(found) == sum(manifest["counts"])
     rows = np.fromfile(path.with_suffix(".f32"), dtype="<f4").reshape(-1, 5)
@@ -85,7 +87,7 @@ def test_the_mapper_moves_them_with_the_image(proposed: Path, tmp_path: Path) ->
     path = tmp_path / "train.json"
     rows.astype("<f4").tofile(path.with_suffix(".f32"))
     write_json(path, "proposals/1", {"data_hash": "x", "image_ids": [record["image_id"]], "counts": [len(rows)]})
-    proposals = open_proposals(path, "x", [record["image_id"]])
+    proposals = open_proposals(ProposalFiles(path), "x", [record["image_id"]])
     cfg = run_config(CATALOG.variants["fast_rcnn_R50"], SMOKE, 0, 10, tmp_path).clone()
     cfg.defrost()
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.RANDOM_FLIP = [128], 320, "horizontal"
@@ -108,14 +110,14 @@ def test_fast_rcnn_trains_and_detects_on_them(proposed: Path) -> None:
     shares = [lines[-1][f"sampling/negatives_bin{k}"] for k in (1, 2, 3)]
     assert sum(shares) == pytest.approx(1, abs=1e-5)
     made = read_json(fast.folder / "provenance.json", "provenance/1")
-    assert made["proposals_sha256"] == proposals_hash(proposals_path(proposed, "smoke", "rpn_R50", "train"))
+    assert made["proposals_sha256"] == proposals_hash(Layout(proposed, "smoke").proposals("rpn_R50", "train"))
     assert json.loads(detect(fast).read_text()) is not None
 
 
 def test_other_proposals_are_another_training(proposed: Path) -> None:
     fast = job(proposed, "fast_rcnn_R50")
     train(fast)
-    path = proposals_path(proposed, "smoke", "rpn_R50", "train")
+    path = Layout(proposed, "smoke").proposals("rpn_R50", "train").manifest
     before = path.read_text()
     content = {key: value for key, value in json.loads(before).items() if key != "schema"}
     try:
@@ -144,14 +146,14 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, spoil: dict[str, Any], mes
     np.zeros((2, 5), dtype="<f4").tofile(path.with_suffix(".f32"))
     write_json(path, "proposals/1", {"data_hash": "x", "image_ids": [7], "counts": [2], **spoil})
     with pytest.raises(ResultError, match=message):
-        open_proposals(path, "x", [7])
+        open_proposals(ProposalFiles(path), "x", [7])
 
 
 def test_images_without_proposals(tmp_path: Path) -> None:
     path = tmp_path / "val.json"
     path.with_suffix(".f32").write_bytes(b"")
     write_json(path, "proposals/1", {"data_hash": "x", "image_ids": [7], "counts": [0]})
-    assert open_proposals(path, "x", [7]).add_to({"image_id": 7})["proposal_boxes"].shape == (0, 4)
+    assert open_proposals(ProposalFiles(path), "x", [7]).add_to({"image_id": 7})["proposal_boxes"].shape == (0, 4)
 
 
 def test_only_an_rpn_proposes(tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ def test_only_an_rpn_proposes(tmp_path: Path) -> None:
 
 def test_the_verb_needs_a_trained_rpn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["proposals", "--protocol", "smoke", "--results", str(tmp_path)]) == 2
-    assert f"{FINAL}: no such file; train the run first" in capsys.readouterr().err
+    assert "model_final.pth: no such file; train the run first" in capsys.readouterr().err
 
 
 def test_an_rpn_is_evaluated_by_recall(proposed: Path, capfd: pytest.CaptureFixture[str]) -> None:

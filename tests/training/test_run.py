@@ -20,30 +20,31 @@ from replication.datasets import load_split
 from replication.errors import ConfigError, ReplicationError, ResultError, TrainingError
 from replication.inference.detect import detect
 from replication.results.files import read_json
+from replication.results.run import Run
 from replication.training import devices as device_room
 from replication.training.checkpoint import save_atomically
 from replication.training.config import run_config
 from replication.training.data import training_records
-from replication.training.run import FINAL, Job, _fit_on_rank, train
+from replication.training.run import _fit_on_rank, train
 
 
-def changed(job: Job, **update: object) -> Job:
+def changed(job: Run, **update: object) -> Run:
     protocol = Protocol.model_validate({**job.protocol.model_dump(), **update})
-    return Job(job.variant, protocol, job.seed, job.results)
+    return Run(job.variant, protocol, job.seed, job.results)
 
 
-def with_override(job: Job, key: str, value: object) -> Job:
+def with_override(job: Run, key: str, value: object) -> Run:
     overrides = {group: dict(keys) for group, keys in job.protocol.overrides.items()}
     overrides["all"][key] = value
     return changed(job, overrides=overrides)
 
 
-def elsewhere(job: Job, name: str) -> Job:
-    return Job(job.variant, job.protocol, job.seed, job.results / name)
+def elsewhere(job: Run, name: str) -> Run:
+    return Run(job.variant, job.protocol, job.seed, job.results / name)
 
 
-def weights(job: Job) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(job.folder / FINAL, weights_only=True)["model"]
+def weights(job: Run) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(job.files.model, weights_only=True)["model"]
     return state
 
 
@@ -51,29 +52,29 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def curve(job: Job) -> list[dict[str, float]]:
+def curve(job: Run) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (job.folder / "curves.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "s_per_iter"} for line in lines]
 
 
-def command(job: Job, verb: str, protocol: Path) -> list[str]:
+def command(job: Run, verb: str, protocol: Path) -> list[str]:
     where = ["--protocol", str(protocol), "--results", str(job.results)]
     return [sys.executable, "-m", "replication", verb, *where, "--variant", job.variant.name]
 
 
-def written(job: Job, folder: Path) -> Path:
+def written(job: Run, folder: Path) -> Path:
     """The job's protocol as a file for the command line."""
     path = folder / "protocol.yaml"
     path.write_text(json.dumps(job.protocol.model_dump(mode="json")))
     return path
 
 
-def own(job: Job) -> Job:
+def own(job: Run) -> Run:
     """Under a name that is no shipped protocol's, so that its file can be passed on the command line."""
     return changed(job, name="own")
 
 
-def test_a_run_leaves_model_curves_config_and_provenance(job: Job):
+def test_a_run_leaves_model_curves_config_and_provenance(job: Run):
     train(job)
     detections = json.loads(detect(job).read_text())
     lines = curve(job)
@@ -82,15 +83,15 @@ def test_a_run_leaves_model_curves_config_and_provenance(job: Job):
     made = read_json(job.folder / "provenance.json", "provenance/1")
     assert (made["variant"], made["seed"], made["iterations"], made["resumed_at"]) == (job.variant.name, 0, 6, [])
     assert made["packages"]["torch"] == torch.__version__.partition("+")[0]
-    assert sorted(path.name for path in job.folder.glob("*.pth")) == [FINAL]
+    assert sorted(path.name for path in job.folder.glob("*.pth")) == ["model_final.pth"]
     assert (job.folder / "config.yaml").read_text().count("efficientnet_lite0")
     assert all(set(one) == {"image_id", "category_id", "bbox", "score"} for one in detections)
     assert all(width >= 0 and height >= 0 for _, _, width, height in (one["bbox"] for one in detections))
 
 
-def test_same_seed_same_bytes_and_another_seed_is_another_run(job: Job):
+def test_same_seed_same_bytes_and_another_seed_is_another_run(job: Run):
     first, second = elsewhere(job, "a"), elsewhere(job, "b")
-    third = Job(job.variant, job.protocol, 1, job.results / "c")
+    third = Run(job.variant, job.protocol, 1, job.results / "c")
     for one in (first, second, third):
         train(one)
         detect(one)
@@ -101,8 +102,8 @@ def test_same_seed_same_bytes_and_another_seed_is_another_run(job: Job):
 
 
 @pytest.mark.parametrize("name", ["mask_rcnn_R50_giou", "retinanet_R50", "fsaf_R50_joint"])
-def test_a_run_killed_half_way_ends_like_an_uninterrupted_one(job: Job, tmp_path: Path, name: str):
-    job = own(changed(Job(load_catalog().variants[name], job.protocol, 0, job.results), checkpoint_every=2))
+def test_a_run_killed_half_way_ends_like_an_uninterrupted_one(job: Run, tmp_path: Path, name: str):
+    job = own(changed(Run(load_catalog().variants[name], job.protocol, 0, job.results), checkpoint_every=2))
     whole, killed = elsewhere(job, "whole"), elsewhere(job, "killed")
     protocol = written(job, tmp_path)
     subprocess.run(command(whole, "train", protocol), check=True)
@@ -112,20 +113,20 @@ def test_a_run_killed_half_way_ends_like_an_uninterrupted_one(job: Job, tmp_path
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (killed.folder / FINAL).exists()
+    assert not (killed.files.model).exists()
     subprocess.run(command(killed, "train", protocol), check=True)
     assert read_json(killed.folder / "provenance.json", "provenance/1")["resumed_at"] in ([2], [4])
     assert curve(whole) == curve(killed)
     assert same(weights(whole), weights(killed))
 
 
-def _one_of_two(rank: int, meeting: str, job: Job, *what: Any) -> None:
+def _one_of_two(rank: int, meeting: str, job: Run, *what: Any) -> None:
     torch.distributed.init_process_group("gloo", init_method=meeting, world_size=2, rank=rank)
     comm._LOCAL_PROCESS_GROUP = torch.distributed.new_group([0, 1])
     _fit_on_rank(job, *what, kind="cpu")
 
 
-def test_two_processes_share_a_training(job: Job):
+def test_two_processes_share_a_training(job: Run):
     """On a CPU, where Detectron2's launcher starts none; on GPUs only the way gradients travel is another."""
     one, two = elsewhere(job, "one"), elsewhere(job, "two")
     train(one)
@@ -143,7 +144,7 @@ def test_two_processes_share_a_training(job: Job):
     assert not same(weights(one), weights(two))
 
 
-def test_a_finished_run_is_left_alone_and_other_settings_are_refused(job: Job):
+def test_a_finished_run_is_left_alone_and_other_settings_are_refused(job: Run):
     final = train(job)
     stamp = final.stat().st_mtime_ns
     assert train(job).stat().st_mtime_ns == stamp
@@ -155,24 +156,24 @@ def test_a_finished_run_is_left_alone_and_other_settings_are_refused(job: Job):
     assert train(other, restart=True).stat().st_mtime_ns > stamp
 
 
-def test_a_finished_run_of_other_data_is_refused(job: Job):
+def test_a_finished_run_of_other_data_is_refused(job: Run):
     train(job)
     other = changed(job, data={**job.protocol.data.model_dump(), "seed": 8})
     with pytest.raises(ResultError, match=r"data_hash is .* now it is "):
         train(other)
 
 
-def test_seeds_of_a_variant_share_their_hashes(job: Job):
+def test_seeds_of_a_variant_share_their_hashes(job: Run):
     made = []
     for seed in (0, 1):
-        train(Job(job.variant, job.protocol, seed, job.results))
-        folder = Job(job.variant, job.protocol, seed, job.results).folder
+        train(Run(job.variant, job.protocol, seed, job.results))
+        folder = Run(job.variant, job.protocol, seed, job.results).folder
         made.append(read_json(folder / "provenance.json", "provenance/1"))
     for key in ("config_hash", "data_hash", "fingerprint", "training_fingerprint", "weights_sha256"):
         assert made[0][key] == made[1][key], key
 
 
-def test_an_unfinished_run_of_other_settings_is_discarded_with_a_word(job: Job, capfd: pytest.CaptureFixture[str]):
+def test_an_unfinished_run_of_other_settings_is_discarded_with_a_word(job: Run, capfd: pytest.CaptureFixture[str]):
     job.folder.mkdir(parents=True)
     save_atomically({"model": {}, "training_fingerprint": "other"}, job.folder / "checkpoint_0000002.pth")
     (job.folder / "last_checkpoint").write_text("checkpoint_0000002.pth")
@@ -180,7 +181,7 @@ def test_an_unfinished_run_of_other_settings_is_discarded_with_a_word(job: Job, 
     assert "checkpoint_0000002.pth belongs to other code, settings or data" in capfd.readouterr().err
 
 
-def test_a_broken_checkpoint_is_named_and_the_run_starts_again(job: Job, capfd: pytest.CaptureFixture[str]):
+def test_a_broken_checkpoint_is_named_and_the_run_starts_again(job: Run, capfd: pytest.CaptureFixture[str]):
     job.folder.mkdir(parents=True)
     (job.folder / "checkpoint_0000002.pth").write_bytes(b"half a file")
     (job.folder / "last_checkpoint").write_text("checkpoint_0000002.pth")
@@ -188,23 +189,23 @@ def test_a_broken_checkpoint_is_named_and_the_run_starts_again(job: Job, capfd: 
     assert "checkpoint_0000002.pth is not readable" in capfd.readouterr().err
 
 
-def test_a_loss_that_is_not_finite_stops_with_what_to_do(job: Job, capfd: pytest.CaptureFixture[str]):
+def test_a_loss_that_is_not_finite_stops_with_what_to_do(job: Run, capfd: pytest.CaptureFixture[str]):
     wild = with_override(with_override(job, "SOLVER.BASE_LR", 1e30), "SOLVER.WARMUP_ITERS", 0)
     with pytest.raises(TrainingError, match=r"(infinite or NaN|contain Inf/NaN).*learning rate.*Lower SOLVER.BASE_LR"):
         train(wild)
     assert "Traceback" not in capfd.readouterr().err
-    assert not (wild.folder / FINAL).exists()
+    assert not (wild.files.model).exists()
 
 
-def test_two_trainings_in_one_folder(job: Job):
+def test_two_trainings_in_one_folder(job: Run):
     job.folder.mkdir(parents=True)
     with FileLock(job.folder / ".lock"), pytest.raises(TrainingError, match="another process is working on this run"):
         train(job)
 
 
-def test_a_results_folder_that_cannot_be_written(job: Job, tmp_path: Path):
+def test_a_results_folder_that_cannot_be_written(job: Run, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    blocked = Job(job.variant, job.protocol, 0, tmp_path / "file")
+    blocked = Run(job.variant, job.protocol, 0, tmp_path / "file")
     with pytest.raises(ReplicationError, match="not writable"):
         train(blocked)
 
@@ -226,7 +227,7 @@ def test_a_full_disk_names_the_file_and_keeps_what_was_there(tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pth"]
 
 
-def test_ctrl_c_says_that_work_is_kept(job: Job, tmp_path: Path):
+def test_ctrl_c_says_that_work_is_kept(job: Run, tmp_path: Path):
     long = changed(own(job), iterations={"GeneralizedRCNN": 5000, "ReplicationRetinaNet": 5000}, checkpoint_every=1)
     process = subprocess.Popen(
         command(long, "train", written(long, tmp_path)),
@@ -247,7 +248,7 @@ def test_ctrl_c_says_that_work_is_kept(job: Job, tmp_path: Path):
     assert list(long.folder.glob("checkpoint_*.pth"))
 
 
-def test_masks_need_masks(job: Job, monkeypatch: pytest.MonkeyPatch):
+def test_masks_need_masks(job: Run, monkeypatch: pytest.MonkeyPatch):
     from replication.datasets import load_split
     from replication.training import run
 
@@ -259,12 +260,12 @@ def test_masks_need_masks(job: Job, monkeypatch: pytest.MonkeyPatch):
         return split
 
     monkeypatch.setattr(run, "load_split", without_masks)
-    masks = Job(load_catalog().variants["mask_rcnn_R50_giou"], job.protocol, 0, job.results)
+    masks = Run(load_catalog().variants["mask_rcnn_R50_giou"], job.protocol, 0, job.results)
     with pytest.raises(ConfigError, match="mask_rcnn_R50_giou learns masks"):
         train(masks)
 
 
-def test_detect_needs_a_trained_run(job: Job):
+def test_detect_needs_a_trained_run(job: Run):
     with pytest.raises(ResultError, match="train the run first"):
         detect(job)
 

@@ -15,7 +15,9 @@ from replication.errors import ConfigError, ResultError
 from replication.results.files import read_json, sha256_file
 from replication.results.fingerprint import training_fingerprint
 from replication.results.finished import FinishedRun
-from replication.verdicts import judge, verdicts_path, verdicts_table, write_verdicts
+from replication.results.layout import Layout, RunFiles
+from replication.results.schemas import Metrics, Provenance
+from replication.verdicts import judge, verdicts_table, write_verdicts
 from replication.verdicts.cases import questions, strength
 from replication.verdicts.output import seeds_text
 from replication.verdicts.registered import plan_hash, registered_plan
@@ -330,8 +332,11 @@ def test_a_baseline_is_not_held_against_the_images_of_a_test_server(add_run, pap
 
 
 def test_proposals_have_no_ap_and_are_held_to_their_recall(tmp_path):
+    made = Provenance(config_hash="c", data_hash="d", fingerprint="f")
+
     def run(iou, giou):
-        return FinishedRun("rpn", 0, tmp_path, iou, giou, None, {}, {}, (1, 1))
+        measured = Metrics(protocol="tiny", variant="rpn", seed=0, metrics=iou, giou_metrics=giou)
+        return FinishedRun("rpn", 0, RunFiles(tmp_path), measured, made)
 
     recall = Column(id="AR100", head="AR100", metric="AR100", criterion="iou", unit="percent")
     assert strength(recall, [run({"AP": None, "AR100": one}, {}) for one in (40.0, 42.0)]) == ("AR100", 41.0)
@@ -534,7 +539,7 @@ def test_rare_classes_are_noted(tiny, world, protocol, catalog, results, judging
 def test_the_file_names_its_runs_and_is_the_same_each_time(world, protocol, catalog, results, judging):
     world(protocol)
     write_verdicts(catalog, protocol, results, TABLES, judging)
-    path = verdicts_path(protocol, results)
+    path = Layout(results, protocol.name).verdicts
     before = path.read_bytes()
     document = read_json(path, "verdicts/1")
     run = document["runs"][0]

@@ -16,7 +16,8 @@ from replication.report import write_report
 from replication.report.forest import forest
 from replication.report.verdicts import COLORS, bounds, effects, gain, percent, read_verdicts, tone
 from replication.results.files import read_json, write_json
-from replication.verdicts import SCHEMA, judge, verdicts_path
+from replication.results.layout import Layout
+from replication.verdicts import SCHEMA, judge
 from replication.verdicts.output import seeds_text
 
 TABLES = ["boxes-T1"]
@@ -29,7 +30,7 @@ def judged(request, world, catalog, results, judging):
     protocol = request.getfixturevalue(request.param)
     world(protocol)
     document = judge(catalog, protocol, results, TABLES, judging, few_images)
-    write_json(verdicts_path(protocol, results), SCHEMA, document)
+    write_json(Layout(results, protocol.name).verdicts, SCHEMA, document)
     return protocol, document, write_report(catalog, protocol, results, TABLES).read_text()
 
 
@@ -204,7 +205,7 @@ def rewrite(path, **changes):
 @pytest.mark.parametrize("judged", ["protocol"], indirect=True)
 def test_verdicts_of_another_protocol_are_refused(judged, catalog, results):
     protocol, _, _ = judged
-    rewrite(verdicts_path(protocol, results), protocol="mini")
+    rewrite(Layout(results, protocol.name).verdicts, protocol="mini")
     with pytest.raises(ResultError, match="protocol: is mini, the page is of tiny; run"):
         write_report(catalog, protocol, results, TABLES)
 
@@ -212,7 +213,7 @@ def test_verdicts_of_another_protocol_are_refused(judged, catalog, results):
 @pytest.mark.parametrize("judged", ["protocol"], indirect=True)
 def test_verdicts_on_other_tables_are_refused(judged, catalog, results):
     protocol, _, _ = judged
-    rewrite(verdicts_path(protocol, results), tables=[])
+    rewrite(Layout(results, protocol.name).verdicts, tables=[])
     with pytest.raises(ResultError, match="no verdicts on boxes-T1"):
         write_report(catalog, protocol, results, TABLES)
 

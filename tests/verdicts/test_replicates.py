@@ -110,7 +110,7 @@ def test_replicates_are_those_of_the_evaluation_for_every_run(own):
     truth = read_ground_truth(results / "own" / "ground_truth.json")
     source = image_replicates(protocol, results, few)
     for run in (runs["faster_rcnn_R50_iou"][0], runs["faster_rcnn_R50_smooth_l1"][2]):
-        matches = match(truth, read_detections(run.folder / "detections.json", truth))
+        matches = match(truth, read_detections(run.files.detections, truth))
         ours, theirs = source(run, column("AP75_iou")), bootstrap(matches, 200, few.bootstrap_seed)
         assert np.array_equal(ours.replicates, theirs.metric("AP75"))
         supported = np.bincount(truth.labels[~truth.ignored], minlength=CLASSES) >= 10
@@ -150,7 +150,7 @@ def test_other_data_are_refused(own, tmp_path):
 def test_detections_of_another_evaluation_are_refused(own):
     protocol, results, few, runs = own
     run = runs["faster_rcnn_R50_giou"][1]
-    detections = run.folder / "detections.json"
+    detections = run.files.detections
     before = detections.read_text()
     detections.write_text(json.dumps(json.loads(before)[::2]))
     try:

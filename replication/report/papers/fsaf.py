@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter
 
-from replication.errors import ResultError
 from replication.report.cells import Comparison
 from replication.report.curves import Points
 from replication.report.drawing import COLORS, INK, STYLE, svg
-from replication.results.files import read_json
+from replication.results.schemas import Levels, read
 
-SCHEMA = "levels/1"
 _GOLDEN = 0.6180339887498949  # spreads the dots of a level evenly over its height, the same way each time
 
 
@@ -40,38 +35,27 @@ def draw_levels(comparison: Comparison) -> str | None:
         return svg(figure)
 
 
-def heuristic_level(sides: Points, content: dict[str, Any]) -> Points:
+def heuristic_level(sides: Points, content: Levels) -> Points:
     """Level by size: floor(l0 + log2(side / 224)), within the levels there are (FSAF, section 3.3)."""
-    number = np.floor(content["heuristic_level"] + np.log2(sides / content["heuristic_size"]))
-    level: Points = np.clip(number, content["levels"][0], content["levels"][-1])
+    number = np.floor(content.heuristic_level + np.log2(sides / content.heuristic_size))
+    level: Points = np.clip(number, content.levels[0], content.levels[-1])
     return level
 
 
-def _selections(comparison: Comparison) -> dict[str, dict[str, Any]]:
+def _selections(comparison: Comparison) -> dict[str, Levels]:
     """Content of ``levels.json`` by label."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Levels] = {}
     for label, line in comparison.variants.items():
-        path = line.runs[0].folder / "levels.json"
+        path = line.runs[0].files.levels
         if path.exists():
-            content = read_json(path, SCHEMA)
-            _check(content, path)
-            if content["objects"]:
+            content = read(path, Levels)
+            if content.objects:
                 found[label] = content
     return found
 
 
-def _check(content: dict[str, Any], path: Path) -> None:
-    levels, objects = content.get("levels"), content.get("objects")
-    numbers = all(isinstance(content.get(key), int | float) for key in ("heuristic_level", "heuristic_size"))
-    if not numbers or not isinstance(levels, list) or not isinstance(objects, list) or not levels:
-        raise ResultError(f"{path}: levels, objects or the heuristic are missing; run `detect` again")
-    for pair in objects:
-        if not isinstance(pair, list) or len(pair) != 2 or pair[1] not in levels:
-            raise ResultError(f"{path}: objects: {pair!r} is no pair of side and level; run `detect` again")
-
-
-def _panel(panel: Axes, label: str, content: dict[str, Any], color: str) -> None:
-    pairs = np.array([pair for pair in content["objects"] if pair[0] > 0], dtype=np.float64).reshape(-1, 2)
+def _panel(panel: Axes, label: str, content: Levels, color: str) -> None:
+    pairs = np.array([pair for pair in content.objects if pair[0] > 0], dtype=np.float64).reshape(-1, 2)
     sides, levels = pairs[:, 0], pairs[:, 1]
     spread = (np.arange(len(levels)) * _GOLDEN % 1 - 0.5) * 0.6
     panel.scatter(sides, levels + spread, s=7, color=color, alpha=0.5, linewidths=0, label="selected online")
@@ -84,7 +68,7 @@ def _panel(panel: Axes, label: str, content: dict[str, Any], color: str) -> None
     panel.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     panel.set_xlim(low, high)
     panel.set_xlabel("side of the object, pixels (square root of its area)")
-    panel.set_yticks(content["levels"], [f"P{number}" for number in content["levels"]])
-    panel.set_ylim(content["levels"][0] - 0.5, content["levels"][-1] + 0.5)
+    panel.set_yticks(content.levels, [f"P{number}" for number in content.levels])
+    panel.set_ylim(content.levels[0] - 0.5, content.levels[-1] + 0.5)
     panel.grid(color=INK, alpha=0.18, linewidth=0.7, axis="x")
     panel.set_axisbelow(True)

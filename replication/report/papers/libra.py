@@ -17,6 +17,7 @@ from replication.report.cells import Cell, Comparison, Line
 from replication.report.drawing import COLORS, INK, STYLE, Drawing, svg
 from replication.report.forest import RELATIVE, Effect, draw_forest
 from replication.results.files import read_json
+from replication.results.layout import Layout
 
 PAPER = "libra_rcnn"
 SCHEMA = "figure/1"
@@ -39,13 +40,13 @@ def drawings(comparisons: Sequence[Comparison], protocol: Protocol, results: Pat
         effects = draw_effects(comparison)
         found[comparison.table.id] = [effects] if effects is not None else []
     if own:
-        found[own[0].table.id] += _from_data(results / protocol.name / "figures")
+        found[own[0].table.id] += _from_data(Layout(results, protocol.name))
     return found
 
 
-def _from_data(folder: Path) -> list[Drawing]:
+def _from_data(layout: Layout) -> list[Drawing]:
     draw = {"libra_sampling": draw_sampling, "libra_balanced_l1": draw_balanced_l1}
-    paths = {name: folder / f"{name}.json" for name in draw}
+    paths = {name: layout.figure_data(name) for name in draw}
     return [draw[name](read_json(path, SCHEMA)) for name, path in paths.items() if path.exists()]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from replication.report.cells import compare
 from replication.report.page import write_report
 from replication.report.papers.fsaf import draw_levels, heuristic_level
 from replication.results.files import write_json
+from replication.results.schemas import Levels
 
 CONTENT = {
     "images": 2, "levels": [3, 4, 5], "heuristic_level": 5, "heuristic_size": 224,
@@ -22,7 +24,7 @@ CONTENT = {
 
 def test_heuristic_line():
     sides = np.array([10.0, 111.9, 112.0, 223.9, 224.0, 5000.0])
-    assert heuristic_level(sides, CONTENT).tolist() == [3, 3, 4, 4, 5, 5]
+    assert heuristic_level(sides, msgspec.convert(CONTENT, Levels)).tolist() == [3, 3, 4, 4, 5, 5]
 
 
 def test_figure(catalog, protocol, results, add_run):
@@ -62,10 +64,10 @@ def test_no_objects_no_panel(catalog, protocol, results, add_run):
     ("change", "words"),
     [
         ({"objects": [[3.0, 9]]}, r"objects: \[3\.0, 9\] is no pair of side and level"),
-        ({"objects": [7]}, "objects: 7 is no pair"),
-        ({"objects": None}, "levels, objects or the heuristic are missing"),
-        ({"levels": []}, "levels, objects or the heuristic are missing"),
-        ({"heuristic_size": "big"}, "levels, objects or the heuristic are missing"),
+        ({"objects": [7]}, r"objects\[0\] is 7, expected `array`"),
+        ({"objects": None}, "objects is None, expected `array`"),
+        ({"levels": []}, r"levels is \[\], expected `array` of length >= 1"),
+        ({"heuristic_size": "big"}, "heuristic_size is 'big', expected `float`"),
     ],
 )
 def test_broken_file(catalog, protocol, results, add_run, change, words):

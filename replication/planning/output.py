@@ -1,0 +1,91 @@
+"""The plan for people and for programs. No torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tabulate import tabulate
+
+from replication.planning.costs import iteration_cost
+from replication.planning.plan import Plan
+from replication.planning.steps import TRAINED, Step, steps
+
+SCHEMA = "plan/1"
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Machine-readable form, schema ``plan/1``."""
+    planned = steps(plan)
+    return {
+        "schema": SCHEMA,
+        "protocol": plan.protocol.name,
+        "tables": list(plan.tables),
+        "runs": [
+            {
+                "variant": step.run.variant.name,
+                "seed": step.run.seed,
+                "state": step.state,
+                "reason": step.reason,
+                "iterations": step.iterations,
+                "seconds": step.seconds,
+                "gpu_hours": step.gpu_hours,
+            }
+            for step in planned
+        ],
+        "seconds": _seconds(planned),
+        "gpu_hours": sum(step.gpu_hours or 0.0 for step in planned),
+        "unknown": _unknown(planned),
+    }
+
+
+def plan_table(plan: Plan) -> str:
+    """A line per run, then what is left in all."""
+    planned = steps(plan)
+    rows = [
+        [step.run.variant.name, step.run.seed, step.state, step.iterations, _duration(step.seconds), step.reason]
+        for step in planned
+    ]
+    hours, unknown = sum(step.gpu_hours or 0.0 for step in planned), _unknown(planned)
+    cost = iteration_cost(plan.layout, plan.runs[0].variant.name)
+    return "\n".join(
+        [
+            f"protocol {plan.protocol.name}: {plan.protocol.title}",
+            f"tables {', '.join(plan.tables)}",
+            "",
+            tabulate(rows, ["variant", "seed", "state", "iterations", "time left", "why"]),
+            "",
+            f"{len(rows)} runs; training left {_duration(_seconds(planned))} if they run one after the other"
+            + (f", {hours:.0f} GPU-hours" if hours else "")
+            + (f"; time unknown for {unknown}" if unknown else ""),
+            *([f"seconds per iteration recorded on {cost.device} ({cost.source})"] if cost else []),
+        ]
+    )
+
+
+def plan_left(plan: Plan, at_once: int) -> str:
+    """One line: how many trainings are finished and how long the others take, ``at_once`` side by side."""
+    planned = steps(plan)
+    trainings = [step for step in planned if not step.run.variant.weights_from]
+    trained, unknown = sum(step.state in TRAINED for step in trainings), _unknown(planned)
+    return (
+        f"workflow: {trained} of {len(trainings)} runs trained, about {_duration(_seconds(planned) / at_once)} of "
+        "training left"
+        + (f" with {at_once} side by side" if at_once > 1 else "")
+        + (f", and {unknown} runs whose time is unknown" if unknown else "")
+    )
+
+
+def _seconds(planned: list[Step]) -> float:
+    return sum(step.seconds or 0.0 for step in planned)
+
+
+def _unknown(planned: list[Step]) -> int:
+    return sum(step.seconds is None for step in planned)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

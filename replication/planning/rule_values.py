@@ -1,0 +1,88 @@
+"""What the workflow's rules ask of a plan: files, priorities, and values that change when a step is out of date."""
+
+from __future__ import annotations
+
+from replication.catalog import CocoData, VocData, load_judging
+from replication.catalog.schedule import training_iterations
+from replication.datasets.inputs import annotation_files
+from replication.planning.costs import iteration_cost
+from replication.planning.plan import Plan
+from replication.results import fingerprint
+from replication.results.files import sha256_json
+from replication.results.run import Run
+
+
+def run_of(plan: Plan, variant: str, seed: int | str) -> Run:
+    """The run that a rule's wildcards name."""
+    return Run(plan.catalog.variants[variant], plan.protocol, int(seed), plan.results)
+
+
+def minutes(plan: Plan, variant: str) -> int:
+    """Expected minutes of a whole training, at least 1; 0 where no cost was recorded."""
+    cost = iteration_cost(plan.layout, variant)
+    iterations = training_iterations(plan.catalog.variants[variant], plan.protocol)
+    return max(1, round(cost.s_per_iter * iterations / 60)) if cost else 0
+
+
+def priority(plan: Plan, variant: str) -> int:
+    """Higher for what the first tables need."""
+    order = [one.name for one in plan.variants]
+    return len(order) - order.index(variant)
+
+
+def proposals(plan: Plan, variant: str) -> list[str]:
+    """The files of fixed proposals that a training or inference of the variant reads; none for most."""
+    source = plan.catalog.variants[variant].proposals_from
+    return [str(plan.layout.proposals(source, split).manifest) for split in ("train", "val")] if source else []
+
+
+def weights(plan: Plan, variant: str, seed: int | str) -> list[str]:
+    """The files of the run whose weights a variant is tested with."""
+    files = run_of(plan, variant, seed).trained.files
+    return [str(files.model), str(files.provenance)]
+
+
+def downloads(plan: Plan) -> tuple[str, ...]:
+    """Names of the data sets that the ``data`` verb can fetch for the protocol."""
+    data = plan.protocol.data
+    if isinstance(data, CocoData):
+        return (data.download,) if data.download else ()
+    return data.download if isinstance(data, VocData) else ()
+
+
+def training(plan: Plan, variant: str) -> str:
+    """Changes when code or settings change what a training computes."""
+    return fingerprint.training_fingerprint(plan.catalog.variants[variant], plan.protocol)
+
+
+def settings(plan: Plan, variant: str) -> str:
+    """Changes with what a test-time variant sets for the test."""
+    return fingerprint.settings_fingerprint(plan.catalog.variants[variant])
+
+
+def data_settings(plan: Plan) -> str:
+    """Changes when the protocol names other data."""
+    return sha256_json(plan.protocol.data.model_dump(mode="json"))[:12]
+
+
+def data_state(plan: Plan) -> str:
+    """Changes also when an annotation file was written again; for the step that checks the data."""
+    stats = [(path, path.stat()) for path in annotation_files(plan.protocol)]
+    written = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return sha256_json([plan.protocol.data.model_dump(mode="json"), written])[:12]
+
+
+def areas(plan: Plan) -> str:
+    """Changes with the area ranges of the evaluation."""
+    return sha256_json(plan.protocol.area_ranges.model_dump())[:12]
+
+
+def text(plan: Plan) -> str:
+    """Changes with what tables and report quote: the papers and the protocol's words."""
+    papers = {name: paper.model_dump(mode="json") for name, paper in plan.catalog.papers.items()}
+    return sha256_json([papers, plan.protocol.model_dump(mode="json")])[:12]
+
+
+def judging() -> str:
+    """Changes with the rules of the verdicts."""
+    return sha256_json(load_judging().model_dump())[:12]

@@ -1,0 +1,411 @@
+"""What is in every JSON file of a results folder: one record a file, one function that reads any of them.
+
+A field with a default may be absent from a file of an older version. Fields that no record names are left alone, so
+that a newer file can be read as well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from replication.errors import ResultError
+from replication.results.files import load_json, write_json
+
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Gain = Annotated[float, Meta(ge=-100, le=100)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=0)]
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A mapping inside a file."""
+
+
+class Document(Part, frozen=True, kw_only=True):
+    """A whole file. ``SCHEMA`` is ``name/version``, its field ``schema``; ``REMEDY`` what mends a broken one."""
+
+    SCHEMA: ClassVar[str]
+    REMEDY: ClassVar[str]
+
+    def problem(self) -> str:
+        """``field: what is wrong`` where a rule over several fields is broken; empty where none is."""
+        return ""
+
+
+D = TypeVar("D", bound=Document)
+
+
+class Device(Part, frozen=True, kw_only=True):
+    """What a result was computed on; ``count`` where it was several GPUs."""
+
+    name: str
+    type: str = "cpu"
+    count: int = 1
+
+
+class Provenance(Document, frozen=True, kw_only=True):
+    """``provenance.json``: what made a run's weights.
+
+    ``training_fingerprint`` is of the code and settings of this variant's training, ``fingerprint`` of the code of any
+    training. A test-time variant has the provenance of its weights, with their variant in ``weights_from`` and a
+    ``settings_fingerprint`` of its own.
+    """
+
+    SCHEMA = "provenance/1"
+    REMEDY = "train the run again"
+
+    config_hash: str
+    data_hash: str
+    fingerprint: str
+    protocol: str | None = None
+    variant: str | None = None
+    seed: int | None = None
+    training_fingerprint: str | None = None
+    proposals_sha256: str | None = None
+    weights_from: str | None = None
+    settings_fingerprint: str | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+    packages: dict[str, str] = {}
+    python: str | None = None
+    platform: str | None = None
+    cpu: str | None = None
+    device: Device | None = None
+    threads: int = 1
+    weights: str | None = None
+    weights_sha256: str | None = None
+    batch: int | None = None
+    lr: float | None = None
+    iterations: int | None = None
+    processes: int = 1
+    resumed_at: tuple[int, ...] = ()
+    started: str | None = None
+    finished: str | None = None
+    seconds: float | None = None
+    s_per_iter: Positive | None = None
+
+
+class Mistake(Part, frozen=True, kw_only=True):
+    """One kind of mistake: how many, and the AP50 that repairing them would gain; None where nothing is judged."""
+
+    gain: Gain | None
+    count: Count | None = None
+
+
+class Metrics(Document, frozen=True, kw_only=True):
+    """``metrics.json``: a run's numbers on 0-100 by name; None, or absent, where there is none.
+
+    ``metrics`` are by IoU, ``giou_metrics`` by GIoU, ``mask_metrics`` those of masks.
+    """
+
+    SCHEMA = "metrics/1"
+    REMEDY = "evaluate the run again"
+
+    protocol: str
+    variant: str
+    seed: int
+    metrics: dict[str, Percent | None]
+    giou_metrics: dict[str, Percent | None]
+    mask_metrics: dict[str, Percent | None] | None = None
+    area_ranges: dict[str, tuple[float, float]] = {}
+    images: Count | None = None
+    objects: Count | None = None
+    criterion: str | None = None
+    evaluator: str | None = None
+    mistakes: dict[str, Mistake] | None = None
+
+
+class SplitCounts(Part, frozen=True, kw_only=True):
+    """Images and objects of one split; ``folder`` is relative to the data root where it lies under it."""
+
+    folder: str
+    images: Count | None = None
+    objects: Count | None = None
+
+
+class Data(Document, frozen=True, kw_only=True):
+    """``data.json``: the data of a protocol. ``category_ids`` are those of ``classes``, in the same order."""
+
+    SCHEMA = "data/1"
+    REMEDY = "run `python -m replication prepare` again"
+
+    data_hash: str
+    classes: tuple[str, ...] = ()
+    category_ids: tuple[int, ...] = ()
+    splits: dict[str, SplitCounts] = {}
+
+    def problem(self) -> str:
+        """Every class has one id."""
+        same = len(self.classes) == len(self.category_ids)
+        return "" if same else f"category_ids: {len(self.category_ids)} for {len(self.classes)} classes"
+
+
+class Proposals(Document, frozen=True, kw_only=True):
+    """``<split>.json``: of which images the proposals in ``<split>.f32`` are, and how many of each.
+
+    ``sha256`` is that of ``<split>.f32``, ``data_hash`` of the data whose images they are.
+    """
+
+    SCHEMA = "proposals/1"
+    REMEDY = "run `python -m replication proposals` for its variant again"
+
+    data_hash: str
+    sha256: str
+    image_ids: tuple[int, ...]
+    counts: tuple[Count, ...]
+
+    def problem(self) -> str:
+        """Every image has a count."""
+        same = len(self.image_ids) == len(self.counts)
+        return "" if same else f"counts: {len(self.counts)} for {len(self.image_ids)} image_ids"
+
+
+class Levels(Document, frozen=True, kw_only=True):
+    """``levels.json``: side in pixels and selected level of objects; the heuristic's l0 and canonical size."""
+
+    SCHEMA = "levels/1"
+    REMEDY = "run `detect` again"
+
+    levels: Annotated[tuple[int, ...], Meta(min_length=1)]
+    objects: tuple[tuple[Annotated[float, Meta(ge=0)], int], ...]
+    heuristic_level: float
+    heuristic_size: Positive
+
+    def problem(self) -> str:
+        """Objects select levels that there are."""
+        wrong = next((pair for pair in self.objects if pair[1] not in self.levels), None)
+        return "" if wrong is None else f"objects: {list(wrong)!r} is no pair of side and level"
+
+
+class Session(Part, frozen=True, kw_only=True):
+    """Identifies the variants that were timed interleaved."""
+
+    id: str
+
+
+class Method(Part, frozen=True, kw_only=True):
+    """How was timed."""
+
+    rounds: Count
+    precision: str
+    compiled: bool
+    threads: int
+
+
+class Inputs(Part, frozen=True, kw_only=True):
+    """What was timed on; ``sizes`` are those that the model saw."""
+
+    source: str
+    sizes: Annotated[tuple[Size, ...], Meta(min_length=1)]
+
+
+class UsedWeights(Part, frozen=True, kw_only=True):
+    """``kind`` is ``trained`` or says how random ones were made."""
+
+    kind: str
+
+
+class Candidates(Part, frozen=True, kw_only=True):
+    """Means per image: class scores above the threshold, and detections."""
+
+    per_image: float
+    detections: float
+
+
+class Flops(Part, frozen=True, kw_only=True):
+    """Multiply-adds of one pass."""
+
+    total: int
+
+
+class Memory(Part, frozen=True, kw_only=True):
+    """Most bytes in use at one time."""
+
+    bytes: int
+
+
+class MachineState(Part, frozen=True, kw_only=True):
+    """``cpu_share`` is the share of the time that passed which the process computed."""
+
+    cpu_share: float
+
+
+class TrainingStep(Part, frozen=True, kw_only=True):
+    """Timing of a training step: ms of each round, by the clock and by processor time (CPU only)."""
+
+    rounds: tuple[Positive, ...]
+    images: Count
+    sizes: Annotated[tuple[Size, ...], Meta(min_length=1)]
+    objects_per_image: Count
+    weights: str
+    steps_per_round: Count
+    covers: str
+    peak_memory: Memory
+    processor_rounds: tuple[Positive, ...] = ()
+
+
+class Latency(Document, frozen=True, kw_only=True):
+    """``latency/<device>/<variant>.json``: ms per image of each round by stage, and what explains them."""
+
+    SCHEMA = "latency/1"
+    REMEDY = "time the variant again"
+
+    protocol: str
+    variant: str
+    session: Session
+    cpu: str
+    device: Device
+    method: Method
+    inputs: Inputs
+    weights: UsedWeights
+    candidates: Candidates
+    flops: Flops
+    parameters: Count
+    peak_memory: Memory
+    state: MachineState
+    rounds: dict[Literal["model", "postprocessing"], tuple[Positive, ...]]
+    processor_rounds: tuple[Positive, ...] = ()
+    training: TrainingStep | None = None
+
+    def problem(self) -> str:
+        """Both stages are there, and whatever was timed was timed in every round."""
+        if set(self.rounds) != {"model", "postprocessing"}:
+            return "rounds: expected the stages model, postprocessing"
+        count = len(self.rounds["model"])
+        if not count:
+            return "rounds: expected, for each stage, at least one time"
+        if len(self.rounds["postprocessing"]) != count:
+            return "rounds: expected, for each stage, the same number of times"
+        step = self.training
+        times = {"processor_rounds": self.processor_rounds or None}
+        if step is not None:
+            times |= {"training.rounds": step.rounds, "training.processor_rounds": step.processor_rounds or None}
+        wrong = (
+            f"{name}: expected {count} times, one per round"
+            for name, one in times.items()
+            if one is not None and len(one) != count
+        )
+        return next(wrong, "")
+
+
+class Archive(Document, frozen=True, kw_only=True):
+    """``archive.json``: SHA-256 of every file of an archive, by its path."""
+
+    SCHEMA = "archive/1"
+    REMEDY = "archive the results again"
+
+    protocol: str
+    runs: Count
+    files: dict[str, str]
+
+
+def read(path: Path, kind: type[D]) -> D:
+    """The content of a file. ResultError, one message that names file and field, when it is absent, not JSON, of
+    another version, or has a field that is missing, of another type, not finite or out of range.
+    """
+    content = load_json(path)
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != kind.SCHEMA:
+        raise ResultError(
+            f"{path}: schema is {found!r}, expected {kind.SCHEMA!r}: made by another version: {kind.REMEDY}"
+        )
+    problem, document = _convert(content, kind)
+    if document is None:
+        raise ResultError(f"{path}: {problem}; {kind.REMEDY}")
+    return document
+
+
+def write(path: Path, kind: type[Document], content: Mapping[str, Any]) -> None:
+    """Write a file that ``read`` takes, of ``content`` without its ``schema``; ValueError for any other content."""
+    document = dict(content)
+    # As the reader will see it: tuples as lists, keys as text.
+    problem, _ = _convert(json.loads(json.dumps(document, allow_nan=False)), kind)
+    if problem:
+        raise ValueError(f"{path}: {problem}")
+    write_json(path, kind.SCHEMA, document)
+
+
+def _convert(content: Any, kind: type[D]) -> tuple[str, D | None]:
+    """What is wrong, or the document."""
+    try:
+        document = msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        return _explained(str(error), content, kind), None
+    problem = _not_finite(content) or document.problem()
+    return problem, None if problem else document
+
+
+def _explained(message: str, content: Any, kind: type[Document]) -> str:
+    """Msgspec's message, the field first. It writes ``[...]`` for any key of a mapping; here it is the key."""
+    what, _, place = message.partition(" - at `$")
+    place = place.rstrip("`")
+    missing = what.partition("missing required field `")[2].rstrip("`")
+    keys: list[str | int] = []
+    value = content
+    for part in _parts(place):
+        key = part if part != "..." else _culprit(content, keys, value, kind)
+        if key is None:
+            break
+        keys.append(key)
+        value = value[key]
+    field = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+    if missing:
+        return f"{field}.{missing} is missing".lstrip(".")
+    shown = repr(value)
+    return f"{field} is {shown if len(shown) <= 60 else shown[:60] + '...'}, {what[0].lower()}{what[1:]}"
+
+
+def _parts(place: str) -> list[str | int]:
+    """``.a[0].b`` as ``a``, 0, ``b``; ``...`` for any key."""
+    parts: list[str | int] = []
+    for word in place.replace("[", ".[").split(".["):
+        head, *names = word.split("]")[-1].split(".")
+        if "]" in word:
+            index = word.partition("]")[0]
+            parts.append(int(index) if index.isdigit() else "...")
+        elif head:
+            parts.append(head)
+        parts += [name for name in names if name]
+    return parts
+
+
+def _culprit(content: Any, keys: list[str | int], mapping: Any, kind: type[Document]) -> str | None:
+    """The key of a mapping inside ``content`` whose value alone keeps it from being converted."""
+    for key, value in mapping.items():
+        try:
+            msgspec.convert(_with(content, keys, {key: value}), kind)
+        except msgspec.ValidationError as error:
+            if "[...]" in str(error):
+                return str(key)
+    return None
+
+
+def _with(content: Any, keys: list[str | int], value: Any) -> Any:
+    """A copy of nested mappings and lists with another value at a place."""
+    if not keys:
+        return value
+    changed = content.copy()
+    changed[keys[0]] = _with(content[keys[0]], keys[1:], value)
+    return changed
+
+
+def _not_finite(content: Any, place: str = "") -> str:
+    """``field is inf`` for the first number that is not finite; JSON has none, but readers take them."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return f"{place.lstrip('.')} is {content}, expected a finite number"
+    if isinstance(content, dict):
+        return next(filter(None, (_not_finite(value, f"{place}.{key}") for key, value in content.items())), "")
+    if isinstance(content, list):
+        return next(
+            filter(None, (_not_finite(value, f"{place}[{number}]") for number, value in enumerate(content))), ""
+        )
+    return ""

@@ -1,0 +1,52 @@
+"""Whether a finished run is of this code, these settings and these data."""
+
+from __future__ import annotations
+
+from replication.datasets import data_hash
+from replication.errors import ResultError
+from replication.results.fingerprint import training_fingerprint
+from replication.results.run import Run
+from replication.results.schemas import Provenance, read
+from replication.training.data import Record
+from replication.training.proposals import OpenProposals, open_proposals, proposals_hash
+
+
+def identity(run: Run) -> dict[str, str]:
+    """What a training depends on; two trainings of one folder must agree in it to be the same run."""
+    found = {
+        "training_fingerprint": training_fingerprint(run.variant, run.protocol),
+        "data_hash": data_hash(run.protocol),
+    }
+    if run.variant.proposals_from:
+        found["proposals_sha256"] = proposals_hash(run.layout.proposals(run.variant.proposals_from, "train"))
+    return found
+
+
+def proposals_of(run: Run, split: str, records: list[Record]) -> OpenProposals | None:
+    """The fixed proposals for the records of a split; None for a variant that makes its own."""
+    if not run.variant.proposals_from:
+        return None
+    ids = (record["image_id"] for record in records)
+    return open_proposals(run.layout.proposals(run.variant.proposals_from, split), data_hash(run.protocol), ids)
+
+
+def check_trained(run: Run) -> None:
+    """Raise ResultError unless a run's weights are there, of a training by this code, these settings and these data."""
+    run = run.trained
+    if not run.files.model.exists():
+        raise ResultError(
+            f"{run.files.model}: no such file; train the run first: `python -m replication train --variant "
+            f"{run.variant.name} --seed {run.seed}`"
+        )
+    check_identity(run, identity(run), "train it again")
+
+
+def check_identity(run: Run, expected: dict[str, str], what_to_do: str) -> None:
+    """Raise ResultError when the finished run in the folder was made by other code, settings or data."""
+    made = read(run.files.provenance, Provenance)
+    for key, value in expected.items():
+        if getattr(made, key) != value:
+            raise ResultError(
+                f"{run.folder}: holds a finished run whose {key} is {getattr(made, key)}, now it is {value}: other "
+                f"code, settings or data; {what_to_do}, or choose another --results folder"
+            )
