@@ -17,7 +17,7 @@ from replication.catalog.protocols import AreaRanges
 from replication.errors import ConfigError
 from replication.formats.columns import Detections, Floats, GroundTruth, Ints
 from replication.results.files import write_bytes
-from replication.results.fingerprint import EVALUATION, fingerprint
+from replication.results.fingerprint import MATCHING, fingerprint
 
 Criterion = Literal["iou", "giou", "giou_paper", "voc07", "voc", "voc07_giou", "voc_giou"]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
@@ -184,12 +184,12 @@ def object_columns(truth: GroundTruth) -> Any:
 
 
 def cached_match(folder: Path, truth: GroundTruth, detections: Detections, **options: Any) -> Matches:
-    """``match``, kept in ``folder`` under a hash of both files' content, the options and the code of this room.
+    """``match``, kept in ``folder`` under a hash of both files' content, the options and the code of the matching.
 
     One file a criterion is kept: the latest. An unreadable one is made again.
     """
     areas = options.get("area_ranges", COCO_AREAS).model_dump_json()
-    parts = [truth.content_hash, detections.content_hash, fingerprint(EVALUATION), areas]
+    parts = [truth.content_hash, detections.content_hash, fingerprint(MATCHING), areas]
     parts += [f"{key}={np.asarray(value).tolist()}" for key, value in sorted(options.items()) if key != "area_ranges"]
     name = f"{options.get('criterion', 'iou')}{'-masks' if options.get('masks') else ''}"
     path = folder / f"{name}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.npz"

@@ -1,10 +1,17 @@
-"""What decides whether a finished result is still valid: the code and the settings that compute it, not comments."""
+"""What decides whether a finished result is still valid: the code and the settings that compute it, not comments.
+
+Which modules compute a result is read from their imports. What they import but what cannot change a number is named
+here, with its reason, and not followed any further.
+"""
 
 from __future__ import annotations
 
 import ast
 import functools
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +21,50 @@ from replication.results.files import sha256_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-# Detectors' modules that a training does not run.
-INFERENCE = ("detectors/multi_scale.py", "detectors/fsaf/inference.py")
 
-# Modules whose code changes what a training computes; what only checks, prints or renders is left out, "!" by name.
-TRAINING = (
-    "detectors/**/*.py",
-    *(f"!{path}" for path in INFERENCE),
-    "datasets/embedded*.py",
-    "datasets/splits.py",
-    "formats/coco.py",
-    "formats/splits.py",
-    "formats/voc.py",
-    "training/config.py",
-    "training/data.py",
-    "training/optimizer.py",
-    "training/proposals.py",
-    "training/trainer.py",
+@dataclass(frozen=True)
+class Code:
+    """What computes one kind of result: ``entries`` and every module of this package that they import.
+
+    Modules are named without ``replication.``. ``left_out`` are patterns of modules that do not count, ``data`` globs
+    of other files that do.
+    """
+
+    entries: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+
+
+# The words of errors, and where and in which form files lie: the numbers in them stay.
+FILES = ("errors", "results.files", "results.fingerprint", "results.layout", "results.run", "results.schemas")
+# Settings enter by value, in ``training_fingerprint`` and the workflow's params. How long a training is by them
+# (catalog.schedule) is computed, and counts.
+SETTINGS = tuple(
+    f"catalog.{name}" for name in ("judging", "listing", "load", "papers", "protocols", "records", "select", "variants")
 )
-_INFERRED = (*(pattern for pattern in TRAINING if not pattern.startswith("!")), "inference/model.py")
-DETECTION = (*_INFERRED, "inference/detect.py", "inference/levels.py")
-PROPOSALS = (*_INFERRED, "inference/propose.py")
-FIGURES = (*_INFERRED, "inference/figures.py")
-EVALUATION = ("evaluation/*.py", "formats/*.py")
-TIMING = (*_INFERRED, "timing/*.py")
-JUDGING = ("evaluation/*.py", "formats/*.py", "verdicts/*.py", "catalog/*.py", "results/finished.py")
-RENDERING = (
-    *("report/**/*.py", "report/templates/*", "catalog/*.py", "results/finished.py"),
-    *("timing/latency.py", "verdicts/output.py", "inference/levels.py"),
+# Locks, resuming, progress, and records of what ran. Where data and weights are downloaded to: they have hashes.
+PROCESS = (
+    *(f"training.{name}" for name in ("checkpoint", "curves", "devices", "identity", "provenance", "run")),
+    *(f"datasets.{name}" for name in ("download", "fetch", "inputs", "prepare", "roots", "unpack", "weights")),
 )
+_NOT_COMPUTING = (*FILES, *SETTINGS, *PROCESS)
+# Modules of detectors that only a test runs.
+INFERENCE = ("detectors.multi_scale", "detectors.fsaf.inference")
+
+TRAINING = Code(("training.trainer", "training.config", "datasets.splits", "detectors"), (*_NOT_COMPUTING, *INFERENCE))
+DETECTION = Code(("inference.detect", "detectors"), _NOT_COMPUTING)
+PROPOSALS = Code(("inference.propose", "detectors"), _NOT_COMPUTING)
+FIGURES = Code(("inference.figures", "detectors"), _NOT_COMPUTING)
+TIMING = Code(("timing.run", "detectors"), _NOT_COMPUTING)
+MATCHING = Code(("evaluation.matching",), (*FILES, *SETTINGS))
+# The check against pycocotools, which is asked for by hand, finds faults and makes no numbers.
+EVALUATION = Code(("evaluation.runs",), (*FILES, *SETTINGS, "evaluation.verify"))
+JUDGING = Code(("verdicts.document",), FILES)
+RENDERING = Code(("report.page", "report.tables"), ("errors",), ("report/templates/*",))
+
+REGISTERING = "detectors"
+"""Importing this package enters its classes in Detectron2's registries, by which configs name them: whatever one of its
+``__init__`` imports counts. Of other packages only the module counts that a name is imported from."""
 
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {
@@ -52,15 +74,28 @@ NOT_TRAINED = {
 
 
 @functools.cache
-def fingerprint(patterns: tuple[str, ...], package: Path = PACKAGE) -> str:
-    """Twelve hex digits over all files that match; editing a comment or docstring keeps it."""
+def fingerprint(code: Code, package: Path = PACKAGE) -> str:
+    """Twelve hex digits over all that ``code`` names; editing a comment or docstring keeps it."""
     digest = hashlib.sha256()
-    left_out = {package / pattern[1:] for pattern in patterns if pattern.startswith("!")}
-    for pattern in patterns:
-        for path in sorted(set(package.glob(pattern)) - left_out):
-            digest.update(path.relative_to(package).as_posix().encode())
-            digest.update(_code(path))
+    for name in members(code, package):
+        digest.update(name.encode())
+        digest.update(_parsed(_file(name, package).read_text()).code)
+    for path in sorted(path for pattern in code.data for path in package.glob(pattern)):
+        digest.update(path.relative_to(package).as_posix().encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def members(code: Code, package: Path = PACKAGE) -> list[str]:
+    """The modules that count, sorted."""
+    found: set[str] = set()
+    waiting = list(code.entries)
+    while waiting:
+        name = waiting.pop()
+        if name not in found and not any(fnmatchcase(name, pattern) for pattern in code.left_out):
+            found.add(name)
+            waiting += _imported(name, package)
+    return sorted(found)
 
 
 def training_fingerprint(variant: Variant, protocol: Protocol) -> str:
@@ -82,16 +117,75 @@ def settings_fingerprint(variant: Variant) -> str:
     return sha256_json(resolve(variant.path).get("TEST"))[:12]
 
 
-def _code(path: Path) -> bytes:
-    """A Python file's syntax tree without comments, layout and docstrings; any other file as it is."""
-    if path.suffix != ".py":
-        return path.read_bytes()
-    tree = ast.parse(path.read_text())
+@dataclass(frozen=True)
+class _Parsed:
+    """A module's syntax tree without comments, layout and docstrings, and the names of this package it imports.
+
+    ``names`` are pairs of a module and a name in it, or an empty name for the whole module.
+    """
+
+    code: bytes
+    names: tuple[tuple[str, str], ...]
+
+
+@functools.cache
+def _parsed(text: str) -> _Parsed:
+    tree = ast.parse(text)
+    names = tuple(_names(tree))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
             del body[0]
-    return repr(_plain(tree)).encode()
+    return _Parsed(repr(_plain(tree)).encode(), names)
+
+
+def _names(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """What is imported of this package, inside of functions too; not what only a type checker imports."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((name, "") for alias in node.names if (name := _within(alias.name)))
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            module = _within(node.module)
+            if module is not None:
+                yield from ((module, alias.name) for alias in node.names)
+        else:
+            yield from _names(node)
+
+
+def _within(module: str) -> str | None:
+    """A module's name without ``replication.``, empty for the package itself; None outside of it."""
+    first, _, rest = module.partition(".")
+    return rest if first == PACKAGE.name else None
+
+
+def _file(module: str, package: Path) -> Path:
+    """Where a module or a package's ``__init__`` lies."""
+    path = package.joinpath(*module.split(".")) if module else package
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imported(module: str, package: Path) -> Iterator[str]:
+    for source, name in _parsed(_file(module, package).read_text()).names:
+        yield from _defining(source, name, package)
+
+
+def _defining(module: str, name: str, package: Path) -> Iterator[str]:
+    """The module that a name imported from ``module`` is defined in, through the ``__init__`` of packages."""
+    inner = f"{module}.{name}".strip(".")
+    if name and _file(inner, package).is_file():
+        yield inner
+        return
+    path = _file(module, package)
+    if path.name != "__init__.py" or module.partition(".")[0] == REGISTERING:
+        yield module
+        return
+    passed_on = [source for source, own in _parsed(path.read_text()).names if own == name]
+    for source in passed_on:
+        yield from _defining(source, name, package)
+    if name and not passed_on and module:
+        yield module
 
 
 def _plain(node: Any) -> Any:
