@@ -130,15 +130,15 @@ def test_a_test_time_variant_is_planned_without_a_training(tmp_path: Path):
     done = snakemake(tmp_path, "--dry-run", tables="fsaf-T3", backbones="X-101-64x4d")
     screen = done.stdout + done.stderr
     assert done.returncode == 0, screen
-    source, anew = (f"{tmp_path}/smoke/runs/fsaf_X101_joint_jitter{name}/seed0" for name in ("", "_tta"))
+    source, tta = (f"{tmp_path}/smoke/runs/fsaf_X101_joint_jitter{name}/seed0" for name in ("", "_tta"))
     jobs = [job for job in screen.replace("\nJob stats", "\nrule ").split("\nrule ")[1:] if "wildcards: variant" in job]
     named = [job.partition(":")[0] for job in jobs if "variant=fsaf_X101_joint_jitter_tta" in job]
-    assert sorted(named) == ["detect_anew", "evaluate"]
-    detect = next(job for job in jobs if job.startswith("detect_anew:"))
+    assert sorted(named) == ["detect_tta", "evaluate"]
+    detect = next(job for job in jobs if job.startswith("detect_tta:"))
     assert f"input: {source}/model_final.pth, {source}/provenance.json\n" in detect
-    assert f"output: {anew}/detections.json, {anew}/provenance.json\n" in detect
+    assert f"output: {tta}/detections.json, {tta}/provenance.json\n" in detect
     assert screen.count("train fsaf_X101_joint_jitter, seed 0: about") == 1
-    assert f"{anew}/curves.jsonl" not in screen
+    assert f"{tta}/curves.jsonl" not in screen
 
 
 @pytest.mark.slow

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.errors import ConfigError
+from replication.planning import rule_values
 from replication.planning.costs import recorded_costs
-from replication.planning.plan import Plan, Step, make_plan
-from replication.planning.workflow import choice, from_workflow, variant_pattern
+from replication.planning.output import plan_json, plan_left, plan_table
+from replication.planning.plan import Plan, make_plan
+from replication.planning.steps import Step, steps
+from replication.planning.workflow import choice, from_workflow, variant_pattern, where
 from replication.results.files import write_json
+from replication.results.fingerprint import training_fingerprint
 
 CATALOG = load_catalog()
 
@@ -21,9 +26,12 @@ def plan_of(results: Path, protocol: str = "smoke", **choice: object) -> Plan:
 
 
 def finished(plan: Plan, index: int, **made: object) -> Path:
-    folder = plan.runs[index].folder(plan.results)
-    mark = plan.training_fingerprint(plan.runs[index].variant)
-    content = {"training_fingerprint": mark, "s_per_iter": 0.5, "processes": 1, "device": {"name": "cpu"}}
+    run = plan.runs[index]
+    folder = run.folder
+    content = {
+        "config_hash": "c", "data_hash": "d", "fingerprint": "f", "s_per_iter": 0.5, "processes": 1,
+        "training_fingerprint": training_fingerprint(run.variant, run.protocol), "device": {"name": "cpu"},
+    }  # fmt: skip
     write_json(folder / "provenance.json", "provenance/1", {**content, **made})
     (folder / "model_final.pth").write_text("")
     (folder / "metrics.json").write_text("")
@@ -36,49 +44,56 @@ def test_states_and_reasons(tmp_path: Path):
     finished(plan, 0)
     finished(plan, 1, training_fingerprint="old")
     finished(plan, 2)
-    (plan.runs[2].folder(tmp_path) / "metrics.json").unlink()
-    half = plan.runs[3].folder(tmp_path)
+    (plan.runs[2].folder / "metrics.json").unlink()
+    half = plan.runs[3].folder
     half.mkdir(parents=True)
     (half / "checkpoint_0000004.pth").write_text("")
-    states = [step.state for step in plan.steps]
+    states = [step.state for step in steps(plan)]
     assert states == ["done", "outdated", "trained", "partial", "to do", "to do"]
-    assert plan.steps[3].reason == "interrupted; checkpoint at iteration 4"
-    assert [step.seconds for step in plan.steps] == [0.0, 3.0, 0.0, 1.0, 3.0, 3.0]
-    assert plan.as_json()["seconds"] == 10.0
-    assert "code or settings of the training have changed" in plan.as_table()
-    assert plan.left(1) == "workflow: 2 of 6 runs trained, about 0 min 10 s of training left"
-    assert plan.left(2) == "workflow: 2 of 6 runs trained, about 0 min 05 s of training left with 2 side by side"
+    assert steps(plan)[3].reason == "interrupted; checkpoint at iteration 4"
+    assert [step.seconds for step in steps(plan)] == [0.0, 3.0, 0.0, 1.0, 3.0, 3.0]
+    assert plan_json(plan)["seconds"] == 10.0
+    assert "code or settings of the training have changed" in plan_table(plan)
+    assert plan_left(plan, 1) == "workflow: 2 of 6 runs trained, about 0 min 10 s of training left"
+    assert plan_left(plan, 2) == "workflow: 2 of 6 runs trained, about 0 min 05 s of training left with 2 side by side"
 
 
 def test_options_of_a_workflow_choose_its_plan(tmp_path: Path):
     config = {"tables": "giou-T5,libra-T2", "seeds": 2, "backbones": ["R-50"]}
-    assert choice(config) == "--tables giou-T5,libra-T2 --backbones R-50 --seeds 2"
+    assert choice(config) == "--tables=giou-T5,libra-T2 --backbones=R-50 --seeds=2"
     assert choice({"protocol": "smoke"}) == ""
     plan = from_workflow({**config, "protocol": "smoke", "results": str(tmp_path)})
     # The RPN only serves: no table of these shows it.
-    assert {run.variant for run in plan.runs} - {run.variant for run in plan.shown} == {"rpn_R50"}
+    assert {run.variant.name for run in plan.runs} - {run.variant.name for run in plan.shown} == {"rpn_R50"}
+
+
+def test_options_are_quoted_for_a_shell():
+    config = {"protocol": "my protocol.yaml", "results": "my 'results' $(date)", "tables": "a b"}
+    assert shlex.split(where(config)) == ["--protocol=my protocol.yaml", "--results=my 'results' $(date)"]
+    assert shlex.split(where({})) == ["--protocol=mini", "--results=results"]
+    assert shlex.split(choice(config)) == ["--tables=a b"]
 
 
 def test_paper_costs_gpu_hours(tmp_path: Path):
     plan = plan_of(tmp_path, "paper", tables=["giou-T5"], seeds=1)
-    baseline = plan.steps[0]
+    baseline = steps(plan)[0]
     # 90,000 iterations of 0.219 s on 8 GPUs
     assert (baseline.iterations, baseline.gpu_hours) == (90_000, 43.8)
-    assert json.loads(json.dumps(plan.as_json()))["gpu_hours"] == pytest.approx(3 * 43.8)
-    assert "GPU-hours" in plan.as_table()
+    assert json.loads(json.dumps(plan_json(plan)))["gpu_hours"] == pytest.approx(3 * 43.8)
+    assert "GPU-hours" in plan_table(plan)
 
 
 def test_unknown_costs_are_said_not_guessed(tmp_path: Path):
     plan = plan_of(tmp_path, tables=["giou-T5"])
-    assert plan.steps[0].seconds is None
-    assert plan.minutes(plan.runs[0].variant) == 0
-    assert "time unknown for 3" in plan.as_table()
-    assert plan.left(1).endswith("left, and 3 runs whose time is unknown")
+    assert steps(plan)[0].seconds is None
+    assert rule_values.minutes(plan, plan.runs[0].variant.name) == 0
+    assert "time unknown for 3" in plan_table(plan)
+    assert plan_left(plan, 1).endswith("left, and 3 runs whose time is unknown")
 
 
 def test_first_tables_come_first(tmp_path: Path):
     plan = plan_of(tmp_path, tables=["giou-T7", "giou-T5"])
-    assert plan.priority("mask_rcnn_R50_smooth_l1") > plan.priority("faster_rcnn_R50_giou")
+    assert rule_values.priority(plan, "mask_rcnn_R50_smooth_l1") > rule_values.priority(plan, "faster_rcnn_R50_giou")
 
 
 def test_training_fingerprint_follows_what_a_training_computes(tmp_path: Path):
@@ -86,7 +101,7 @@ def test_training_fingerprint_follows_what_a_training_computes(tmp_path: Path):
 
     def mark(variant: str = "faster_rcnn_R50_giou", **update: object) -> str:
         changed = Protocol.model_validate({**protocol.model_dump(), **update})
-        return Plan(changed, CATALOG, tmp_path, (), ()).training_fingerprint(variant)
+        return training_fingerprint(CATALOG.variants[variant], changed)
 
     areas = {"small": (0, 9), "medium": (9, 99), "large": (99, 1e9)}
     others = {"overrides": {**protocol.overrides, "ReplicationRetinaNet": {}}}
@@ -100,14 +115,14 @@ def test_data_state_follows_annotation_files(tmp_path: Path):
     data = {"kind": "coco", "train": split, "val": split}
     protocol = Protocol.model_validate({**load_protocol("smoke").model_dump(), "data": data})
     plan = Plan(protocol, CATALOG, tmp_path, (), ())
-    before, settings = plan.data_state(), plan.data_settings()
+    before, settings = rule_values.data_state(plan), rule_values.data_settings(plan)
     (tmp_path / "a.json").write_text('{"corrected": 1}')
-    assert plan.data_state() != before
+    assert rule_values.data_state(plan) != before
     # A training is not thrown away for it, nor for data that were not there when the workflow was first read.
     (tmp_path / "a.json").unlink()
-    assert plan.data_settings() == settings
+    assert rule_values.data_settings(plan) == settings
     other = Plan(load_protocol("mini"), CATALOG, tmp_path, (), ())
-    assert other.data_settings() != settings
+    assert rule_values.data_settings(other) != settings
 
 
 def test_only_tables_with_latency_are_timed_with_weights_of_the_first_seed(tmp_path: Path):
@@ -116,8 +131,8 @@ def test_only_tables_with_latency_are_timed_with_weights_of_the_first_seed(tmp_p
     assert list(plan.timed) == plan.timed_in("fsaf-T2") == [name for name in built if name in CATALOG.variants]
     assert "retinanet_R101" in plan.timed
     assert plan.timed_in("giou-T5") == []
-    assert {folder.parent.name for folder in plan.timed_folders} == set(plan.timed)
-    assert {folder.name for folder in plan.timed_folders} == {"seed0"}
+    assert {run.variant.name for run in plan.timed_runs} == set(plan.timed)
+    assert {run.seed for run in plan.timed_runs} == {0}
     assert plan_of(tmp_path, tables=["giou-T5"]).timed == ()
 
 
@@ -139,6 +154,7 @@ def test_workflow_config(tables: object):
         ({"protocol": "smoke", "seeds": "many"}, "--config seeds: expected a whole number"),
         ({"protocol": "smoke", "seeds": 0}, "--config seeds"),
         ({"protocol": "smoke", "results": None}, "--config results: expected a folder"),
+        ({"protocol": "smoke", "results": "a{b}"}, "--config results: a{b}: Snakemake reads braces as wildcards"),
         ({"protocol": "smoke", "tables": "giou-T99"}, "giou-T99"),
         ({"protocol": "no_such"}, "no_such.*known protocols: .*mini"),
         ({"protocol": "paper", "tables": "giou-T4"}, "giou-T4 is of benchmark voc2007"),
@@ -151,26 +167,26 @@ def test_a_wrong_workflow_config_names_the_key(config: dict[str, object], messag
 
 
 def test_downloads_follow_the_protocols_data():
-    assert from_workflow({"protocol": "paper"}).downloads == ("coco2017",)
-    assert from_workflow({"protocol": "paper_voc"}).downloads == ("voc2007",)
-    assert from_workflow({"protocol": "mini"}).downloads == ()
+    assert rule_values.downloads(from_workflow({"protocol": "paper"})) == ("coco2017",)
+    assert rule_values.downloads(from_workflow({"protocol": "paper_voc"})) == ("voc2007",)
+    assert rule_values.downloads(from_workflow({"protocol": "mini"})) == ()
 
 
 def test_an_rpn_is_run_for_those_that_need_its_proposals(tmp_path: Path):
     plan = plan_of(tmp_path, tables=["libra-T1", "libra-T2"], seeds=2)
-    names = [(run.variant, run.seed) for run in plan.runs]
+    names = [(run.variant.name, run.seed) for run in plan.runs]
     assert names.count(("rpn_R50", 0)) == 1
     assert ("rpn_R50", 1) not in names
     assert names.index(("rpn_R50", 0)) == names.index(("fast_rcnn_R50", 0)) - 1
-    files = plan.proposals("fast_rcnn_R50")
+    files = rule_values.proposals(plan, "fast_rcnn_R50")
     assert files == [str(tmp_path / "smoke" / "proposals" / "rpn_R50" / f"{name}.json") for name in ("train", "val")]
-    assert plan.proposals("libra_rcnn_R50") == []
+    assert rule_values.proposals(plan, "libra_rcnn_R50") == []
     folder = finished(plan, names.index(("rpn_R50", 0)))
     (folder / "metrics.json").unlink()
-    assert plan_of(tmp_path, tables=["libra-T2"]).steps[0].state == "trained"
+    assert steps(plan_of(tmp_path, tables=["libra-T2"]))[0].state == "trained"
     Path(files[1]).parent.mkdir(parents=True)
     Path(files[1]).write_text("")
-    assert plan_of(tmp_path, tables=["libra-T2"]).steps[0].state == "done"
+    assert steps(plan_of(tmp_path, tables=["libra-T2"]))[0].state == "done"
 
 
 @pytest.mark.parametrize(
@@ -190,39 +206,39 @@ def test_figure_5_needs_a_table_of_its_paper_and_figure_3_its_detector_too(
 
 
 def test_a_test_time_variant_needs_its_source_and_no_training(tmp_path: Path):
-    def steps() -> dict[tuple[str, int], Step]:
+    def found() -> dict[tuple[str, int], Step]:
         plan = plan_of(tmp_path, "paper", tables=["fsaf-T3"], seeds=2, backbones=["X-101-64x4d"])
-        return {(step.run.variant, step.run.seed): step for step in plan.steps}
+        return {(step.run.variant.name, step.run.seed): step for step in steps(plan)}
 
-    source, anew = "fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"
-    assert list(steps()) == [(source, 0), (anew, 0), (source, 1), (anew, 1)]
-    one = steps()[anew, 1]
+    source, tta = "fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"
+    assert list(found()) == [(source, 0), (tta, 0), (source, 1), (tta, 1)]
+    one = found()[tta, 1]
     assert (one.state, one.reason) == ("needs weights", f"of {source} seed 1, which is to be trained")
     assert (one.iterations, one.seconds, one.gpu_hours) == (0, 0.0, None)
 
     plan = plan_of(tmp_path, "paper", tables=["fsaf-T3"], seeds=2, backbones=["X-101-64x4d"])
-    assert [(run.variant, run.seed) for run in plan.trainings] == [(source, 0), (source, 1)]
-    assert plan.as_json()["seconds"] == 2 * 135_000 * 0.993
-    assert plan.left(1).startswith("workflow: 0 of 2 runs trained, ")
-    assert plan.priority(source) > plan.priority(anew)
-    assert plan.training_fingerprint(anew) == plan.training_fingerprint(source)
+    assert [(run.variant.name, run.seed) for run in plan.trainings] == [(source, 0), (source, 1)]
+    assert plan_json(plan)["seconds"] == 2 * 135_000 * 0.993
+    assert plan_left(plan, 1).startswith("workflow: 0 of 2 runs trained, ")
+    assert rule_values.priority(plan, source) > rule_values.priority(plan, tta)
+    assert rule_values.training(plan, tta) == rule_values.training(plan, source)
     folder = tmp_path / "paper" / "runs" / source / "seed1"
-    assert plan.weights(anew, 1) == plan.weights(source, 1) == [
+    assert rule_values.weights(plan, tta, 1) == rule_values.weights(plan, source, 1) == [
         str(folder / name) for name in ("model_final.pth", "provenance.json")
     ]  # fmt: skip
 
     finished(plan, 2)
-    assert [steps()[anew, seed].state for seed in (0, 1)] == ["needs weights", "to do"]
-    settings = plan.settings_fingerprint(anew)
-    assert settings != plan.settings_fingerprint(source)
+    assert [found()[tta, seed].state for seed in (0, 1)] == ["needs weights", "to do"]
+    settings = rule_values.settings(plan, tta)
+    assert settings != rule_values.settings(plan, source)
     finished(plan, 3, settings_fingerprint=settings)
-    (tmp_path / "paper" / "runs" / anew / "seed1" / "model_final.pth").unlink()
-    assert [steps()[anew, seed].state for seed in (0, 1)] == ["needs weights", "done"]
+    (tmp_path / "paper" / "runs" / tta / "seed1" / "model_final.pth").unlink()
+    assert [found()[tta, seed].state for seed in (0, 1)] == ["needs weights", "done"]
     for changed in ({"training_fingerprint": "old"}, {"settings_fingerprint": "old"}, {"finished": "an earlier day"}):
         finished(plan, 3, **{"settings_fingerprint": settings, **changed})
-        assert (steps()[anew, 1].state, steps()[source, 1].state) == ("outdated", "done")
+        assert (found()[tta, 1].state, found()[source, 1].state) == ("outdated", "done")
     finished(plan, 2, training_fingerprint="old")
-    assert steps()[anew, 1].state == "needs weights"
+    assert found()[tta, 1].state == "needs weights"
 
 
 def test_a_source_that_no_table_shows_is_run_for_its_test_time_variant(tmp_path: Path):
@@ -231,8 +247,8 @@ def test_a_source_that_no_table_shows_is_run_for_its_test_time_variant(tmp_path:
     paper = CATALOG.papers["fsaf"].model_copy(update={"tables": [alone], "claims": []})
     catalog = CATALOG.model_copy(update={"papers": {"fsaf": paper}})
     plan = make_plan(catalog, load_protocol("paper"), tmp_path, ["fsaf-T3"], 1)
-    assert [run.variant for run in plan.runs] == ["fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"]
-    assert [run.variant for run in plan.shown] == ["fsaf_X101_joint_jitter_tta"]
+    assert [run.variant.name for run in plan.runs] == ["fsaf_X101_joint_jitter", "fsaf_X101_joint_jitter_tta"]
+    assert [run.variant.name for run in plan.shown] == ["fsaf_X101_joint_jitter_tta"]
 
 
 def test_a_test_in_several_views_is_not_timed(tmp_path: Path):
@@ -242,14 +258,14 @@ def test_a_test_in_several_views_is_not_timed(tmp_path: Path):
     catalog = CATALOG.model_copy(update={"papers": {"fsaf": paper}})
     plan = make_plan(catalog, load_protocol("paper"), tmp_path, ["fsaf-T3"], 2, ["X-101-64x4d"])
     assert plan.timed == ("fsaf_X101_joint_jitter",)
-    assert plan.timed_folders == [tmp_path / "paper" / "runs" / "fsaf_X101_joint_jitter" / "seed0"]
+    assert [run.folder for run in plan.timed_runs] == [tmp_path / "paper" / "runs" / "fsaf_X101_joint_jitter" / "seed0"]
 
 
 def test_rules_tell_test_time_variants_from_trained_ones_by_name():
-    anew = variant_pattern(CATALOG, trained=False)
-    assert anew == "fsaf_X101_joint_jitter_tta"
+    tta = variant_pattern(CATALOG, trained=False)
+    assert tta == "fsaf_X101_joint_jitter_tta"
     trained = re.compile(variant_pattern(CATALOG, trained=True))
-    assert {name for name in CATALOG.variants if not trained.fullmatch(name)} == {anew}
+    assert {name for name in CATALOG.variants if not trained.fullmatch(name)} == {tta}
     none = CATALOG.model_copy(update={"variants": {"retinanet_R50": CATALOG.variants["retinanet_R50"]}})
     assert not re.search(variant_pattern(none, trained=False), "retinanet_R50")
 

@@ -170,7 +170,7 @@ def images(tmp_path, monkeypatch, results):
     }
     (results / "mini").mkdir(parents=True)
     (results / "mini" / "ground_truth.json").write_text(json.dumps(truth))
-    write_json(results / "mini" / "data.json", "data/1", {"splits": {"val": {"folder": "set/val"}}})
+    write_json(results / "mini" / "data.json", "data/1", {"data_hash": "d", "splits": {"val": {"folder": "set/val"}}})
     return folder
 
 
