@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from replication.errors import ReplicationError, ResultError
-from replication.results.files import read_json, sha256_json, write_bytes, write_json
+from replication.results.files import read_json, replacing, sha256_json, write_bytes, write_json
 
 
 def test_json_comes_back_with_its_schema(tmp_path: Path):
@@ -59,3 +59,28 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path):
 
 def test_hash_does_not_depend_on_key_order():
     assert sha256_json({"a": 1, "b": [1, 2]}) == sha256_json(json.loads('{"b": [1, 2], "a": 1}'))
+
+
+def test_a_file_appears_when_all_of_it_is_written(tmp_path: Path):
+    path = tmp_path / "new" / "x.bin"
+    with replacing(path) as file:
+        file.write(b"one ")
+        file.write(b"two")
+        assert not path.exists()
+    assert path.read_bytes() == b"one two"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_whatever_fails_in_between_keeps_the_old_file(tmp_path: Path):
+    path = tmp_path / "x.bin"
+    write_bytes(path, b"old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as file:
+        file.write(bytes([1 // (len(b"new") - 3)]))
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_a_failure_to_read_another_file_is_not_called_a_failure_to_write(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"other\.bin"), replacing(tmp_path / "x.bin") as file:
+        file.write((tmp_path / "other.bin").read_bytes())
+    assert not list(tmp_path.iterdir())
