@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,10 +21,10 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
 def snakemake(
-    results: Path, *arguments: str, tables: str = "giou-T5", seeds: int = 1, backbones: str = "R-50"
+    results: Path, *arguments: str, tables: str = "giou-T5", seeds: int = 1, backbones: str = "R-50", gpus: int = 1
 ) -> subprocess.CompletedProcess[str]:
     config = ["--config", "protocol=smoke", f"tables={tables}", f"results={results}", f"seeds={seeds}"]
-    config.append(f"backbones={backbones}")
+    config += [f"backbones={backbones}", f"gpus={gpus}"]
     command = [str(SNAKEMAKE), "--cores", "2", *config, "--nolock", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
 
@@ -80,6 +82,64 @@ def test_nothing_is_done_twice_and_more_seeds_add_only_theirs(made: tuple[Path, 
     screen = more.stdout + more.stderr
     assert "seed 1: about" in screen
     assert "seed 0: about" not in screen
+
+
+def test_another_number_of_gpus_computes_nothing_again(made: tuple[Path, str]):
+    again = snakemake(made[0], "--dry-run", gpus=2)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+LITERAL = "my \"res' $(touch pwned) `touch pwned`; touch pwned & x"
+
+
+def prepared(results: Path, datasets: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        str(SNAKEMAKE),
+        "--cores",
+        "1",
+        "--nolock",
+        "--config",
+        "protocol=smoke",
+        f"results={results}",
+        *arguments,
+    ]
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets)}
+    return subprocess.run(
+        [*command, "--", str(results / "smoke" / "data.json")],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+
+
+def test_a_results_folder_is_taken_literally(tmp_path: Path, datasets_root: Path):
+    """No shell reads its name, whatever stands in it."""
+    results = tmp_path / LITERAL
+    done = prepared(results, datasets_root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
+    assert files == {f"smoke/{name}" for name in ("data.json", "ground_truth.json", "logs/prepare.log")}
+    assert str(results / "smoke" / "data.json") in (results / "smoke" / "logs" / "prepare.log").read_text()
+    assert not (ROOT / "pwned").exists()
+    assert "Nothing to be done" in (again := prepared(results, datasets_root)).stdout + again.stderr
+
+
+def test_a_step_that_fails_stops_the_workflow_though_its_words_go_to_a_log(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    done = prepared(tmp_path / "results", tmp_path / "file")
+    assert done.returncode != 0
+    assert "error: " in (tmp_path / "results" / "smoke" / "logs" / "prepare.log").read_text()
+    assert not (tmp_path / "results" / "smoke" / "data.json").exists()
+
+
+def test_every_rule_is_a_verb_or_a_figure_of_a_paper(tmp_path: Path):
+    rules = re.findall(
+        r"^(?:use )?rule (\w+)(?: as (\w+))?",
+        "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk")),
+        re.MULTILINE,
+    )
+    names = {other or name for name, other in rules}
+    verbs = set(re.findall(r"\{VERB\} (\w+) ", "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))))
+    assert names - verbs == {"detect_tta", "sampling_figure", "balanced_l1_figure"}
+    assert verbs - names == {"plan", "figures"}
 
 
 def test_the_report_of_the_workflow_has_an_entry_for_each_result(made: tuple[Path, str], tmp_path: Path):

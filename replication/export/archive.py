@@ -95,14 +95,14 @@ def _check_paths(files: Mapping[Path, bytes], source: Path, folders: Iterable[Pa
 
 def _contents(layout: Layout) -> Iterator[tuple[Path, bytes]]:
     """Relative path and bytes of what is kept."""
-    own = [path for files in layout.evaluated for path in (files.metrics, files.provenance, files.levels)]
-    for path in (*layout.archived, *own):
-        if path.exists():
-            yield path.relative_to(layout.folder), path.read_bytes()
+    for path in layout.archived:
+        yield path.relative_to(layout.folder), path.read_bytes()
     for files in layout.evaluated:
-        if files.curves.exists():
-            lines = files.curves.read_bytes().splitlines(keepends=True)
-            yield files.curves.relative_to(layout.folder), _thinned(lines)
+        for path in (files.metrics, files.provenance, files.levels, files.curves):
+            if path.exists():
+                content = path.read_bytes()
+                kept = _thinned(content.splitlines(keepends=True)) if path == files.curves else content
+                yield path.relative_to(layout.folder), kept
 
 
 def _thinned(lines: list[bytes]) -> bytes:
