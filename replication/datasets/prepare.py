@@ -106,5 +106,5 @@ def _write_changed(path: Path, text: str) -> None:
         if path.read_text() == text:
             return
     except (OSError, UnicodeDecodeError):
-        pass  # missing or broken: written anew
+        pass  # missing or broken: written again
     write_text(path, text)

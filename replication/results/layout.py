@@ -81,6 +81,11 @@ class RunFiles:
         return sorted(self.folder.glob("checkpoint_*.pth"))
 
     @property
+    def abandoned(self) -> list[Path]:
+        """Half-written checkpoints of a process that was killed (``files.replacing``)."""
+        return list(self.folder.glob(".*.pth.*"))
+
+    @property
     def leftovers(self) -> list[Path]:
         """Everything that a training or a test has left, which a training from the start must not meet."""
         patterns = ("*.pth", ".*.pth", "last_checkpoint", "*.json", "*.jsonl", ".*.jsonl", "config.yaml")
@@ -212,7 +217,7 @@ class Layout:
 
     @property
     def archived(self) -> list[Path]:
-        """Files worth keeping, beside those of runs, that are there."""
+        """Files worth keeping that are there, those of runs apart."""
         single = [self.data, self.verdicts, self.report]
         folders = [self.table("*", "*"), self.figure_data("*"), self.figure("*"), self.latency / "*" / "*.json"]
         several = [path for pattern in folders for path in sorted(self.folder.glob(_under(pattern, self.folder)))]

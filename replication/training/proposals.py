@@ -1,6 +1,6 @@
 """Fixed proposals as a training reads them: those that ``replication.inference.propose`` wrote.
 
-``results/<protocol>/proposals/<RPN's variant>/<split>.json`` says which images have how many; ``<split>.f32`` beside it
+``results/<protocol>/proposals/<RPN's variant>/<split>.json`` says which images have how many; ``<split>.f32``
 holds them as little-endian float32 rows of x1, y1, x2, y2 (pixels of the original image) and objectness logit, best
 first. That file is mapped, not read, so the gigabytes of a large data set are never in memory, and no pickle is opened,
 which is what the files of Detectron2's PROPOSAL_FILES are. From there on it is Detectron2's mechanism:

@@ -55,9 +55,11 @@ def train(run: Run, restart: bool = False, gpus: int = 1) -> Path:
     )
     expected = identity(run)
     with _locked(run.files), devices(run.protocol.device, gpus) as taken:
+        for path in run.files.abandoned:
+            path.unlink()
         if restart:
             _discard(run.files)
-        if (run.files.model).exists():
+        if run.files.model.exists():
             check_identity(run, expected, "give --restart to discard it and train again")
             say(f"{run.label}: already trained")
             return run.files.model

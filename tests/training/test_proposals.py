@@ -86,7 +86,9 @@ def test_the_mapper_moves_them_with_the_image(proposed: Path, tmp_path: Path) ->
     rows = np.hstack([truth, np.arange(len(truth), 0, -1, dtype=np.float32)[:, None]])
     path = tmp_path / "train.json"
     rows.astype("<f4").tofile(path.with_suffix(".f32"))
-    write_json(path, "proposals/1", {"data_hash": "x", "image_ids": [record["image_id"]], "counts": [len(rows)]})
+    write_json(
+        path, "proposals/1", {"data_hash": "x", "sha256": "s", "image_ids": [record["image_id"]], "counts": [len(rows)]}
+    )
     proposals = open_proposals(ProposalFiles(path), "x", [record["image_id"]])
     cfg = run_config(CATALOG.variants["fast_rcnn_R50"], SMOKE, 0, 10, tmp_path).clone()
     cfg.defrost()
@@ -144,7 +146,7 @@ def test_without_proposals_there_is_one_message(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path, spoil: dict[str, Any], message: str) -> None:
     path = tmp_path / "train.json"
     np.zeros((2, 5), dtype="<f4").tofile(path.with_suffix(".f32"))
-    write_json(path, "proposals/1", {"data_hash": "x", "image_ids": [7], "counts": [2], **spoil})
+    write_json(path, "proposals/1", {"data_hash": "x", "sha256": "s", "image_ids": [7], "counts": [2], **spoil})
     with pytest.raises(ResultError, match=message):
         open_proposals(ProposalFiles(path), "x", [7])
 
@@ -152,7 +154,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, spoil: dict[str, Any], mes
 def test_images_without_proposals(tmp_path: Path) -> None:
     path = tmp_path / "val.json"
     path.with_suffix(".f32").write_bytes(b"")
-    write_json(path, "proposals/1", {"data_hash": "x", "image_ids": [7], "counts": [0]})
+    write_json(path, "proposals/1", {"data_hash": "x", "sha256": "s", "image_ids": [7], "counts": [0]})
     assert open_proposals(ProposalFiles(path), "x", [7]).add_to({"image_id": 7})["proposal_boxes"].shape == (0, 4)
 
 

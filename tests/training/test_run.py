@@ -185,8 +185,11 @@ def test_a_broken_checkpoint_is_named_and_the_run_starts_again(job: Run, capfd: 
     job.folder.mkdir(parents=True)
     (job.folder / "checkpoint_0000002.pth").write_bytes(b"half a file")
     (job.folder / "last_checkpoint").write_text("checkpoint_0000002.pth")
+    (job.folder / ".checkpoint_0000004.pth.x1y2").write_bytes(b"what a killed process was writing")
     train(job)
     assert "checkpoint_0000002.pth is not readable" in capfd.readouterr().err
+    assert [path.name for path in job.folder.glob("*.pth*")] == ["model_final.pth"]
+    assert not list(job.folder.glob(".*.pth*"))
 
 
 def test_a_loss_that_is_not_finite_stops_with_what_to_do(job: Run, capfd: pytest.CaptureFixture[str]):
