@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +97,9 @@ def time(
         raise ConfigError("--tables: none of them has a latency column; give --variants")
     from replication.timing.run import Settings, time_variants
 
-    timings = time_variants(setting.catalog, setting.protocol, setting.results, chosen, Settings(**settings), out)
+    # Progress is printed too, and must not stand in the document.
+    with contextlib.redirect_stdout(sys.stderr if form == "json" else sys.stdout):
+        timings = time_variants(setting.catalog, setting.protocol, setting.results, chosen, Settings(**settings), out)
     if form == "json":
         documents = [{**timing.document, "file": str(timing.path)} for timing in timings]
         print_json({"schema": "timings/1", "protocol": setting.protocol.name, "timings": documents})

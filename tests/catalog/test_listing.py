@@ -1,4 +1,4 @@
-"""What `python -m replication catalog` prints."""
+"""What `replication catalog` prints."""
 
 from __future__ import annotations
 
