@@ -97,9 +97,10 @@ class Setting:
 
     def job(self, variant: str, seed: int) -> Job:
         """One run of a variant; ConfigError for a variant that is not built."""
+        known = self.catalog.variant(variant)
         from replication.training.run import Job
 
-        return Job(self.catalog.variant(variant), self.protocol, seed, self.results)
+        return Job(known, self.protocol, seed, self.results)
 
 
 def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
