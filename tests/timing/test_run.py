@@ -235,7 +235,7 @@ def test_trained_weights_are_taken_where_all_have_them(catalog: Catalog, protoco
 
 def test_a_test_time_variant_is_timed_with_its_source_s_weights(catalog: Catalog, protocol: Protocol, trained: Path):
     source = catalog.variants["retinanet_R50"]
-    anew = source.model_copy(update={"name": "anew", "weights_from": source.name})
+    anew = source.model_copy(update={"name": "anew", "weights_from": source.name, "source": source})
     more = catalog.model_copy(update={"variants": {**catalog.variants, "anew": anew}})
     folder = trained / "smoke" / "runs" / "retinanet_R50" / "seed0"
     names = ["anew", "detectron2:anew", "retinanet_R50"]
