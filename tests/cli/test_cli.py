@@ -146,13 +146,15 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path):
         (["plan", "--protocol", "smoek"], "did you mean smoke? known protocols: "),
         (
             ["train", "--protocol", "smoke", "--variant", "fsaf_R500"],
-            "--variant fsaf_R500: not built; did you mean fsaf_R50, ",
+            "variant 'fsaf_R500' is not built; did you mean fsaf_R50, ",
         ),
         (
             ["train", "--protocol", "smoke", "--variant", "fsaf_X101_joint_jitter_tta"],
             "has no training of its own; train that: --variant fsaf_X101_joint_jitter, then detect with this one",
         ),
         (["evaluate"], "give either DETECTIONS and GROUND_TRUTH, or --variant"),
+        (["evaluate", "--protocol", "smoke", "--variant", "fsaf_R500"], "'fsaf_R500' is not built; did you mean "),
+        (["time", "--protocol", "smoke", "--variants", "detectron2:fsaf_R500"], "'fsaf_R500' is not built; "),
         (["evaluate", "a.json"], "GROUND_TRUTH is missing"),
         (["evaluate", "a.json", "b.json"], "b.json"),
         (["tables", "--protocol", "smoke", "--tables", "giou-T77"], "giou-T77"),
@@ -266,3 +268,13 @@ def test_evaluate_any_coco_pair(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert code == 0
     assert "100.00" in out
     assert json.loads(out_file.read_text())["metrics"]["AP"] == pytest.approx(100.0)
+
+
+def test_json_of_tables_and_report_names_what_was_written(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    where = ["--protocol", "smoke", "--tables", "giou-T5", "--results", str(tmp_path), "--format", "json"]
+    for verb, names in (("tables", ["giou-T5.md", "giou-T5.csv", "giou-T5.tex"]), ("report", ["report.html"])):
+        code, out, _ = call(capsys, verb, *where)
+        document = json.loads(out)
+        assert (code, document["schema"], document["protocol"]) == (0, "written/1", "smoke")
+        assert [Path(file).name for file in document["files"]] == names
+        assert all(Path(file).is_file() for file in document["files"])
