@@ -71,7 +71,7 @@ def _check_runs(protocol: Protocol, layout: Layout, kept: Layout) -> None:
             variant, seed = wrong[0]
             raise ResultError(
                 f"{verdicts}: runs: {variant} seed {seed} is not the one that was judged; run "
-                "`python -m replication verdicts`, `tables` and `report` again"
+                "`replication verdicts`, `tables` and `report` again"
             )
     here = {files.folder.relative_to(layout.folder) for files in layout.evaluated}
     missing = [own for files in kept.evaluated if (own := files.folder.relative_to(kept.folder)) not in here]

@@ -1,14 +1,16 @@
-"""What a training iteration costs: of trained runs, or as recorded in ``configs/costs.yaml``. No torch."""
+"""What a training iteration costs: of trained runs, or as recorded in the folders' ``costs.yaml``. No torch."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import Field
 
 from replication.catalog import CONFIGS
 from replication.catalog.records import Record, parse, read_yaml
-from replication.errors import ResultError
+from replication.errors import ConfigError, ResultError
 from replication.results.layout import Layout
 from replication.results.schemas import Provenance, read
 
@@ -23,20 +25,34 @@ class Cost(Record):
 
 
 class Costs(Record):
-    """``configs/costs.yaml``: protocol -> variant -> cost."""
+    """``costs.yaml`` of a folder: protocol -> variant -> cost."""
 
     costs: dict[str, dict[str, Cost]]
 
 
-def recorded_costs() -> Costs:
-    """What the repository records."""
-    path = CONFIGS / "costs.yaml"
-    return parse(Costs, read_yaml(path), path)
+@functools.cache
+def recorded_costs(*folders: Path) -> dict[tuple[str, str], Cost]:
+    """The costs that ``folders`` (default: the built-in one) record, by protocol and variant.
+
+    Raises ConfigError naming both files for a cost that is recorded twice.
+    """
+    recorded: dict[tuple[str, str], Cost] = {}
+    homes: dict[tuple[str, str], Path] = {}
+    for path in (folder / "costs.yaml" for folder in folders or (CONFIGS,)):
+        if not path.exists():
+            continue
+        for protocol, costs in parse(Costs, read_yaml(path), path).costs.items():
+            for variant, cost in costs.items():
+                key = protocol, variant
+                if homes.setdefault(key, path) != path:
+                    raise ConfigError(f"{path}: costs.{protocol}.{variant}: is also in {homes[key]}; remove one")
+                recorded[key] = cost
+    return recorded
 
 
-def iteration_cost(layout: Layout, variant: str) -> Cost | None:
-    """That of a run in the same results folder if there is one, else as recorded; None where neither is."""
-    return _measured(layout, variant) or recorded_costs().costs.get(layout.protocol, {}).get(variant)
+def iteration_cost(layout: Layout, variant: str, folders: Iterable[Path]) -> Cost | None:
+    """That of a run in the same results folder if there is one, else as ``folders`` record it; None where neither is."""
+    return _measured(layout, variant) or recorded_costs(*folders).get((layout.protocol, variant))
 
 
 def _measured(layout: Layout, variant: str) -> Cost | None:

@@ -46,7 +46,7 @@ def plan_table(plan: Plan) -> str:
         for step in planned
     ]
     hours, unknown = sum(step.gpu_hours or 0.0 for step in planned), _unknown(planned)
-    cost = iteration_cost(plan.layout, plan.runs[0].variant.name)
+    cost = iteration_cost(plan.layout, plan.runs[0].variant.name, plan.catalog.folders)
     return "\n".join(
         [
             f"protocol {plan.protocol.name}: {plan.protocol.title}",

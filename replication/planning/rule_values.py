@@ -19,7 +19,7 @@ def run_of(plan: Plan, variant: str, seed: int | str) -> Run:
 
 def minutes(plan: Plan, variant: str) -> int:
     """Expected minutes of a whole training, at least 1; 0 where no cost was recorded."""
-    cost = iteration_cost(plan.layout, variant)
+    cost = iteration_cost(plan.layout, variant, plan.catalog.folders)
     iterations = training_iterations(plan.catalog.variants[variant], plan.protocol)
     return max(1, round(cost.s_per_iter * iterations / 60)) if cost else 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from replication.catalog.schedule import training_iterations
 from replication.planning.costs import iteration_cost, readable_provenance
@@ -31,15 +33,15 @@ class Step:
 
 def steps(plan: Plan) -> list[Step]:
     """State, reason and cost of every run, in the order of the plan."""
-    return [_step(run) for run in plan.runs]
+    return [_step(run, plan.catalog.folders) for run in plan.runs]
 
 
-def _step(run: Run) -> Step:
+def _step(run: Run, folders: Iterable[Path]) -> Step:
     if run.variant.weights_from:
         return Step(run, *_test_state(run), 0, 0.0, None)
     iterations = training_iterations(run.variant, run.protocol)
     state, reason, left = _training_state(run, iterations)
-    cost = iteration_cost(run.layout, run.variant.name)
+    cost = iteration_cost(run.layout, run.variant.name, folders)
     if cost is None:
         return Step(run, state, reason, iterations, None, None)
     seconds = cost.s_per_iter * left

@@ -136,7 +136,7 @@ class Data(Document, frozen=True, kw_only=True):
     """``data.json``: the data of a protocol. ``category_ids`` are those of ``classes``, in the same order."""
 
     SCHEMA = "data/1"
-    REMEDY = "run `python -m replication prepare` again"
+    REMEDY = "run `replication prepare` again"
 
     data_hash: str
     classes: tuple[str, ...] = ()
@@ -156,7 +156,7 @@ class Proposals(Document, frozen=True, kw_only=True):
     """
 
     SCHEMA = "proposals/1"
-    REMEDY = "run `python -m replication proposals` for its variant again"
+    REMEDY = "run `replication proposals` for its variant again"
 
     data_hash: str
     sha256: str

@@ -35,7 +35,7 @@ def check_trained(run: Run) -> None:
     run = run.trained
     if not run.files.model.exists():
         raise ResultError(
-            f"{run.files.model}: no such file; train the run first: `python -m replication train --variant "
+            f"{run.files.model}: no such file; train the run first: `replication train --variant "
             f"{run.variant.name} --seed {run.seed}`"
         )
     check_identity(run, identity(run), "train it again")

@@ -78,4 +78,4 @@ def _manifest(files: ProposalFiles) -> Proposals:
 
 
 def _advice(files: ProposalFiles) -> str:
-    return f"run `python -m replication proposals --variant {files.manifest.parent.name}`"
+    return f"run `replication proposals --variant {files.manifest.parent.name}`"
