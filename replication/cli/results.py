@@ -57,11 +57,11 @@ def tables(setting: Setting, tables: list[str] | None, form: str) -> None:
 def report(setting: Setting, tables: list[str] | None, form: str) -> None:
     """Render one HTML page with tables, curves and provenance, and its figures as SVG files."""
     from replication.report import write_report
-    from replication.report.drawing import figures_folder
+    from replication.results.layout import Layout
 
     page = write_report(setting.catalog, setting.protocol, setting.results, setting.tables(tables))
     if form == "json":
-        figures = figures_folder(setting.protocol, setting.results)
+        figures = Layout(setting.results, setting.protocol.name).svg
         print_written(setting, [page, *sorted(figures.glob("*.svg"))])
     else:
         print(page)

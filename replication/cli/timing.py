@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,7 @@ def time(
     with contextlib.redirect_stdout(sys.stderr if form == "json" else sys.stdout):
         timings = time_variants(setting.catalog, setting.protocol, setting.results, chosen, Settings(**settings), out)
     if form == "json":
-        documents = [{**timing.document, "file": str(timing.path)} for timing in timings]
+        documents = [json.loads(timing.path.read_bytes()) | {"file": str(timing.path)} for timing in timings]
         print_json({"schema": "timings/1", "protocol": setting.protocol.name, "timings": documents})
     else:
         _print_table(timings)

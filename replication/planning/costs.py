@@ -51,7 +51,7 @@ def recorded_costs(*folders: Path) -> dict[tuple[str, str], Cost]:
 
 
 def iteration_cost(layout: Layout, variant: str, folders: Iterable[Path]) -> Cost | None:
-    """That of a run in the same results folder if there is one, else as ``folders`` record it; None where neither is."""
+    """That of a run in the same results folder if there is one, else as ``folders`` record it."""
     return _measured(layout, variant) or recorded_costs(*folders).get((layout.protocol, variant))
 
 
