@@ -13,13 +13,32 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where no real data lie beside the checkout, leave out their tests: each has a sibling on golden or made data."""
+    if (SHARED / "data").is_dir():
+        return
+    absent = [item for item in items if needs_real_data(item)]
+    items[:] = [item for item in items if not needs_real_data(item)]
+    config.hook.pytest_deselected(items=absent)
+
+
+def needs_real_data(item: pytest.Item) -> bool:
+    return "shared" in getattr(item, "fixturenames", ()) or item.get_closest_marker("real") is not None
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real images, detections and parity arrays beside the checkout; skips where it is absent."""
-    folder = ROOT.parent / "shared"
-    if not (folder / "data").is_dir():
-        pytest.skip("no shared/ folder beside the checkout")
-    return folder
+    """The folder of real images and detections beside the checkout; the tests that ask for it run only where it is."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Published numbers, detections with their AP, and recorded arrays: README.md there."""
+    return Path(__file__).parent / "golden"
 
 
 @pytest.fixture(scope="session")
