@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from support.photographs import VocFolder, write_coco, write_devkit, write_voc
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -39,6 +40,47 @@ def shared() -> Path:
 def golden() -> Path:
     """Published numbers, detections with their AP, and recorded arrays: README.md there."""
     return Path(__file__).parent / "golden"
+
+
+MADE_OR_REAL = ["made", pytest.param("real", marks=pytest.mark.real)]
+
+
+@pytest.fixture(scope="session")
+def made_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made photographs in COCO's layout."""
+    return write_coco(tmp_path_factory.mktemp("made") / "coco")
+
+
+@pytest.fixture(scope="session")
+def made_voc(tmp_path_factory: pytest.TempPathFactory) -> VocFolder:
+    """Made photographs in VOC's layout, of three classes."""
+    return write_voc(tmp_path_factory.mktemp("made") / "voc", {"train": 30, "val": 12, "test": 10})
+
+
+@pytest.fixture(scope="session")
+def made_devkit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_devkit(tmp_path_factory.mktemp("made") / "VOCdevkit")
+
+
+@pytest.fixture(params=MADE_OR_REAL)
+def coco_photographs(request: pytest.FixtureRequest, made_coco: Path) -> Path:
+    """A folder in COCO's layout; the images of `instances_{train,val}2017_ccby.json` are there."""
+    return made_coco if request.param == "made" else SHARED / "data" / "coco_mini"
+
+
+@pytest.fixture(params=MADE_OR_REAL)
+def voc_photographs(request: pytest.FixtureRequest, made_voc: VocFolder) -> VocFolder:
+    """A folder in VOC's layout: made, or blood cells (BCCD)."""
+    if request.param == "made":
+        return made_voc
+    images, objects = {"train": 205, "val": 87, "test": 72}, {"train": 2805, "val": 1138, "test": 945}
+    return VocFolder(SHARED / "data" / "bccd", ("Platelets", "RBC", "WBC"), images, objects)
+
+
+@pytest.fixture(params=MADE_OR_REAL)
+def voc_devkit(request: pytest.FixtureRequest, made_devkit: Path) -> Path:
+    """VOC2012 and VOC2007 with the lists `mini_train` and `trainval`."""
+    return made_devkit if request.param == "made" else SHARED / "data" / "voc_mini" / "VOCdevkit"
 
 
 @pytest.fixture(scope="session")

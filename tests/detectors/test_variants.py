@@ -351,11 +351,10 @@ def test_training_and_inference_step_with_the_stand_in(name: str) -> None:
     assert detections.has("pred_masks") == name.startswith("mask")
 
 
-def photographs(shared: Path, cfg: CfgNode) -> list[dict[str, Any]]:
-    """Two COCO photographs through the variant's own augmentation."""
-    root = shared / "data" / "coco_mini"
+def photographs(root: Path, cfg: CfgNode) -> list[dict[str, Any]]:
+    """Two photographs of a COCO folder through the variant's own augmentation."""
     records = load_coco_json(
-        str(root / "annotations" / "instances_train2017_ccby.json"), str(root / "train2017"), "coco_mini_ccby"
+        str(root / "annotations" / "instances_train2017_ccby.json"), str(root / "train2017"), "two_photographs"
     )
     chosen = [record for record in records if 4 <= len(record["annotations"]) <= 20][:2]
     mapper = DatasetMapper(cfg, is_train=True)
@@ -375,13 +374,13 @@ def damp_residuals(model: nn.Module) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEAVES)
-def test_one_full_size_training_step(name: str, shared: Path) -> None:
+def test_one_full_size_training_step(name: str, made_coco: Path) -> None:
     """One GPU's share of the papers' batch, two photographs at 800 x 1333, through the whole network."""
     cfg = variant(name)
     torch.manual_seed(0)
     model = build_model(cfg)
     damp_residuals(model)
-    batch = give_proposals(photographs(shared, cfg))
+    batch = give_proposals(photographs(made_coco, cfg))
     sizes, longest = cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN
     for item in batch:
         height, width = item["image"].shape[1:]

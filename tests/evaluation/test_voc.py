@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.voc_folder import write_voc_folder
+from support.voc_folder import write_voc_folder, zero_based
 
 from replication import cli
 from replication.errors import DataError, ResultError
@@ -38,10 +38,7 @@ def test_golden_numbers(golden: Path, golden_list: Path, criterion: str):
 def test_coco_json_with_difficult_objects_gives_the_golden_numbers(golden: Path, tmp_path: Path, criterion: str):
     """VOC's ground truth as a COCO file: 0-based XYWH boxes, difficult objects marked."""
     truth = json.loads((golden / "voc" / "truth.json").read_text())
-    for one in truth["annotations"]:
-        x1, y1, x2, y2 = one["bbox"]
-        one |= {"bbox": [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1], "area": (x2 - x1 + 1) * (y2 - y1 + 1), "iscrowd": 0}
-    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    (tmp_path / "gt.json").write_text(json.dumps(zero_based(truth)))
     expected = json.loads((golden / "numbers.json").read_text())["voc"][criterion]
     result = evaluate(golden / "voc" / "detections", tmp_path / "gt.json", Options(criterion=criterion))
     assert {name: one["AP50"] for name, one in result["per_class"].items()} == {

@@ -31,3 +31,14 @@ def write_voc_folder(root: Path, truth: dict[str, Any], split: str) -> Path:
     listed = root / "ImageSets" / "Main" / f"{split}.txt"
     listed.write_text("".join(f"{Path(image['file_name']).stem}\n" for image in truth["images"]))
     return listed
+
+
+def zero_based(truth: dict[str, Any]) -> dict[str, Any]:
+    """The same ground truth as COCO writes it: XYWH boxes counted from 0, and their areas."""
+
+    def moved(one: dict[str, Any]) -> dict[str, Any]:
+        x1, y1, x2, y2 = one["bbox"]
+        width, height = x2 - x1 + 1, y2 - y1 + 1
+        return one | {"bbox": [x1 - 1, y1 - 1, width, height], "area": width * height, "iscrowd": 0}
+
+    return truth | {"annotations": [moved(one) for one in truth["annotations"]]}
