@@ -22,9 +22,7 @@ ALONE = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--
 def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Load a page in Chromium with a new profile; raises CalledProcessError with its output when that fails."""
     if CHROMIUM is None:
-        raise FileNotFoundError(
-            "no Chromium: install it (Debian: apt-get install chromium) or name it in CHROMIUM"
-        )
+        raise FileNotFoundError("no Chromium: install it (Debian: apt-get install chromium) or name it in CHROMIUM")
     with tempfile.TemporaryDirectory() as profile:
         command = [CHROMIUM, *ALONE, f"--user-data-dir={profile}", *options, page.resolve().as_uri()]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

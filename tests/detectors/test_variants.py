@@ -26,7 +26,6 @@ from replication.training.optimizer import build_optimizer
 
 FOLDER = Path(__file__).parents[2] / "configs" / "variants"
 LEAVES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.name.startswith("Base"))
-BASES = sorted(path for path in FOLDER.glob("Base*.yaml"))
 
 GIOU = [
     f"{arch}_{loss}"
@@ -59,20 +58,6 @@ def variant(name: str) -> CfgNode:
 
 def test_the_issue_s_variants_are_here() -> None:
     assert set(GIOU + BASELINES + FSAF_ALONE + FSAF_JOINT + FSAF_JITTER) <= set(LEAVES)
-
-
-@pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
-def test_every_number_has_its_source(path: Path) -> None:
-    """A line of a base that sets a number carries a comment, or the line above it does."""
-    lines = path.read_text().splitlines()
-    for above, line in zip(["", *lines], lines, strict=False):
-        value = line.split("#")[0].partition(":")[2]
-        if any(letter.isdigit() for letter in value) and not any(
-            key in line
-            for key in ("VERSION:", "PROPOSALS_FROM:", "FEATURES:", "NAME:", "_BASE_:", "DEPTH:", "LOSS_TYPE:")
-        ):
-            single = "MAX_SIZE" in line or "MIN_SIZE" in line  # the first of the group says it
-            assert "#" in line or above.strip().startswith("#") or single, f"{path.name}: {line}"
 
 
 @pytest.mark.parametrize("name", LEAVES)
