@@ -18,7 +18,7 @@ SHARED = ROOT.parent / "shared"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where no real data lie beside the checkout, leave out their tests: each has a sibling on golden or made data."""
+    """Without real data beside the checkout, deselect their tests: each repeats one on golden or generated data."""
     if (SHARED / "data").is_dir():
         return
     absent = [item for item in items if needs_real_data(item)]
@@ -42,45 +42,45 @@ def golden() -> Path:
     return Path(__file__).parent / "golden"
 
 
-MADE_OR_REAL = ["made", pytest.param("real", marks=pytest.mark.real)]
+GENERATED_OR_REAL = ["generated", pytest.param("real", marks=pytest.mark.real)]
 
 
 @pytest.fixture(scope="session")
-def made_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made photographs in COCO's layout."""
-    return write_coco(tmp_path_factory.mktemp("made") / "coco")
+def generated_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated photographs in COCO's layout."""
+    return write_coco(tmp_path_factory.mktemp("generated") / "coco")
 
 
 @pytest.fixture(scope="session")
-def made_voc(tmp_path_factory: pytest.TempPathFactory) -> VocFolder:
-    """Made photographs in VOC's layout, of three classes."""
-    return write_voc(tmp_path_factory.mktemp("made") / "voc", {"train": 30, "val": 12, "test": 10})
+def generated_voc(tmp_path_factory: pytest.TempPathFactory) -> VocFolder:
+    """Generated photographs in VOC's layout, of three classes."""
+    return write_voc(tmp_path_factory.mktemp("generated") / "voc", {"train": 30, "val": 12, "test": 10})
 
 
 @pytest.fixture(scope="session")
-def made_devkit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_devkit(tmp_path_factory.mktemp("made") / "VOCdevkit")
+def generated_devkit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_devkit(tmp_path_factory.mktemp("generated") / "VOCdevkit")
 
 
-@pytest.fixture(params=MADE_OR_REAL)
-def coco_photographs(request: pytest.FixtureRequest, made_coco: Path) -> Path:
+@pytest.fixture(params=GENERATED_OR_REAL)
+def coco_photographs(request: pytest.FixtureRequest, generated_coco: Path) -> Path:
     """A folder in COCO's layout; the images of `instances_{train,val}2017_ccby.json` are there."""
-    return made_coco if request.param == "made" else SHARED / "data" / "coco_mini"
+    return generated_coco if request.param == "generated" else SHARED / "data" / "coco_mini"
 
 
-@pytest.fixture(params=MADE_OR_REAL)
-def voc_photographs(request: pytest.FixtureRequest, made_voc: VocFolder) -> VocFolder:
-    """A folder in VOC's layout: made, or blood cells (BCCD)."""
-    if request.param == "made":
-        return made_voc
+@pytest.fixture(params=GENERATED_OR_REAL)
+def voc_photographs(request: pytest.FixtureRequest, generated_voc: VocFolder) -> VocFolder:
+    """A folder in VOC's layout: generated, or blood cells (BCCD)."""
+    if request.param == "generated":
+        return generated_voc
     images, objects = {"train": 205, "val": 87, "test": 72}, {"train": 2805, "val": 1138, "test": 945}
     return VocFolder(SHARED / "data" / "bccd", ("Platelets", "RBC", "WBC"), images, objects)
 
 
-@pytest.fixture(params=MADE_OR_REAL)
-def voc_devkit(request: pytest.FixtureRequest, made_devkit: Path) -> Path:
+@pytest.fixture(params=GENERATED_OR_REAL)
+def voc_devkit(request: pytest.FixtureRequest, generated_devkit: Path) -> Path:
     """VOC2012 and VOC2007 with the lists `mini_train` and `trainval`."""
-    return made_devkit if request.param == "made" else SHARED / "data" / "voc_mini" / "VOCdevkit"
+    return generated_devkit if request.param == "generated" else SHARED / "data" / "voc_mini" / "VOCdevkit"
 
 
 @pytest.fixture(scope="session")

@@ -133,24 +133,24 @@ def wrong_way(graph: dict[str, list[Import]]) -> list[Import]:
 
 def test_imports_go_one_way(graph: dict[str, list[Import]]) -> None:
     found = wrong_way(graph)
-    told = [
+    messages = [
         f"{one.module}, line {one.line}: imports {one.name}; {room(one.module)} may import only "
         + ", ".join(sorted(allowed(room(one.module)) - {""}))
         for one in found
         if (one.module, target(one.name, graph)) not in KNOWN
     ]
-    assert not told, "\n".join(told)
+    assert not messages, "\n".join(messages)
     mended = KNOWN - {(one.module, target(one.name, graph)) for one in found}
     assert not mended, f"mended, take them out of KNOWN: {sorted(mended)}"
 
 
 def test_no_torch_where_finished_runs_are_judged(graph: dict[str, list[Import]]) -> None:
-    told = []
+    messages = []
     for module in graph:
         chain = way_to_torch(graph, module) if room(module) in TORCH_FREE else None
         if chain is not None:
-            told.append(" -> ".join(chain))
-    assert not told, "\n".join(told)
+            messages.append(" -> ".join(chain))
+    assert not messages, "\n".join(messages)
 
 
 def way_to_torch(graph: dict[str, list[Import]], module: str) -> list[str] | None:

@@ -359,13 +359,13 @@ def damp_residuals(model: nn.Module) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEAVES)
-def test_one_full_size_training_step(name: str, made_coco: Path) -> None:
+def test_one_full_size_training_step(name: str, generated_coco: Path) -> None:
     """One GPU's share of the papers' batch, two photographs at 800 x 1333, through the whole network."""
     cfg = variant(name)
     torch.manual_seed(0)
     model = build_model(cfg)
     damp_residuals(model)
-    batch = give_proposals(photographs(made_coco, cfg))
+    batch = give_proposals(photographs(generated_coco, cfg))
     sizes, longest = cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN
     for item in batch:
         height, width = item["image"].shape[1:]

@@ -1,4 +1,4 @@
-"""AP against golden numbers of made and of real detections, and against cases whose answer is known by hand."""
+"""AP against golden numbers of generated and of real detections, and against cases whose answer is known by hand."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ def run(tmp_path):
     return evaluate_files
 
 
-@pytest.mark.parametrize("heeded", [False, True], ids=["as pycocotools is", "with ignored objects"])
-def test_golden_numbers(golden: Path, tmp_path: Path, heeded: bool, capsys):
+@pytest.mark.parametrize("honour_ignore", [False, True], ids=["as pycocotools is", "with ignored objects"])
+def test_golden_numbers(golden: Path, tmp_path: Path, honour_ignore: bool, capsys):
     """pycocotools overwrites ``ignore``: equal to it without that key, and with it to pycocotools mended there."""
     numbers = json.loads((golden / "numbers.json").read_text())
     truth = json.loads((golden / "coco" / "truth.json").read_text())
     for annotation in truth["annotations"]:
-        if not heeded:
+        if not honour_ignore:
             annotation.pop("ignore", None)
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     for kind, key in (("boxes", "metrics"), ("masks", "mask_metrics")):
-        expected = numbers[f"{kind}, ignored heeded" if heeded else kind]
+        expected = numbers[f"{kind}, ignore honoured" if honour_ignore else kind]
         result = evaluate(golden / "coco" / f"{kind}.json", tmp_path / "truth.json")
         assert result[key] == percentages(expected["metrics"])
         if kind == "boxes":

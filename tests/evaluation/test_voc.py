@@ -1,4 +1,4 @@
-"""VOC's rules and files: made and published detections against golden numbers, and files by hand."""
+"""VOC's rules and files: generated and published detections against golden numbers, and files by hand."""
 
 from __future__ import annotations
 

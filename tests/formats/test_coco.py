@@ -1,4 +1,4 @@
-"""The COCO reader on whole data sets, made and real, and on every kind of bad file."""
+"""The COCO reader on whole data sets, generated and real, and on every kind of bad file."""
 
 from __future__ import annotations
 

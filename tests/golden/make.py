@@ -1,8 +1,8 @@
 """Writes the golden detections and their AP into this folder: `cd tests && python -m golden.make`.
 
-The data are drawn from a seed and hold what real ones do: crowds, ignored and difficult objects, objects of all sizes,
-equal scores, more detections of a class than count, images and classes without objects, a class that is never found.
-COCO's numbers are pycocotools'; GIoU's and VOC's come from reference.py.
+The data are generated from a seed and have what real data have: crowds, ignored and difficult objects, objects of all
+sizes, equal scores, more than 100 detections of a class in an image, images and classes without objects, a class that
+is never detected. COCO's numbers are pycocotools'; GIoU's and VOC's come from reference.py.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def with_masks(found: list[Record]) -> list[Record]:
     ]
 
 
-class HeedsIgnore(COCOeval):
+class HonoursIgnore(COCOeval):
     """pycocotools puts ``iscrowd`` in the place of ``ignore``; this puts ``ignore`` beside it."""
 
     def _prepare(self) -> None:
@@ -230,14 +230,14 @@ def make(folder: Path) -> None:
     write_truth(folder / "coco" / "truth.json", truth)
     write_lines(folder / "coco" / "boxes.json", "[", found)
     write_lines(folder / "coco" / "masks.json", "[", masks)
-    old = voc_truth(draw)
-    old_found = voc_detections(draw, old)
-    write_truth(folder / "voc" / "truth.json", old)
-    names = {image["id"]: Path(image["file_name"]).stem for image in old["images"]}
+    voc = voc_truth(draw)
+    voc_found = voc_detections(draw, voc)
+    write_truth(folder / "voc" / "truth.json", voc)
+    names = {image["id"]: Path(image["file_name"]).stem for image in voc["images"]}
     for key, name in VOC_CLASSES.items():
         lines = [
             " ".join(map(str, [names[one["image_id"]], one["score"], *one["bbox"]]))
-            for one in old_found
+            for one in voc_found
             if one["category_id"] == key
         ]
         path = folder / "voc" / "detections" / f"comp4_det_test_{name}.txt"
@@ -247,11 +247,11 @@ def make(folder: Path) -> None:
         "pycocotools": importlib.metadata.version("pycocotools"),
         "boxes": pycocotools_numbers(truth, found, "bbox", COCOeval),
         "masks": pycocotools_numbers(truth, masks, "segm", COCOeval),
-        "boxes, ignored heeded": pycocotools_numbers(truth, found, "bbox", HeedsIgnore),
-        "masks, ignored heeded": pycocotools_numbers(truth, masks, "segm", HeedsIgnore),
+        "boxes, ignore honoured": pycocotools_numbers(truth, found, "bbox", HonoursIgnore),
+        "masks, ignore honoured": pycocotools_numbers(truth, masks, "segm", HonoursIgnore),
         "giou": reference.coco_metrics(truth, found, reference.giou),
         "giou_paper": reference.coco_metrics(truth, found, reference.giou_paper),
-        "voc": voc_numbers(old, old_found),
+        "voc": voc_numbers(voc, voc_found),
     }
     (folder / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n")
 

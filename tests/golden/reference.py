@@ -37,40 +37,40 @@ def hull_area(one: Box, other: Box, pixel: float) -> float:
     return extent(hull, pixel)
 
 
-def iou(found: Box, thing: Box, crowd: bool) -> float:
+def iou(box: Box, other: Box, crowd: bool) -> float:
     """COCO's overlap; of a crowd, the part of the detection that lies in it."""
-    common = shared_area(found, thing, 0)
-    return common / (extent(found, 0) if crowd else extent(found, 0) + extent(thing, 0) - common)
+    common = shared_area(box, other, 0)
+    return common / (extent(box, 0) if crowd else extent(box, 0) + extent(other, 0) - common)
 
 
-def giou(found: Box, thing: Box, crowd: bool) -> float:
+def giou(box: Box, other: Box, crowd: bool) -> float:
     """Equation 1 of GIoU; crowds as under IoU."""
     if crowd:
-        return iou(found, thing, True)
-    union = extent(found, 0) + extent(thing, 0) - shared_area(found, thing, 0)
-    hull = hull_area(found, thing, 0)
-    return iou(found, thing, False) - (hull - union) / hull
+        return iou(box, other, True)
+    union = extent(box, 0) + extent(other, 0) - shared_area(box, other, 0)
+    hull = hull_area(box, other, 0)
+    return iou(box, other, False) - (hull - union) / hull
 
 
-def giou_paper(found: Box, thing: Box, crowd: bool) -> float:
+def giou_paper(box: Box, other: Box, crowd: bool) -> float:
     """As the authors' evaluation has it: the union with a crowd is the detection's own area, in the penalty too."""
     if not crowd:
-        return giou(found, thing, False)
-    hull = hull_area(found, thing, 0)
-    return iou(found, thing, True) - (hull - extent(found, 0)) / hull
+        return giou(box, other, False)
+    hull = hull_area(box, other, 0)
+    return iou(box, other, True) - (hull - extent(box, 0)) / hull
 
 
-def voc_iou(found: Box, thing: Box, _: bool) -> float:
+def voc_iou(box: Box, other: Box, _: bool) -> float:
     """VOC's overlap: both border pixels belong to a box."""
-    common = shared_area(found, thing, 1)
-    return common / (extent(found, 1) + extent(thing, 1) - common)
+    common = shared_area(box, other, 1)
+    return common / (extent(box, 1) + extent(other, 1) - common)
 
 
-def voc_giou(found: Box, thing: Box, _: bool) -> float:
+def voc_giou(box: Box, other: Box, _: bool) -> float:
     """GIoU with VOC's border pixels and a penalty of at least 0, as the authors' script has it."""
-    union = extent(found, 1) + extent(thing, 1) - shared_area(found, thing, 1)
-    hull = hull_area(found, thing, 1)
-    return voc_iou(found, thing, False) - max((hull - union) / hull, 0.0)
+    union = extent(box, 1) + extent(other, 1) - shared_area(box, other, 1)
+    hull = hull_area(box, other, 1)
+    return voc_iou(box, other, False) - max((hull - union) / hull, 0.0)
 
 
 def by_score(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -78,8 +78,8 @@ def by_score(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def coco_image(
-    things: list[dict[str, Any]],
-    found: list[dict[str, Any]],
+    objects: list[dict[str, Any]],
+    detections: list[dict[str, Any]],
     overlap: Overlap,
     threshold: float,
     bounds: tuple[float, float],
@@ -89,25 +89,25 @@ def coco_image(
     def outside(area: float) -> bool:
         return not bounds[0] <= area <= bounds[1]
 
-    void = [bool(one["iscrowd"] or one.get("ignore") or outside(one["area"])) for one in things]
-    order = sorted(range(len(things)), key=lambda index: void[index])
-    taken: set[int] = set()
+    ignored = [bool(one["iscrowd"] or one.get("ignore") or outside(one["area"])) for one in objects]
+    order = sorted(range(len(objects)), key=lambda index: ignored[index])
+    matched: set[int] = set()
     judged = []
-    for record in by_score(found)[:100]:
+    for record in by_score(detections)[:100]:
         best, least = None, min(threshold, 1 - 1e-10)
         for index in order:
-            if index in taken and not things[index]["iscrowd"]:
+            if index in matched and not objects[index]["iscrowd"]:
                 continue
-            if best is not None and not void[best] and void[index]:
+            if best is not None and not ignored[best] and ignored[index]:
                 break
-            value = overlap(corners(record), corners(things[index]), bool(things[index]["iscrowd"]))
+            value = overlap(corners(record), corners(objects[index]), bool(objects[index]["iscrowd"]))
             if value >= least:
                 best, least = index, value
         if best is not None:
-            taken.add(best)
-        if not (void[best] if best is not None else outside(record["bbox"][2] * record["bbox"][3])):
+            matched.add(best)
+        if not (ignored[best] if best is not None else outside(record["bbox"][2] * record["bbox"][3])):
             judged.append((record["score"], best is not None))
-    return judged, void.count(False)
+    return judged, ignored.count(False)
 
 
 def coco_average_precision(
@@ -123,13 +123,13 @@ def coco_average_precision(
     total = 0
     for image in sorted(one["id"] for one in truth["images"]):
         place = {"image_id": image, "category_id": category}
-        things, found = (
+        objects, detections_here = (
             [one for one in records if {key: one[key] for key in place} == place]
             for records in (truth["annotations"], detections)
         )
-        counted, objects = coco_image(things, found, overlap, threshold, bounds)
+        counted, present = coco_image(objects, detections_here, overlap, threshold, bounds)
         judged += counted
-        total += objects
+        total += present
     if total == 0:
         return None
     curve = recall_and_precision(judged, total)
@@ -179,12 +179,12 @@ def voc_average_precision(
     Each detection looks only at the object that it overlaps most. It is true when the overlap exceeds the threshold
     and nothing has claimed the object; it does not count when the object is difficult.
     """
-    things = [one for one in truth["annotations"] if one["category_id"] == category]
-    total = sum(not one["difficult"] for one in things)
+    objects = [one for one in truth["annotations"] if one["category_id"] == category]
+    total = sum(not one["difficult"] for one in objects)
     claimed: set[int] = set()
     judged = []
     for record in by_score([one for one in detections if one["category_id"] == category]):
-        candidates = [one for one in things if one["image_id"] == record["image_id"]]
+        candidates = [one for one in objects if one["image_id"] == record["image_id"]]
         values = [overlap(record["bbox"], one["bbox"], False) for one in candidates]
         best = max(range(len(values)), key=values.__getitem__, default=None)
         if best is None or values[best] <= threshold:

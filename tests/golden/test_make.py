@@ -41,22 +41,22 @@ def test_the_script_makes_the_files(golden: Path, tmp_path: Path) -> None:
 def test_the_plain_loops_agree_with_pycocotools(golden: Path) -> None:
     truth, found = (json.loads((golden / "coco" / f"{name}.json").read_text()) for name in ("truth", "boxes"))
     numbers = json.loads((golden / "numbers.json").read_text())
-    heeded = {key: numbers["boxes, ignored heeded"]["metrics"][key] for key in METRICS}
-    assert reference.coco_metrics(truth, found, reference.iou) == close(heeded)
+    honoured = {key: numbers["boxes, ignore honoured"]["metrics"][key] for key in METRICS}
+    assert reference.coco_metrics(truth, found, reference.iou) == close(honoured)
     for one in truth["annotations"]:
         one.pop("ignore", None)
     plain = {key: numbers["boxes"]["metrics"][key] for key in METRICS}
     assert reference.coco_metrics(truth, found, reference.iou) == close(plain)
 
 
-def test_the_data_hold_what_real_data_do(golden: Path) -> None:
+def test_the_data_have_what_real_data_have(golden: Path) -> None:
     truth, found = (json.loads((golden / "coco" / f"{name}.json").read_text()) for name in ("truth", "boxes"))
-    things = truth["annotations"]
-    assert sum(one["iscrowd"] for one in things) >= 5
-    assert sum(one.get("ignore", 0) for one in things) >= 5
-    assert all(sum(low <= one["area"] <= high for one in things) >= 10 for low, high in reference.RANGES.values())
-    assert {image["id"] for image in truth["images"]} - {one["image_id"] for one in things}
-    per_class = {one["id"]: sum(thing["category_id"] == one["id"] for thing in things) for one in truth["categories"]}
+    objects = truth["annotations"]
+    assert sum(one["iscrowd"] for one in objects) >= 5
+    assert sum(one.get("ignore", 0) for one in objects) >= 5
+    assert all(sum(low <= one["area"] <= high for one in objects) >= 10 for low, high in reference.RANGES.values())
+    assert {image["id"] for image in truth["images"]} - {one["image_id"] for one in objects}
+    per_class = {one["id"]: sum(other["category_id"] == one["id"] for other in objects) for one in truth["categories"]}
     assert 0 in per_class.values()
     assert {key for key, count in per_class.items() if count} - {one["category_id"] for one in found}
     assert len({one["score"] for one in found}) < len(found) / 2

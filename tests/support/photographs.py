@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import skimage
@@ -34,12 +34,20 @@ SIZES = [(320, 240), (240, 320), (300, 300), (333, 188)]
 LARGE, ANY = (90, 140), (14, 120)  # sides in pixels
 
 
+class Pasted(NamedTuple):
+    """An object of a scene: its class, XYWH box in whole pixels, and outline as a polygon."""
+
+    name: str
+    box: tuple[int, int, int, int]
+    polygon: list[float]
+
+
 @dataclass
 class Scene:
-    """An image and its objects: name, XYWH box in whole pixels, ellipse as a polygon."""
+    """An image and its objects."""
 
     image: Image.Image
-    objects: list[tuple[str, list[int], list[float]]] = field(default_factory=list)
+    objects: list[Pasted] = field(default_factory=list)
 
 
 @cache
@@ -70,7 +78,7 @@ def scene(draw: random.Random, size: tuple[int, int], names: list[str], sides: t
         stencil = Image.new("L", (width, height))
         ImageDraw.Draw(stencil).ellipse((0, 0, width - 1, height - 1), fill=255)
         made.image.paste(cutout.resize((width, height)), free, stencil)
-        made.objects.append((name, [*free, width, height], ellipse(*free, width, height)))
+        made.objects.append(Pasted(name, (*free, width, height), ellipse(*free, width, height)))
     return made
 
 
@@ -82,7 +90,7 @@ def touches(made: Scene, x: int, y: int, width: int, height: int) -> bool:
 
 
 def scenes(seed: int, count: int, names: list[str]) -> list[Scene]:
-    """In turns: two or three large objects, four to eight of any size, nothing."""
+    """Repeating this pattern: two or three large objects, four to eight of any size, nothing."""
     draw = random.Random(seed)
     kinds = itertools.cycle([((2, 3), LARGE), ((4, 8), ANY), ((2, 3), LARGE), ((4, 8), ANY), ((0, 0), ANY)])
     return [
@@ -91,24 +99,27 @@ def scenes(seed: int, count: int, names: list[str]) -> list[Scene]:
     ]
 
 
-def annotation(number: int, image: int, size: tuple[int, int], thing: tuple[str, list[int], list[float]]) -> Record:
-    """An object of COCO's: a polygon, or in every ninth place a crowd with run lengths, as COCO's files have them."""
-    name, box, polygon = thing
-    (code,) = mask_utils.frPyObjects([polygon], size[1], size[0])
+def annotation(number: int, image: int, size: tuple[int, int], item: Pasted) -> Record:
+    """An object in COCO's form: a polygon; every ninth is a crowd with uncompressed run lengths, as in COCO's files."""
+    (code,) = mask_utils.frPyObjects([item.polygon], size[1], size[0])
     crowd = number % 9 == 4
     return {
         "id": number,
         "image_id": image,
-        "category_id": next(key for key, known in COCO_CLASSES.items() if known == name),
-        "bbox": [float(value) for value in box],
+        "category_id": category(COCO_CLASSES, item.name),
+        "bbox": [float(value) for value in item.box],
         "area": float(mask_utils.area(code)),
         "iscrowd": int(crowd),
-        "segmentation": run_lengths(mask_utils.decode(code)) if crowd else [polygon],
+        "segmentation": run_lengths(mask_utils.decode(code)) if crowd else [item.polygon],
     }
 
 
+def category(classes: dict[int, str], name: str) -> int:
+    return next(key for key, known in classes.items() if known == name)
+
+
 def run_lengths(mask: Any) -> Record:
-    """Uncompressed: lengths of the runs of 0 and 1 in turn, column by column."""
+    """Uncompressed: lengths of the alternating runs of 0 and 1, column by column."""
     counts = [len(list(run)) for _, run in itertools.groupby([0, *mask.ravel(order="F").tolist()])]
     return {"size": list(mask.shape), "counts": [counts[0] - 1, *counts[1:]]}
 
@@ -128,7 +139,7 @@ def write_coco(root: Path) -> Path:
             image["file_name"] = f"{image['id']:012d}.jpg"
             made.image.save(root / split / image["file_name"], quality=90)
             images.append(image)
-            annotations += [annotation(next(numbers), image["id"], made.image.size, thing) for thing in made.objects]
+            annotations += [annotation(next(numbers), image["id"], made.image.size, item) for item in made.objects]
         categories = [{"id": key, "name": name} for key, name in COCO_CLASSES.items()]
         document = {"images": images, "annotations": annotations, "categories": categories}
         (root / "annotations" / f"instances_{split}_ccby.json").write_text(json.dumps(document))
@@ -157,24 +168,24 @@ def voc_documents(seed: int, counts: dict[str, int], prefix: str) -> Iterator[tu
             {"id": k, "file_name": f"{prefix}{n}{k:04d}.jpg", "width": one.image.width, "height": one.image.height}
             for k, one in enumerate(made)
         ]
-        things = [
+        annotations = [
             {
                 "image_id": k,
-                "category_id": next(key for key, known in VOC_CLASSES.items() if known == name),
+                "category_id": category(VOC_CLASSES, name),
                 "bbox": [x + 1, y + 1, x + width, y + height],
                 "difficult": 0,
             }
             for k, one in enumerate(made)
             for name, (x, y, width, height), _ in one.objects
         ]
-        for thing in things[4::5]:
-            thing["difficult"] = 1
+        for item in annotations[4::5]:
+            item["difficult"] = 1
         categories = [{"id": key, "name": name} for key, name in VOC_CLASSES.items()]
-        yield split, {"images": images, "annotations": things, "categories": categories}, made
+        yield split, {"images": images, "annotations": annotations, "categories": categories}, made
 
 
 def write_voc(root: Path, images: dict[str, int], seed: int = 1, prefix: str = "photo_") -> VocFolder:
-    """VOC's layout with these many images of each split; the first box of each is one pixel, as real ones are."""
+    """VOC's layout with this many images per split; the first box of each is a single pixel, as occurs in real data."""
     (root / "JPEGImages").mkdir(parents=True)
     objects = {}
     for split, truth, made in voc_documents(seed, images, prefix):
