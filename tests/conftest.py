@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import tarfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from support.photographs import VocFolder, write_coco, write_devkit, write_voc
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+if TYPE_CHECKING:
+    from support.photographs import VocFolder
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are loaded, so neither is imported above
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
 SHARED = ROOT.parent / "shared"
 
 
@@ -48,17 +49,23 @@ GENERATED_OR_REAL = ["generated", pytest.param("real", marks=pytest.mark.real)]
 @pytest.fixture(scope="session")
 def generated_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated photographs in COCO's layout."""
+    from support.photographs import write_coco
+
     return write_coco(tmp_path_factory.mktemp("generated") / "coco")
 
 
 @pytest.fixture(scope="session")
 def generated_voc(tmp_path_factory: pytest.TempPathFactory) -> VocFolder:
     """Generated photographs in VOC's layout, of three classes."""
+    from support.photographs import write_voc
+
     return write_voc(tmp_path_factory.mktemp("generated") / "voc", {"train": 30, "val": 12, "test": 10})
 
 
 @pytest.fixture(scope="session")
 def generated_devkit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from support.photographs import write_devkit
+
     return write_devkit(tmp_path_factory.mktemp("generated") / "VOCdevkit")
 
 
@@ -73,6 +80,8 @@ def voc_photographs(request: pytest.FixtureRequest, generated_voc: VocFolder) ->
     """A folder in VOC's layout: generated, or blood cells (BCCD)."""
     if request.param == "generated":
         return generated_voc
+    from support.photographs import VocFolder
+
     images, objects = {"train": 205, "val": 87, "test": 72}, {"train": 2805, "val": 1138, "test": 945}
     return VocFolder(SHARED / "data" / "bccd", ("Platelets", "RBC", "WBC"), images, objects)
 
