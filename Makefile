@@ -22,17 +22,19 @@ reproduce: environment ## train, evaluate and render; ARGS goes to snakemake, e.
 	$(IN_VENV) snakemake --cores $(CORES) $(ARGS)
 
 test: environment ## the test suite (minutes); ARGS goes to pytest, e.g. ARGS="tests/catalog -k claims"
+	@$(IN_VENV) python envs/browser.py
 	$(IN_VENV) pytest $(ARGS)
 
 test-slow: environment ## the tests marked slow (longer; some need the network)
 	$(IN_VENV) pytest -m slow $(ARGS)
 
-lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint
+lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint, envs/lint_repository.py
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
 	$(IN_VENV) mypy --strict replication
 	$(IN_VENV) snakefmt --check Snakefile rules
 	$(IN_VENV) python envs/lint_workflow.py
+	$(IN_VENV) python envs/lint_repository.py
 
 benchmarks: environment ## time the hot parts (tests/benchmarks)
 	$(IN_VENV) pytest tests/benchmarks $(ARGS)
@@ -41,7 +43,7 @@ readme: environment ## the README's tables of results, from results/reference
 	$(IN_VENV) python docs/readme.py README.md
 
 screenshots: environment ## pictures of a report for the README, by Chromium: [REPORT=results/mini/report.html]
-	$(IN_VENV) python docs/screenshots.py "$(REPORT)" docs/images
+	$(IN_VENV) PYTHONPATH=envs python docs/screenshots.py "$(REPORT)" docs/images
 
 bundle: environment ## wheels for an air-gapped GPU machine: PYTHON=3.12 [HAVE=its `pip list --format=freeze`] [OUT=bundle] [WEIGHTS=all]
 	$(IN_VENV) python envs/bundle.py --python "$(PYTHON)" --out "$(OUT)" --weights "$(WEIGHTS)" $(if $(HAVE),--have "$(HAVE)")

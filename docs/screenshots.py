@@ -1,28 +1,28 @@
 """Pictures of a report for the README, taken by Chromium: desktop in light and dark, and a phone.
 
-python docs/screenshots.py results/mini/report.html docs/images
+make screenshots REPORT=results/mini/report.html
 """
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import browser
 from PIL import Image
 
 DESKTOP = (1280, 1400)
 PHONE = (390, 844)
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = browser.find()
 ALONE = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking")
 
 
 def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Load a page in Chromium with a new profile; raises CalledProcessError with its output when that fails."""
     if CHROMIUM is None:
-        raise FileNotFoundError("no Chromium on the PATH: install it (Debian: apt-get install chromium)")
+        raise FileNotFoundError("no Chromium: install it (Debian: apt-get install chromium) or name it in CHROMIUM")
     with tempfile.TemporaryDirectory() as profile:
         command = [CHROMIUM, *ALONE, f"--user-data-dir={profile}", *options, page.resolve().as_uri()]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

@@ -1,4 +1,4 @@
-"""Real photographs through the protocol `custom`, end to end: a VOC folder with boxes and a COCO folder with masks."""
+"""Photographs through the protocol `custom`, end to end: a VOC folder with boxes and a COCO folder with masks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.photographs import VocFolder
 
 from replication import cli
 from replication.catalog import CONFIGS
@@ -42,25 +43,25 @@ def run(protocol: Path, results: Path, variant: str) -> dict[str, Any]:
     return read_json(results / "own" / "runs" / variant / "seed0" / "metrics.json", "metrics/1")
 
 
-def bccd(shared: Path) -> dict[str, Any]:
+def voc(folder: VocFolder) -> dict[str, Any]:
     return {
         "kind": "voc",
-        "root": str(shared / "data" / "bccd"),
+        "root": str(folder.root),
         "train": [{"split": "train"}],
         "val": [{"split": "val"}],
     }
 
 
-def test_voc_folder(shared: Path, tmp_path: Path):
-    """BCCD: 3 classes of blood cells, 640x480."""
-    metrics = run(protocol_file(tmp_path, bccd(shared), 4), tmp_path / "results", "faster_rcnn_R50_giou")
-    assert (metrics["images"], sorted(metrics["per_class"])) == (87, ["Platelets", "RBC", "WBC"])
+def test_voc_folder(voc_photographs: VocFolder, tmp_path: Path):
+    metrics = run(protocol_file(tmp_path, voc(voc_photographs), 4), tmp_path / "results", "faster_rcnn_R50_giou")
+    assert metrics["images"] == voc_photographs.images["val"]
+    assert sorted(metrics["per_class"]) == list(voc_photographs.classes)
     assert metrics["mask_metrics"] is None
 
 
-def test_coco_folder_with_masks(shared: Path, tmp_path: Path):
-    """90 COCO photographs: category ids with gaps, crowds, polygons and run-length masks."""
-    data = shared / "data" / "coco_mini"
+def test_coco_folder_with_masks(coco_photographs: Path, tmp_path: Path):
+    """Category ids with gaps, crowds, polygons and run-length masks."""
+    data = coco_photographs
 
     def split(name: str) -> dict[str, str]:
         file = f"instances_{name}2017_ccby.json"
@@ -68,7 +69,7 @@ def test_coco_folder_with_masks(shared: Path, tmp_path: Path):
 
     protocol = protocol_file(tmp_path, {"kind": "coco", "train": split("train"), "val": split("val")}, 4)
     metrics = run(protocol, tmp_path / "results", "mask_rcnn_R50_giou")
-    assert metrics["images"] == 47
+    assert metrics["images"] == len(json.loads(Path(split("val")["annotations"]).read_text())["images"])
     assert metrics["mask_metrics"]["AP"] is not None
     found = json.loads((tmp_path / "results/own/runs/mask_rcnn_R50_giou/seed0/detections.json").read_text())
     truth = json.loads((tmp_path / "results/own/ground_truth.json").read_text())
@@ -77,7 +78,8 @@ def test_coco_folder_with_masks(shared: Path, tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_blood_cells_are_learnt(shared: Path, tmp_path: Path):
-    """A longer training on BCCD; white cells are large and easy, so most are found."""
-    metrics = run(protocol_file(tmp_path, bccd(shared), 300, size=240), tmp_path / "results", "faster_rcnn_R50_giou")
+def test_a_voc_folder_is_learnt(voc_photographs: VocFolder, tmp_path: Path):
+    """A longer training; of BCCD, white cells are large and easy, so most are found."""
+    protocol = protocol_file(tmp_path, voc(voc_photographs), 300, size=240)
+    metrics = run(protocol, tmp_path / "results", "faster_rcnn_R50_giou")
     assert metrics["metrics"]["AP50"] > 40

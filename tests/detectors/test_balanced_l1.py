@@ -85,8 +85,8 @@ def test_the_released_gradient_of_retinanet_is_neither_zero_nor_monotone() -> No
     assert got[3].item() == pytest.approx(1.5)
 
 
-def test_recorded_values_and_gradients(shared: Path) -> None:
-    recorded = np.load(shared / "parity" / "balanced_l1.npz")
+def test_recorded_values_and_gradients(golden: Path) -> None:
+    recorded = np.load(golden / "parity" / "balanced_l1.npz")
     for row, (alpha, gamma, beta) in enumerate(recorded["params"].tolist()):
         settings = {"alpha": alpha, "gamma": gamma, "beta": beta}
         for kind, dtype, close in (("f64", torch.float64, (1e-12, 1e-13)), ("f32", torch.float32, (2e-6, 3e-7))):

@@ -1,4 +1,4 @@
-"""Each configuration of FSAF table 1 learns four COCO photographs by heart, end to end, to AP > 80."""
+"""Each configuration of FSAF table 1 learns four photographs by heart, end to end, to AP > 80."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def fit(model: nn.Module, batch: list[dict[str, Any]]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", TABLE_1)
-def test_overfits_four_photographs(name: str, shared: Path, tmp_path: Path) -> None:
+def test_overfits_four_photographs(name: str, coco_photographs: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     cfg = config(name)
-    truth, records = photographs(shared / "data" / "coco_mini")
+    truth, records = photographs(coco_photographs)
     assert len(records) == 4
     mapper = DatasetMapper(cfg, is_train=True)
     model = build_model(cfg)

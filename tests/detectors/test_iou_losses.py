@@ -49,8 +49,8 @@ def test_values_known_by_hand(dtype: torch.dtype) -> None:
     torch.testing.assert_close(giou_loss(pred, target), 1 - expected_giou, rtol=0, atol=1e-6)
 
 
-def reference(shared: Path) -> dict[str, np.ndarray]:
-    with np.load(shared / "parity" / "iou_losses.npz") as file:
+def reference(golden: Path) -> dict[str, np.ndarray]:
+    with np.load(golden / "parity" / "iou_losses.npz") as file:
         return {name: file[name] for name in file.files}
 
 
@@ -64,10 +64,10 @@ def reference(shared: Path) -> dict[str, np.ndarray]:
     ],
 )
 def test_equals_the_reference(
-    shared: Path, precision: str, rtol: float, atol: float, loss: Loss, eps: float, value: str, gradient: str
+    golden: Path, precision: str, rtol: float, atol: float, loss: Loss, eps: float, value: str, gradient: str
 ) -> None:
     """Values on all ordered pairs; gradients where they do not hang on a sub-gradient convention."""
-    arrays = reference(shared)
+    arrays = reference(golden)
     names = list(arrays["category_names"])
     ordered = arrays["category"] != names.index("pred_inverted")
     dtype = torch.float64 if precision == "f64" else torch.float32
@@ -89,9 +89,9 @@ def test_equals_the_reference(
     torch.testing.assert_close(grad[smooth], expected[smooth], **tight)
 
 
-def test_inverted_predictions_follow_the_paper(shared: Path) -> None:
+def test_inverted_predictions_follow_the_paper(golden: Path) -> None:
     """Algorithm 2 orders the prediction's corners, so a swapped box has the loss of the ordered one."""
-    arrays = reference(shared)
+    arrays = reference(golden)
     inverted = arrays["category"] == list(arrays["category_names"]).index("pred_inverted")
     assert inverted.sum() > 10
     pred = torch.tensor(arrays["pred"][inverted], dtype=torch.float64)

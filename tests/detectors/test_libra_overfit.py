@@ -1,4 +1,4 @@
-"""Libra R-CNN and Libra RetinaNet, every component on, learn a few real photographs by heart: AP above 80."""
+"""Libra R-CNN and Libra RetinaNet, every component on, learn a few photographs by heart: AP above 80."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ RETINANET = {
 
 
 def few_photographs(root: Path, folder: Path) -> Path:
-    """The annotations of the first photographs of COCO with one to four objects, all of them large."""
+    """The annotations of the first photographs with one to four objects, all of them large."""
     content = json.loads((root / "annotations" / "instances_train2017_ccby.json").read_text())
     objects: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
@@ -70,10 +70,9 @@ def few_photographs(root: Path, folder: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # on a machine with much else to do
 @pytest.mark.parametrize("name", ["libra_rcnn_R50", "libra_retinanet_R50"])
-def test_a_few_photographs_are_learnt_by_heart(name: str, shared: Path, tmp_path: Path) -> None:
-    root = shared / "data" / "coco_mini"
-    truth = few_photographs(root, tmp_path)
-    split = {"annotations": str(truth), "images": str(root / "train2017")}
+def test_a_few_photographs_are_learnt_by_heart(name: str, coco_photographs: Path, tmp_path: Path) -> None:
+    truth = few_photographs(coco_photographs, tmp_path)
+    split = {"annotations": str(truth), "images": str(coco_photographs / "train2017")}
     protocol = Protocol.model_validate(
         {
             "name": "by_heart",

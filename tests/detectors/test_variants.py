@@ -26,7 +26,6 @@ from replication.training.optimizer import build_optimizer
 
 FOLDER = Path(__file__).parents[2] / "configs" / "variants"
 LEAVES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.name.startswith("Base"))
-BASES = sorted(path for path in FOLDER.glob("Base*.yaml"))
 
 GIOU = [
     f"{arch}_{loss}"
@@ -59,20 +58,6 @@ def variant(name: str) -> CfgNode:
 
 def test_the_issue_s_variants_are_here() -> None:
     assert set(GIOU + BASELINES + FSAF_ALONE + FSAF_JOINT + FSAF_JITTER) <= set(LEAVES)
-
-
-@pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
-def test_every_number_has_its_source(path: Path) -> None:
-    """A line of a base that sets a number carries a comment, or the line above it does."""
-    lines = path.read_text().splitlines()
-    for above, line in zip(["", *lines], lines, strict=False):
-        value = line.split("#")[0].partition(":")[2]
-        if any(letter.isdigit() for letter in value) and not any(
-            key in line
-            for key in ("VERSION:", "PROPOSALS_FROM:", "FEATURES:", "NAME:", "_BASE_:", "DEPTH:", "LOSS_TYPE:")
-        ):
-            single = "MAX_SIZE" in line or "MIN_SIZE" in line  # the first of the group says it
-            assert "#" in line or above.strip().startswith("#") or single, f"{path.name}: {line}"
 
 
 @pytest.mark.parametrize("name", LEAVES)
@@ -351,11 +336,10 @@ def test_training_and_inference_step_with_the_stand_in(name: str) -> None:
     assert detections.has("pred_masks") == name.startswith("mask")
 
 
-def photographs(shared: Path, cfg: CfgNode) -> list[dict[str, Any]]:
-    """Two COCO photographs through the variant's own augmentation."""
-    root = shared / "data" / "coco_mini"
+def photographs(root: Path, cfg: CfgNode) -> list[dict[str, Any]]:
+    """Two photographs of a COCO folder through the variant's own augmentation."""
     records = load_coco_json(
-        str(root / "annotations" / "instances_train2017_ccby.json"), str(root / "train2017"), "coco_mini_ccby"
+        str(root / "annotations" / "instances_train2017_ccby.json"), str(root / "train2017"), "two_photographs"
     )
     chosen = [record for record in records if 4 <= len(record["annotations"]) <= 20][:2]
     mapper = DatasetMapper(cfg, is_train=True)
@@ -375,13 +359,13 @@ def damp_residuals(model: nn.Module) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEAVES)
-def test_one_full_size_training_step(name: str, shared: Path) -> None:
+def test_one_full_size_training_step(name: str, generated_coco: Path) -> None:
     """One GPU's share of the papers' batch, two photographs at 800 x 1333, through the whole network."""
     cfg = variant(name)
     torch.manual_seed(0)
     model = build_model(cfg)
     damp_residuals(model)
-    batch = give_proposals(photographs(shared, cfg))
+    batch = give_proposals(photographs(generated_coco, cfg))
     sizes, longest = cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN
     for item in batch:
         height, width = item["image"].shape[1:]

@@ -1,4 +1,4 @@
-"""The doctor on generated data with every fault that real data have, and on the real samples."""
+"""The doctor on generated data with every fault that real data have, and on good photographs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from support.photographs import VocFolder
 
 from replication.catalog.protocols import Protocol
 from replication.doctor import contents as contents_module
@@ -399,17 +400,16 @@ def test_thousands_of_like_findings_are_counted() -> None:
 
 
 @pytest.mark.parametrize("name", ["train", "val"])
-def test_real_coco_images_are_good(shared: Path, name: str) -> None:
-    base = shared / "data/coco_mini"
-    annotations = next(base.rglob(f"instances_{name}2017_ccby.json"))
-    folder = next(base.rglob(f"{name}2017"))
+def test_coco_photographs_are_good(coco_photographs: Path, name: str) -> None:
+    annotations = coco_photographs / "annotations" / f"instances_{name}2017_ccby.json"
+    folder = coco_photographs / f"{name}2017"
     split = {"annotations": str(annotations), "images": str(folder)}
     findings = contents(protocol({"kind": "coco", "train": split, "val": split}), deep=True)
     assert errors(findings) == []
 
 
-def test_real_bccd_is_good(shared: Path) -> None:
-    data = {"kind": "voc", "root": str(shared / "data/bccd")}
+def test_voc_photographs_are_good(voc_photographs: VocFolder) -> None:
+    data = {"kind": "voc", "root": str(voc_photographs.root)}
     findings = contents(protocol({**data, "train": [{"split": "train"}], "val": [{"split": "val"}]}), deep=True)
     assert errors(findings) == []
 

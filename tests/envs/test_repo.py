@@ -1,58 +1,14 @@
-"""Standing checks of what git tracks."""
+"""The lock against pyproject.toml, the licence and the citation."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-# Spelled in two halves, so that this file does not find itself.
-HOSTS = re.compile("|".join(["py" + r"pi\.org", "pythonho" + r"sted\.org", "download" + r"\.pytorch\.org"]))
-MACHINE_PATHS = re.compile(r"(?<![\w.<{/-])/(?:ro" + r"ot|ho" + r"me|wo" + r"rk|Us" + r"ers|opt/py" + r"pi)/[\w.-]+")
-LONGEST_FILE = 350  # lines of a module
-LARGEST_FILE = 4 * 2**20  # bytes
-
-
-def tracked() -> list[Path]:
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    listing = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True)
-    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
-
-
-def text_of(path: Path) -> str:
-    content = path.read_bytes()
-    return "" if b"\0" in content[:8192] else content.decode(errors="replace")
-
-
-def test_no_lock_with_addresses_is_tracked() -> None:
-    assert not [path for path in tracked() if path.name in ("uv.lock", "poetry.lock", "Pipfile.lock")]
-
-
-@pytest.mark.parametrize("pattern", [HOSTS, MACHINE_PATHS], ids=["registry hosts", "machine paths"])
-def test_no_tracked_file_names_registry_or_machine(pattern: re.Pattern[str]) -> None:
-    found = [f"{path.relative_to(ROOT)}: {match[0]}" for path in tracked() for match in pattern.finditer(text_of(path))]
-    assert not found
-
-
-def test_patterns_find_what_they_are_for() -> None:
-    assert HOSTS.search("https://" + "py" + "pi.org/simple")
-    assert MACHINE_PATHS.search("see /ho" + "me/someone/x")
-    assert not MACHINE_PATHS.search("results/wo" + "rk/x")
-
-
-def test_no_large_file_is_tracked() -> None:
-    assert not [(path.name, path.stat().st_size) for path in tracked() if path.stat().st_size > LARGEST_FILE]
-
-
-def test_modules_stay_short() -> None:
-    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "replication").rglob("*.py")}
-    assert lengths
-    assert not {str(path): length for path, length in lengths.items() if length >= LONGEST_FILE}
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "uv.txt"])

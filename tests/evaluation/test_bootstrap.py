@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.pycocotools_cells import plain_pycocotools
 from support.simulation import coco_documents, detector, population, subset
-from test_evaluation_match import plain_pycocotools
 
 from replication.errors import ConfigError
 from replication.evaluation import METRICS, Detections, GroundTruth, bootstrap, image_weights, match, point, weighted

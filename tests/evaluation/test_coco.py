@@ -1,4 +1,4 @@
-"""AP against golden numbers of real detections, and against cases whose answer is known by hand."""
+"""AP against golden numbers of generated and of real detections, and against cases whose answer is known by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replication.catalog.protocols import AreaRanges
 from replication.errors import DataError, ResultError
 from replication.evaluation import METRICS, Options, evaluate
 
-GOLDEN = {
+REAL = {
     "val2014_100/fakebbox100": (
         "val2014_100/instances_val2014_fakebbox100_results.json",
         "val2014_100/instances_val2014_100.json",
@@ -63,11 +63,43 @@ def run(tmp_path):
     return evaluate_files
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_golden_numbers(shared: Path, name: str, capsys):
+@pytest.mark.parametrize("honour_ignore", [False, True], ids=["as pycocotools is", "with ignored objects"])
+def test_golden_numbers(golden: Path, tmp_path: Path, honour_ignore: bool, capsys):
+    """pycocotools overwrites ``ignore``: equal to it without that key, and with it to pycocotools mended there."""
+    numbers = json.loads((golden / "numbers.json").read_text())
+    truth = json.loads((golden / "coco" / "truth.json").read_text())
+    for annotation in truth["annotations"]:
+        if not honour_ignore:
+            annotation.pop("ignore", None)
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    for kind, key in (("boxes", "metrics"), ("masks", "mask_metrics")):
+        expected = numbers[f"{kind}, ignore honoured" if honour_ignore else kind]
+        result = evaluate(golden / "coco" / f"{kind}.json", tmp_path / "truth.json")
+        assert result[key] == percentages(expected["metrics"])
+        if kind == "boxes":
+            assert result["mask_metrics"] is None
+            assert {name: one["AP"] for name, one in result["per_class"].items()} == percentages(
+                expected["per_class_AP"]
+            )
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("criterion", ["giou", "giou_paper"])
+def test_golden_numbers_under_giou(golden: Path, criterion: str):
+    expected = json.loads((golden / "numbers.json").read_text())[criterion]
+    result = evaluate(golden / "coco" / "boxes.json", golden / "coco" / "truth.json", Options(criterion=criterion))
+    assert {name: result["metrics"][name] for name in expected} == percentages(expected)
+
+
+def percentages(numbers: dict[str, float | None]) -> dict[str, object]:
+    return {name: None if value is None else pytest.approx(value, abs=1e-10) for name, value in numbers.items()}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_golden_numbers_of_real_detections(shared: Path, name: str, capsys):
     folder = shared / "data" / "coco_eval"
     golden = json.loads((folder / "golden.json").read_text())[name]
-    detections, ground_truth = (folder / file for file in GOLDEN[name])
+    detections, ground_truth = (folder / file for file in REAL[name])
     result = evaluate(detections, ground_truth)
     measured = result["mask_metrics"] if "fakesegm" in name else result["metrics"]
     expected = {key: value for key, value in golden.items() if key != "per_category_AP"}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from support.pycocotools_cells import COUNTS, plain_pycocotools
 from support.simulation import coco_documents, detector, population, write_pair
 
 from replication.catalog.protocols import AreaRanges
@@ -30,7 +27,6 @@ from replication.evaluation.summary import precision_cells, recall_cells
 from replication.evaluation.verify import reference, verify
 
 EXACT = 1e-12
-COUNTS = (1, 10, 100)
 
 
 def scene(seed: int, ignored: bool = False) -> tuple[dict, list[dict]]:
@@ -88,26 +84,6 @@ def columns(folder, document, records):
     (folder / "dt.json").write_text(json.dumps(records))
     truth = read_ground_truth(folder / "gt.json")
     return truth, read_detections(folder / "dt.json", truth)
-
-
-def plain_pycocotools(document, records, max_detections=COUNTS, classes=True):
-    """Precision and recall by pycocotools as it is, nothing overridden."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth, result = COCO(), COCO()
-        truth.dataset = document
-        truth.createIndex()
-        result.dataset = document | {
-            "annotations": [
-                r | {"id": n + 1, "iscrowd": 0, "area": r["bbox"][2] * r["bbox"][3]} for n, r in enumerate(records)
-            ]
-        }
-        result.createIndex()
-        evaluation = COCOeval(truth, result, "bbox")
-        evaluation.params.maxDets = list(max_detections)
-        evaluation.params.useCats = int(classes)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation.eval["precision"].mean(axis=1), evaluation.eval["recall"]
 
 
 def assert_equal_cells(matches: Matches, expected) -> None:

@@ -1,4 +1,4 @@
-"""VOC's rules and files: published detectors against golden numbers, and files by hand."""
+"""VOC's rules and files: generated and published detections against golden numbers, and files by hand."""
 
 from __future__ import annotations
 
@@ -8,12 +8,44 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.voc_folder import write_voc_folder, zero_based
 
 from replication import cli
 from replication.errors import DataError, ResultError
 from replication.evaluation import Options, evaluate, match, point, read_detections, read_ground_truth
 
 DETECTORS = {"tiny-yolo-voc": (53.974, 54.415), "yolov2-voc-150": (72.138, 74.518), "yolov3-voc": (67.748, 69.676)}
+
+
+@pytest.fixture(scope="module")
+def golden_list(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    truth = json.loads((golden / "voc" / "truth.json").read_text())
+    return write_voc_folder(tmp_path_factory.mktemp("golden_voc"), truth, "test")
+
+
+@pytest.mark.parametrize("criterion", ["voc07", "voc", "voc07_giou", "voc_giou"])
+def test_golden_numbers(golden: Path, golden_list: Path, criterion: str):
+    expected = json.loads((golden / "numbers.json").read_text())["voc"][criterion]
+    truth = read_ground_truth(golden_list).under(criterion)
+    matches = match(truth, read_detections(golden / "voc" / "detections", truth), criterion)
+    assert matches.class_names == tuple(expected)
+    per_class = np.array([expected[name] for name in matches.class_names]).T
+    np.testing.assert_allclose(100 * point(matches, ("all",)).precision["all"][0], per_class, rtol=0, atol=1e-10)
+    assert point(matches).metric("AP50")[0] == pytest.approx(per_class[0].mean(), abs=1e-10)
+
+
+@pytest.mark.parametrize("criterion", ["voc", "voc07_giou"])
+def test_coco_json_with_difficult_objects_gives_the_golden_numbers(golden: Path, tmp_path: Path, criterion: str):
+    """VOC's ground truth as a COCO file: 0-based XYWH boxes, difficult objects marked."""
+    truth = json.loads((golden / "voc" / "truth.json").read_text())
+    (tmp_path / "gt.json").write_text(json.dumps(zero_based(truth)))
+    expected = json.loads((golden / "numbers.json").read_text())["voc"][criterion]
+    result = evaluate(golden / "voc" / "detections", tmp_path / "gt.json", Options(criterion=criterion))
+    assert {name: one["AP50"] for name, one in result["per_class"].items()} == {
+        name: pytest.approx(values[0], abs=1e-10) for name, values in expected.items()
+    }
+    assert result["objects"] == sum(not one["difficult"] for one in truth["annotations"])
+    assert "AR100" not in result["metrics"]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The COCO reader on real COCO annotations and on every kind of bad file."""
+"""The COCO reader on whole data sets, generated and real, and on every kind of bad file."""
 
 from __future__ import annotations
 
@@ -163,8 +163,8 @@ def test_slivers_as_in_train2017_are_left_out(tmp_path: Path, caplog: pytest.Log
 
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("full", [False, True])
-def test_real_coco_equals_pycocotools(shared: Path, split: str, full: bool) -> None:
-    folder = shared / "data" / "coco_mini"
+def test_a_whole_set_equals_pycocotools(coco_photographs: Path, split: str, full: bool) -> None:
+    folder = coco_photographs
     path = folder / "annotations" / f"instances_{split}2017{'' if full else '_ccby'}.json"
     ours = read_coco(split, path, folder / f"{split}2017", require_images=not full)
     theirs = COCO(str(path))

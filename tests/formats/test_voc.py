@@ -1,4 +1,4 @@
-"""The VOC reader on real annotations (VOC, blood cells) and on every kind of bad file."""
+"""The VOC reader on whole data sets, generated and real, and on every kind of bad file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.photographs import VocFolder
 
 from replication.catalog.protocols import VocSplit
 from replication.errors import DataError
@@ -146,20 +147,19 @@ def test_classes_are_collected_and_sorted(tmp_path: Path) -> None:
         voc_classes(write(tmp_path, ""), TRAIN)
 
 
-def test_blood_cells(shared: Path) -> None:
-    root = shared / "data" / "bccd"
-    total = 0
-    for split, images in (("train", 205), ("val", 87), ("test", 72)):
+def test_every_split_is_read_whole(voc_photographs: VocFolder) -> None:
+    """Boxes of a single pixel included."""
+    root, classes = voc_photographs.root, voc_photographs.classes
+    for split, images in voc_photographs.images.items():
         part = [VocSplit(split=split)]
-        assert voc_classes(root, part) == ("Platelets", "RBC", "WBC")
-        read_split = read_voc(split, root, part, ("Platelets", "RBC", "WBC"), True)
+        assert voc_classes(root, part) == classes
+        read_split = read_voc(split, root, part, classes, True)
         assert len(read_split.records) == images
-        total += sum(len(record["annotations"]) for record in read_split.records)
-    assert total == 4888  # the two boxes of a single pixel included
+        assert sum(len(one["annotations"]) for one in read_split.records) == voc_photographs.objects[split]
 
 
-def test_voc_2007_and_2012_together(shared: Path) -> None:
-    root = shared / "data" / "voc_mini" / "VOCdevkit"
+def test_voc_2007_and_2012_together(voc_devkit: Path) -> None:
+    root = voc_devkit
     parts = [VocSplit(folder="VOC2012", split="mini_train"), VocSplit(folder="VOC2007", split="trainval")]
     classes = voc_classes(root, parts)
     kept, dropped = (read_voc("train", root, parts, classes, difficult) for difficult in (True, False))

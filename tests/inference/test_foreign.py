@@ -125,27 +125,26 @@ def test_variants_and_data_that_cannot_be_run_elsewhere(job: Run, tmp_path: Path
         detect_images(voc, tmp_path, tmp_path)
 
 
-def test_on_real_coco_images(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Eighty classes whose ids have gaps; images of the training set stand for a test server's."""
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(shared / "data"))
+def test_on_coco_photographs(coco_photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Classes whose ids have gaps; images of the training set stand for a test server's."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(coco_photographs))
     smoke = load_protocol("smoke").model_dump()
     parts = {
-        split: {"annotations": f"coco_mini/annotations/instances_{split}2017_ccby.json",
-                "images": f"coco_mini/{split}2017"}
+        split: {"annotations": f"annotations/instances_{split}2017_ccby.json", "images": f"{split}2017"}
         for split in ("train", "val")
-    }  # fmt: skip
+    }
     more = {"name": "own", "data": {"kind": "coco", **parts}, "area_ranges": {}}
     protocol = Protocol.model_validate(smoke | more)
     job = Run(load_catalog().variants["faster_rcnn_R50_giou"], protocol, 0, tmp_path)
     prepare(protocol, tmp_path)
     train(job)
-    folder = shared / "data" / "coco_mini"
-    document = json.loads((folder / "annotations" / "instances_train2017_ccby.json").read_text())
+    document = json.loads((coco_photographs / "annotations" / "instances_train2017_ccby.json").read_text())
     document["images"], document["annotations"] = document["images"][:6], "not read"
     path = tmp_path / "image_info_test2017.json"
     path.write_text(json.dumps(document))
-    assert read_image_info(path, folder / "train2017").category_ids == load_split(protocol, "val").category_ids
-    found = detect_images(job, path, folder / "train2017")
+    images = coco_photographs / "train2017"
+    assert read_image_info(path, images).category_ids == load_split(protocol, "val").category_ids
+    found = detect_images(job, path, images)
     assert {one["image_id"] for one in found} <= {one["id"] for one in document["images"]}
     assert {one["category_id"] for one in found} <= {one["id"] for one in document["categories"]}
     sizes = {one["id"]: (one["width"], one["height"]) for one in document["images"]}

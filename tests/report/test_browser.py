@@ -18,7 +18,7 @@ from replication.report import write_report
 from replication.report.mistakes import KINDS
 from replication.verdicts import write_verdicts
 
-pytestmark = pytest.mark.skipif(screenshots.CHROMIUM is None, reason="no chromium on the PATH")
+pytestmark = pytest.mark.skipif(screenshots.CHROMIUM is None, reason="no Chromium: install it, or name it in CHROMIUM")
 
 EN_DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 MEASURE = """onload = () => {
