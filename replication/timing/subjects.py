@@ -140,7 +140,7 @@ def build_subject(
     return Subject(name, cfg, model, anatomy, inputs, weights, count(run, anatomy, inputs), run)
 
 
-PER = {"dense": "a level and class layer", "rcnn": "an image"}
+PER = {"dense": "per level and class layer", "rcnn": "per image"}
 
 
 def runner(model: nn.Module, precision: Precision, device: torch.device) -> Callable[[Batch], Any]:
