@@ -35,7 +35,7 @@ TRAINING = (
 _INFERRED = (*(pattern for pattern in TRAINING if not pattern.startswith("!")), "inference/model.py")
 DETECTION = (*_INFERRED, "inference/detect.py", "inference/levels.py")
 PROPOSALS = (*_INFERRED, "inference/propose.py")
-FIGURES = (*_INFERRED, "inference/figures.py")
+FIGURES = (*_INFERRED, "inference/figures.py", "inference/papers/*.py")
 EVALUATION = ("evaluation/*.py", "formats/*.py")
 TIMING = (*_INFERRED, "timing/*.py")
 JUDGING = ("evaluation/*.py", "formats/*.py", "verdicts/*.py", "catalog/*.py", "results/finished.py")
@@ -47,7 +47,7 @@ RENDERING = (
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {
     *("name", "title", "note", "benchmark", "data", "area_ranges", "tables", "seeds", "run_backbones"),
-    *("judged_seeds", "workers", "device", "checkpoint_every"),
+    *("judged_seeds", "workers", "device", "checkpoint_every", "withdrawn"),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -176,10 +175,10 @@ def _metrics(document: dict[str, Any], path: Path, name: str) -> dict[str, float
         raise ResultError(f"{path}: {name} is missing; evaluate the run again")
     metrics = dict.fromkeys(PROPOSAL_METRICS) | metrics
     for key in (*METRICS, *PROPOSAL_METRICS):
-        value = metrics.get(key, math.nan)
+        value = metrics.get(key)  # an older file lacks a newer metric
         if value is not None and not (type(value) in (int, float) and 0 <= value <= 100):
             raise ResultError(f"{path}: {name}.{key} is {value!r}, expected 0 to 100 or null; evaluate the run again")
-    return {key: metrics[key] for key in (*METRICS, *PROPOSAL_METRICS)}
+    return {key: metrics.get(key) for key in (*METRICS, *PROPOSAL_METRICS)}
 
 
 def _same(runs: list[FinishedRun], key: str, what: str) -> None:
