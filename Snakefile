@@ -1,4 +1,4 @@
-"""Measured beside published: data -> train -> detect -> evaluate, time -> judge -> tables -> report.
+"""Published and measured numbers: data -> train -> detect -> evaluate, time -> judge -> tables -> report.
 
 snakemake --cores all                                    the protocol `mini`
 snakemake --cores all --config protocol=paper            the papers' own
@@ -24,7 +24,6 @@ from replication.results.fingerprint import (
     TIMING,
     fingerprint,
 )
-from replication.planning.plan import FIGURES_FROM
 from replication.planning.workflow import (
     DEFAULT_PROTOCOL,
     choice,

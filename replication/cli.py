@@ -146,9 +146,9 @@ def _add_runs(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verb.add_argument("--variant", default="rpn_R50", help="the RPN; default: %(default)s")
     verb.set_defaults(seed=0)  # PROPOSALS_SEED, which is not imported before a verb needs it
 
-    verb = _verb(subparsers, "figures", "compute what Libra R-CNN's figure 5 shows, or figure 3 of a trained detector")
-    verb.add_argument("--variant", help="the detector of figure 3; without it figure 5, which needs none")
-    verb.add_argument("--seed", type=_at_least(0), default=0, help="of the detector; default: 0")
+    verb = _verb(subparsers, "figures", "compute the data that one of a paper's own figures is drawn from")
+    verb.add_argument("--paper", required=True, help="the paper's id, see `python -m replication catalog`")
+    verb.add_argument("--name", required=True, help="as the paper's file names it under figure_data")
     _add_time(subparsers)
 
 

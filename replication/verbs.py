@@ -148,15 +148,11 @@ def proposals(options: Arguments) -> None:
 
 
 def figures(options: Arguments) -> None:
-    """Write what one of Libra R-CNN's figures is drawn from: 5, or 3 of the detector that ``--variant`` names."""
-    from replication.inference.figures import write_balanced_l1, write_sampling
+    """Write the data that one of a paper's own figures is drawn from."""
+    from replication.inference.figures import write_figure_data
 
-    if options.variant is None and options.seed:
-        raise ConfigError(f"figures: --seed {options.seed}: figure 5 has no run; give the detector's --variant too")
-    if options.variant is None:
-        print(write_balanced_l1(options.results, _load(options)[1]))
-    else:
-        print(write_sampling(_job(options)))
+    catalog, protocol = _load(options)
+    print(write_figure_data(catalog, protocol, options.results, options.paper, options.name))
 
 
 def evaluate(options: Arguments) -> None:

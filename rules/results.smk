@@ -1,4 +1,4 @@
-"""What the runs say: verdicts, tables, figures and one page."""
+"""Verdicts, tables, figures and one page from the finished runs."""
 
 
 rule judge:
@@ -62,33 +62,19 @@ rule table:
         "python -m replication tables $REPLICATION_WHERE --tables {wildcards.table} 2>&1 | tee {log}"
 
 
-# What Libra R-CNN's figure 3 is drawn from: a trained detector's proposals.
-rule sampling_figure:
+# What a paper's own figures are drawn from, as the paper's file declares it.
+rule figure_data:
     input:
-        f"{HERE}/runs/{FIGURES_FROM}/seed0/model_final.pth",
-        f"{HERE}/runs/{FIGURES_FROM}/seed0/provenance.json",
+        lambda wildcards: plan.figure_inputs(wildcards.paper, wildcards.name),
     output:
-        f"{HERE}/figures/libra_sampling.json",
+        f"{HERE}/figures/data/{{paper}}/{{name}}.json",
     log:
-        f"{HERE}/logs/libra_sampling.log",
+        f"{HERE}/logs/figures/{{paper}}/{{name}}.log",
     threads: plan.protocol.threads
     params:
-        variant=FIGURES_FROM,
         fingerprint=fingerprint(FIGURES),
     shell:
-        "python -m replication figures $REPLICATION_WHERE --variant {params.variant} 2>&1 | tee {log}"
-
-
-# What its figure 5 is drawn from: the loss alone.
-rule balanced_l1_figure:
-    output:
-        f"{HERE}/figures/libra_balanced_l1.json",
-    log:
-        f"{HERE}/logs/libra_balanced_l1.log",
-    params:
-        fingerprint=fingerprint(FIGURES),
-    shell:
-        "python -m replication figures $REPLICATION_WHERE 2>&1 | tee {log}"
+        "python -m replication figures $REPLICATION_WHERE --paper {wildcards.paper} --name {wildcards.name} 2>&1 | tee {log}"
 
 
 rule report:

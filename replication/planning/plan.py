@@ -22,10 +22,10 @@ from replication.catalog import (
 from replication.catalog.variants import PROPOSALS_SEED, resolve
 from replication.datasets.inputs import annotation_files
 from replication.planning.costs import Cost, measured_cost, readable_provenance, recorded_costs
+from replication.results.figures import figure_data_path
 from replication.results.files import sha256_json
 from replication.results.fingerprint import settings_fingerprint, training_fingerprint
 
-FIGURES_FROM = "faster_rcnn_R50"  # the detector among whose proposals Libra R-CNN's figure 3 samples
 TRAINED = ("done", "trained")  # states in which a run's weights are there and of this code
 PAPER_ITERATIONS = 90_000  # Detectron's 1x schedule at batch 16; Libra R-CNN's 12 epochs are 87,960
 
@@ -103,15 +103,28 @@ class Plan:
 
     @property
     def figure_data(self) -> list[str]:
-        """The files that Libra R-CNN's figures are drawn from: 5 with any of its tables, 3 where its detector is run.
+        """The files of data that the papers' own figures are drawn from, of every paper with a table in the plan.
 
-        No training is added for figure 3: it would cost as much as a row of a table, which nobody asked for.
+        Only where their run is planned anyway: a training for a figure alone would cost as much as a row of a table.
         """
-        if not any(table.startswith("libra-") for table in self.tables):
-            return []
-        made_by = Run(protocol=self.protocol.name, variant=FIGURES_FROM, seed=0)
-        names = ("libra_balanced_l1", *(("libra_sampling",) if made_by in self.runs else ()))
-        return [str(self.results / self.protocol.name / "figures" / f"{name}.json") for name in names]
+        planned, shown = set(self.runs), set(self.tables)
+        return [
+            str(figure_data_path(self.protocol, self.results, paper.id, data.name))
+            for paper in self.catalog.papers.values()
+            if shown & {table.id for table in paper.tables}
+            for data in paper.figure_data
+            if data.variant is None or self._figure_run(data.variant, data.seed) in planned
+        ]
+
+    def figure_inputs(self, paper: str, name: str) -> list[str]:
+        """The files of the trained run from which a figure's data are computed; none where no run is needed."""
+        for data in self.catalog.papers[paper].figure_data:
+            if data.name == name and data.variant is not None:
+                return self.weights(data.variant, data.seed)
+        return []
+
+    def _figure_run(self, variant: str, seed: int) -> Run:
+        return Run(protocol=self.protocol.name, variant=variant, seed=seed)
 
     @property
     def shown(self) -> list[Run]:
@@ -124,11 +137,16 @@ class Plan:
         return [run for run in self.runs if run.variant in shown]
 
     def paper_of(self, name: str) -> str:
-        """The id of the paper that a table, or a figure named after a table or paper, belongs to."""
-        for paper in self.catalog.papers.values():
-            if name.startswith((paper.id, *(table.id for table in paper.tables))):
-                return paper.id
-        raise KeyError(f"no paper has a table or figure {name!r}")
+        """The id of the paper that a table belongs to, or a figure named ``<table or paper>_<what it shows>``.
+
+        Where several ids fit, as ``giou`` and ``giou_v2`` do for ``giou_v2_forest``, it is the longest.
+        """
+        owners = {table.id: paper.id for paper in self.catalog.papers.values() for table in paper.tables}
+        owners |= {paper: paper for paper in self.catalog.papers}
+        fitting = [owner for owner in owners if name == owner or name.startswith(f"{owner}_")]
+        if not fitting:
+            raise KeyError(f"no paper has a table or figure {name!r}")
+        return owners[max(fitting, key=len)]
 
     @property
     def timed(self) -> tuple[str, ...]:
