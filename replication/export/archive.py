@@ -1,4 +1,4 @@
-"""What of a protocol's results is worth keeping in a repository: numbers, provenance, pictures; no weights."""
+"""The part of a protocol's results that a repository keeps: numbers, provenance, pictures; no weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHOLE = (
     "verdicts.json",
     "report.html",
     "tables/*",
-    "figures/*.json",
+    "figures/data/*/*.json",
     "figures/svg/*.svg",
     "latency/*/*.json",
 )
@@ -69,7 +69,7 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
 
 
 def _check_runs(protocol: Protocol, results: Path, files: Mapping[Path, bytes], target: Path) -> None:
-    """The runs are whole and of one kind, the verdicts theirs, and none of those kept before is lost."""
+    """The runs are whole and of one kind, the verdicts theirs, and none of those archived before is dropped."""
     variants = [path.parts[1] for path in files if path.name == "metrics.json"]
     runs = [run for group in finished_runs(protocol, results, variants).values() for run in group]
     verdicts = verdicts_path(protocol, results)
@@ -83,11 +83,11 @@ def _check_runs(protocol: Protocol, results: Path, files: Mapping[Path, bytes], 
                 "`python -m replication verdicts`, `tables` and `report` again"
             )
     kept = sorted(target.glob("runs/*/seed*/metrics.json"))
-    lost = [path.relative_to(target) for path in kept if path.relative_to(target) not in files]
-    if lost:
+    missing = [path.relative_to(target) for path in kept if path.relative_to(target) not in files]
+    if missing:
         raise ResultError(
-            f"{target}: holds {len(lost)} runs that are not in {results / protocol.name}, such as {lost[0].parent}: "
-            "they would be lost; archive elsewhere with --out, or delete the folder first"
+            f"{target}: holds {len(missing)} runs that are not in {results / protocol.name}, such as "
+            f"{missing[0].parent}: they would be deleted; archive elsewhere with --out, or delete the folder first"
         )
 
 
