@@ -163,7 +163,10 @@ def spread_entry(spread: Spread, judging: Judging) -> dict[str, Any]:
 
 
 def withdraw(entries: Sequence[dict[str, Any]], reasons: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The entries with the verdicts withdrawn for which there is a reason, by claim id; numbers and estimates stay."""
+    """The entries, those verdicts withdrawn for which there is a reason by claim id; numbers and estimates stay.
+
+    A withdrawal that stands in the file already stays until the claims are judged again.
+    """
     return [
         {**entry, "verdict": WITHDRAWN, "qualifiers": [], "reason": reasons[entry["id"]]}
         if entry["id"] in reasons and entry["verdict"] != NOT_TESTABLE
