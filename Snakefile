@@ -1,4 +1,4 @@
-"""Measured beside published: data -> train -> detect -> evaluate, time -> judge -> tables -> report.
+"""Published and measured numbers: data -> train -> detect -> evaluate, time -> judge -> tables -> report.
 
 snakemake --cores all                                    the protocol `mini`
 snakemake --cores all --config protocol=paper            the papers' own
@@ -16,7 +16,6 @@ from replication.catalog.variants import PROPOSALS_SEED
 from replication.errors import ReplicationError
 from replication.formats.splits import SPLITS
 from replication.planning import rule_values
-from replication.planning.plan import FIGURES_FROM
 from replication.planning.workflow import choice, from_workflow, variant_pattern, where
 from replication.results.fingerprint import (
     DETECTION,

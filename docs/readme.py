@@ -12,23 +12,28 @@ from typing import Any
 
 from tabulate import tabulate
 
-from replication.catalog import Column, Protocol, load_catalog, load_protocol
+from replication.catalog import Column, Protocol, load_catalog, load_protocol, withdrawn
+from replication.catalog.units import gain
 from replication.report.cells import Comparison, Line, compare_all
 from replication.report.tables import measured_text, published_text
-from replication.report.verdicts import bounds, gain
+from replication.report.verdicts import bounds
 from replication.results.files import read_json, write_text
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA
+from replication.verdicts.output import withdraw
+from replication.verdicts.rules import WITHDRAWN
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
 BEGIN, END = "<!-- made by `make readme` from results/reference -->\n", "<!-- end of what `make readme` makes -->\n"
 
 
 def reference_results(protocol: Protocol, results: Path) -> str:
-    """Markdown: the primary claims with numbers and their verdicts, then measured beside published, table by table."""
+    """Markdown: the primary claims with numbers and their verdicts, then published and measured, table by table."""
     document = read_json(Layout(results, protocol.name).verdicts, SCHEMA)
-    comparisons = compare_all(load_catalog(), document["tables"], protocol, results)
-    return "\n".join([_verdicts(document), *_numbers(comparisons)])
+    catalog = load_catalog()
+    comparisons = compare_all(catalog, document["tables"], protocol, results)
+    entries = withdraw(document["verdicts"], withdrawn(catalog, protocol))
+    return "\n".join([_verdicts(entries), *_numbers(comparisons)])
 
 
 def replace(text: str, block: str) -> str:
@@ -40,31 +45,33 @@ def replace(text: str, block: str) -> str:
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
 
 
-def _verdicts(document: Mapping[str, Any]) -> str:
-    """A line a primary claim; the same comparison in a second table is left out."""
+def _verdicts(entries: Sequence[Mapping[str, Any]]) -> str:
+    """One line per primary claim; the same comparison in a second table is left out."""
     lines: dict[tuple[str, str, str], list[str]] = {}
-    for one in document["verdicts"]:
-        if one["primary"] and one["measured"] is not None:
-            compared = one["row"]["variant"], one["baseline"]["variant"], one["column"]["metric"]
-            lines.setdefault(compared, _verdict(one))
+    for entry in entries:
+        if entry["primary"] and entry["measured"] is not None:
+            compared = entry["row"]["variant"], entry["baseline"]["variant"], entry["column"]["metric"]
+            lines.setdefault(compared, _verdict(entry))
     heads = ["claim", "of", "published", "measured", "95% interval", "verdict"]
     return _table(heads, list(lines.values()), ["left", "left", "right", "right", "right", "left"])
 
 
-def _verdict(one: Mapping[str, Any]) -> list[str]:
-    words = ", ".join([f"**{one['verdict']}**", *one["qualifiers"], *filter(None, [one["reason"]])])
+def _verdict(entry: Mapping[str, Any]) -> list[str]:
+    """The reason of a withdrawn verdict is left to the text below the tables."""
+    reason = "" if entry["verdict"] == WITHDRAWN else entry["reason"]
+    verdict = ", ".join([f"**{entry['verdict']}**", *entry["qualifiers"], *filter(None, [reason])])
     return [
-        f"{one['table']}: {one['row']['label']} over {one['baseline']['label']}",
-        one["column"]["head"],
-        gain(one["claimed"]["gain"], one),
-        gain(one["measured"]["gain"], one),
-        bounds(one),
-        words,
+        f"{entry['table']}: {entry['row']['label']} over {entry['baseline']['label']}",
+        entry["column"]["head"],
+        gain(entry["claimed"]["gain"], entry["unit"]),
+        gain(entry["measured"]["gain"], entry["unit"]),
+        bounds(entry),
+        verdict,
     ]
 
 
 def _numbers(comparisons: Sequence[Comparison]) -> list[str]:
-    """A table a paper's table, of the rows that have runs; none for tables that only repeat variants shown before."""
+    """A block per table, of the rows that have runs; none for tables that only repeat variants shown before."""
     shown: set[str | None] = set()
     blocks = []
     for one in comparisons:

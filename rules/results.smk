@@ -1,4 +1,4 @@
-"""What the runs say: verdicts, tables, figures and one page."""
+"""Verdicts, tables, figures and one page from the finished runs."""
 
 
 rule verdicts:
@@ -64,33 +64,21 @@ rule tables:
         "{VERB} tables {WHERE} --tables {wildcards.table:q} 2>&1 | tee {log:q}"
 
 
-# What Libra R-CNN's figure 3 is drawn from: a trained detector's proposals.
-rule sampling_figure:
+# What a paper's own figures are drawn from, as the paper's file declares it.
+rule figures:
     input:
-        HERE.run(FIGURES_FROM, 0).model,
-        HERE.run(FIGURES_FROM, 0).provenance,
+        lambda wildcards: rule_values.figure_inputs(
+            plan, wildcards.paper, wildcards.name
+        ),
     output:
-        HERE.figure_data("libra_sampling"),
+        HERE.figure_data("{paper}", "{name}"),
     log:
-        HERE.log("libra_sampling"),
+        HERE.log("figures/{paper}/{name}"),
     threads: plan.protocol.threads
     params:
-        variant=FIGURES_FROM,
         fingerprint=fingerprint(FIGURES),
     shell:
-        "{VERB} figures {WHERE} --variant {params.variant:q} 2>&1 | tee {log:q}"
-
-
-# What its figure 5 is drawn from: the loss alone.
-rule balanced_l1_figure:
-    output:
-        HERE.figure_data("libra_balanced_l1"),
-    log:
-        HERE.log("libra_balanced_l1"),
-    params:
-        fingerprint=fingerprint(FIGURES),
-    shell:
-        "{VERB} figures {WHERE} 2>&1 | tee {log:q}"
+        "{VERB} figures {WHERE} --paper {wildcards.paper:q} --name {wildcards.name:q} 2>&1 | tee {log:q}"
 
 
 rule report:

@@ -51,7 +51,7 @@ def test_the_pipeline_makes_the_table_and_the_page(made: tuple[Path, str]):
     verdicts = json.loads((here / "verdicts.json").read_text())
     assert {run["variant"] for run in verdicts["runs"]} == {f"faster_rcnn_R50_{name}" for name in LOSSES}
     assert {one["verdict"] for one in verdicts["verdicts"]} == {"blocked"}, "after six iterations no detector detects"
-    assert verdicts["plan_hash"][:16] in page
+    assert verdicts["plan"]["protocol"][:16] in page
     assert "<svg" in page
 
 

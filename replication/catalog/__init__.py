@@ -10,6 +10,7 @@ from replication.catalog.papers import (
     Claim,
     Column,
     Deviation,
+    FigureData,
     Paper,
     Row,
     Table,
@@ -17,6 +18,7 @@ from replication.catalog.papers import (
 from replication.catalog.protocols import AreaRanges, CocoData, EmbeddedData, Protocol, VocData
 from replication.catalog.select import select
 from replication.catalog.variants import Variant
+from replication.catalog.withdrawn import withdrawn
 
 __all__ = [
     "BACKBONES",
@@ -29,6 +31,7 @@ __all__ = [
     "Column",
     "Deviation",
     "EmbeddedData",
+    "FigureData",
     "Judging",
     "Paper",
     "Protocol",
@@ -43,4 +46,5 @@ __all__ = [
     "load_judging",
     "load_protocol",
     "select",
+    "withdrawn",
 ]

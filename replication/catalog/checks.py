@@ -21,6 +21,7 @@ def check_paper(paper: Paper, stem: str) -> Iterator[str]:
     yield from _twice("tables", (table.id for table in paper.tables))
     yield from _twice("claims", (claim.id for claim in paper.claims))
     yield from _twice("deviations", (deviation.id for deviation in paper.deviations))
+    yield from _twice("figure_data", (data.name for data in paper.figure_data))
     for table in paper.tables:
         yield from _check_table(table)
     tables = {table.id: table for table in paper.tables}
@@ -47,6 +48,9 @@ def check_papers(papers: Mapping[Path, Paper], variants: Mapping[str, Variant]) 
                     path,
                     f"deviation {deviation.id}: variants: no row and no file names {', '.join(unknown)}",
                 )
+        for data in paper.figure_data:
+            if data.variant is not None and data.variant not in variants:
+                yield path, f"figure_data[{data.name}]: variant: {data.variant!r} is no built variant"
 
 
 def check_variant(variant: Variant, variants: Mapping[str, Variant]) -> Iterator[str]:

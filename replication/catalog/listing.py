@@ -11,6 +11,7 @@ from replication.catalog.folders import CONFIGS
 from replication.catalog.load import Catalog
 from replication.catalog.papers import Claim, Column, Paper, Row, Table
 from replication.catalog.protocols import Protocol
+from replication.catalog.units import number, signed
 from replication.catalog.variants import Variant
 
 SCHEMA = "catalog/1"
@@ -111,8 +112,9 @@ def _row_line(catalog: Catalog, table: Table, row: Row) -> list[str]:
 
 def shown(value: float | None, column: Column, sign: bool = False) -> str:
     """A number with the decimals that the papers print: 3 for fractions, 1 for percent, 0 for ms; '' for none."""
-    decimals = {"fraction": 3, "percent": 1, "ms": 0}[column.unit]
-    return "" if value is None else f"{value:{'+' if sign else ''}.{decimals}f}"
+    if value is None:
+        return ""
+    return signed(value, column.unit) if sign else number(value, column.unit)
 
 
 def _claims_block(catalog: Catalog, paper: Paper) -> str:

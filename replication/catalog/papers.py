@@ -174,8 +174,19 @@ class Deviation(Record):
     variants: tuple[str, ...] = Field(min_length=1)
 
 
+class FigureData(Record):
+    """Data of a figure that only this paper has, computed apart from training and evaluation.
+
+    ``variant`` and ``seed`` name the trained run that they are computed from; without a variant no run is needed.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    variant: str | None = None
+    seed: int = Field(default=0, ge=0)
+
+
 class Paper(Record):
-    """One paper: its tables with every row, its claims, and the ledger of deviations."""
+    """One paper: its tables with every row, its claims, the ledger of deviations, and the data of its own figures."""
 
     id: str
     title: str
@@ -184,6 +195,7 @@ class Paper(Record):
     tables: tuple[Table, ...] = Field(min_length=1)
     claims: tuple[Claim, ...]
     deviations: tuple[Deviation, ...]
+    figure_data: tuple[FigureData, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

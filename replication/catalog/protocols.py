@@ -97,6 +97,13 @@ class AreaRanges(Record):
         return self
 
 
+class Withdrawal(Record):
+    """Claims, by id, whose verdicts under the protocol must not be used, with the reason that is shown."""
+
+    claims: tuple[str, ...] = Field(min_length=1)
+    reason: str = Field(min_length=1)
+
+
 class Protocol(Record):
     """Everything that decides at which scale a variant is run.
 
@@ -108,7 +115,7 @@ class Protocol(Record):
     overrides is taken as it is.
     ``backbones`` says which backbone stands for a paper's. ``tables``, ``seeds`` and ``run_backbones`` choose what runs
     when the command line does not; ``judged_seeds``, by default the same number, is that of the runs a variant for
-    which the verdicts are registered.
+    which the verdicts are registered. ``withdrawn`` names the claims whose verdicts must not be used.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -129,6 +136,7 @@ class Protocol(Record):
     workers: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_every: int = Field(ge=1)
+    withdrawn: tuple[Withdrawal, ...] = ()
 
     @field_validator("iterations", "overrides")
     @classmethod

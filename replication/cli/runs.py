@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from replication.cli.verb import COUNT, Setting, seed_option, variant_option, verb, with_setting
-from replication.errors import ConfigError
 
 
 @verb(
@@ -52,15 +51,12 @@ def proposals(setting: Setting, variant: str) -> None:
     print(*propose(run), sep="\n")
 
 
-@verb("replication figures", "replication figures --variant faster_rcnn_R50")
-@variant_option("The trained detector of figure 3; without it, figure 5 is computed.")
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", default=0, help="Which run of the detector.")
+@verb("replication figures --paper libra_rcnn --name sampling")
+@click.option("--paper", metavar="ID", required=True, help="The paper; `replication catalog` lists them.")
+@click.option("--name", metavar="NAME", required=True, help="One of the paper's figure_data.")
 @with_setting
-def figures(setting: Setting, variant: str | None, seed: int) -> None:
-    """Compute the data of Libra R-CNN's figure 5 or, with --variant, of its figure 3."""
-    if variant is None and seed:
-        raise ConfigError(f"figures: --seed {seed}: figure 5 has no run; give the detector's --variant too")
-    run = setting.run(variant, seed) if variant is not None else None
-    from replication.inference.figures import write_balanced_l1, write_sampling
+def figures(setting: Setting, paper: str, name: str) -> None:
+    """Compute the data that one of a paper's own figures is drawn from."""
+    from replication.inference.figures import write_figure_data
 
-    print(write_sampling(run) if run is not None else write_balanced_l1(setting.results, setting.protocol))
+    print(write_figure_data(setting.catalog, setting.protocol, setting.results, paper, name))

@@ -1,4 +1,4 @@
-"""What of a protocol's results is worth keeping in a repository: numbers, provenance, pictures; no weights."""
+"""The part of a protocol's results that a repository keeps: numbers, provenance, pictures; no weights."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
 
 
 def _check_runs(protocol: Protocol, layout: Layout, kept: Layout) -> None:
-    """The runs are whole and of one kind, the verdicts theirs, and none of those kept before is lost."""
+    """The runs are whole and of one kind, the verdicts theirs, and none of those archived before is dropped."""
     variants = [files.folder.parent.name for files in layout.evaluated]
     runs = [run for group in finished_runs(protocol, layout.results, variants).values() for run in group]
     verdicts = layout.verdicts
@@ -78,7 +78,7 @@ def _check_runs(protocol: Protocol, layout: Layout, kept: Layout) -> None:
     if missing:
         raise ResultError(
             f"{kept.folder}: holds {len(missing)} runs that are not in {layout.folder}, such as {missing[0]}: "
-            "they would be lost; archive elsewhere with --out, or delete the folder first"
+            "they would be deleted; archive elsewhere with --out, or delete the folder first"
         )
 
 

@@ -1,4 +1,4 @@
-"""The finished runs of a protocol as entries of a model zoo: one a variant, whatever the form it is written in."""
+"""The finished runs of a protocol as entries of a model zoo: one per variant, whatever the form it is written in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BENCHMARKS = {"coco": "COCO", "voc2007": "PASCAL VOC 2007"}
 
 @dataclass(frozen=True)
 class Number:
-    """One metric of a variant: ``values`` on 0-100, one a run, in the order of the seeds."""
+    """One metric of a variant: ``values`` on 0-100, one per run, in the order of the seeds."""
 
     task: Task
     metric: str

@@ -62,5 +62,5 @@ def _metric(entry: Entry, number: Number) -> dict[str, Any]:
         "name": number.label,
         "config": number.criterion,
         "args": {"scale": "0-100", "seeds": entry.seeds, **spread},
-        "verified": False,  # true is the Hub's own to say
+        "verified": False,  # only the Hub itself may set it
     }

@@ -1,4 +1,4 @@
-"""What test servers take: COCO's zipped result list, VOC's tar of a result file a class. The same bytes every time."""
+"""What test servers take: COCO's zipped result list, VOC's tar of a file per class. The same bytes every time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from replication.results.files import write_bytes
 from replication.results.run import Run
 
 PER_IMAGE = 100
-"""Detections an image that COCO's server counts."""
+"""Detections per image that COCO's server counts."""
 FIELDS = {"": "bbox", "-segm": "segmentation"}
 """COCO's server has a challenge each for boxes and masks: what it reads, and what tells the files apart."""
-EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # of the dates that a zip can hold
 UNIX = 3
 
 
@@ -35,10 +35,10 @@ def submit_run(run: Run, folder: Path) -> list[Path]:
     missing, of other data, or too many.
     """
     protocol = run.protocol
-    truth, found, (detections, _) = read_run(run.files, run.layout)
+    truth, detections, (path, _) = read_run(run.files, run.layout)
     if isinstance(protocol.data, VocData):
-        return [write_voc(truth, found, protocol, algorithm(run), folder)]
-    return write_coco(json.loads(detections.read_bytes()), val_name(protocol), algorithm(run), folder)
+        return [write_voc(truth, detections, protocol, algorithm(run), folder)]
+    return write_coco(json.loads(path.read_bytes()), val_name(protocol), algorithm(run), folder)
 
 
 def check_submittable(variant: Variant) -> None:
@@ -78,7 +78,7 @@ def write_coco(records: Sequence[Mapping[str, Any]], name: str, algorithm: str, 
     return paths
 
 
-def write_voc(truth: GroundTruth, found: Detections, protocol: Protocol, algorithm: str, folder: Path) -> Path:
+def write_voc(truth: GroundTruth, detections: Detections, protocol: Protocol, algorithm: str, folder: Path) -> Path:
     """Write ``comp4_det_<split>_<algorithm>.tar``, which holds ``results/<folder>/Main/comp4_det_<split>_<class>.txt``.
 
     A line is image, score, xmin, ymin, xmax, ymax in 1-based inclusive pixels; a class without detections has an empty
@@ -94,8 +94,14 @@ def write_voc(truth: GroundTruth, found: Detections, protocol: Protocol, algorit
     if twice:
         raise ResultError(f"protocol {protocol.name}: data.val: two images are named {twice[0]}; VOC names them apart")
     lines: list[list[str]] = [[] for _ in truth.class_names]
-    corners = found.boxes + np.array([1.0, 1.0, 0.0, 0.0])
-    rows = zip(found.images.tolist(), found.labels.tolist(), found.scores.tolist(), corners.tolist(), strict=True)
+    corners = detections.boxes + np.array([1.0, 1.0, 0.0, 0.0])
+    rows = zip(
+        detections.images.tolist(),
+        detections.labels.tolist(),
+        detections.scores.tolist(),
+        corners.tolist(),
+        strict=True,
+    )
     for image, label, score, box in rows:
         lines[label].append(" ".join([images[image], *map(repr, (score, *box))]) + "\n")
     inside = f"results/{part.folder if part.folder != '.' else protocol.name}/Main"

@@ -40,12 +40,12 @@ def write_export(
 
     Raises what ``entries`` does.
     """
-    found = entries(catalog, protocol, results, tables)
+    chosen = entries(catalog, protocol, results, tables)
     if form == "model-index":
-        document = model_index(found, source)
+        document = model_index(chosen, source)
     else:
-        timed = latencies(protocol, results, [entry.variant for entry in found])
-        document = metafile(catalog, found, timed, source)
+        timed = latencies(protocol, results, [entry.variant for entry in chosen])
+        document = metafile(catalog, chosen, timed, source)
     path = out or Layout(results, protocol.name).export / FILES[form]
     write_text(path, yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110))
     return path

@@ -11,8 +11,6 @@ from replication.catalog.variants import PROPOSALS_SEED
 from replication.results.layout import Layout
 from replication.results.run import Run
 
-FIGURES_FROM = "faster_rcnn_R50"  # the detector among whose proposals Libra R-CNN's figure 3 samples
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -49,6 +47,25 @@ class Plan:
         shown = {row.variant for row in self.catalog.table(table).rows}
         return [run for run in self.runs if run.variant.name in shown]
 
+    def paper_of(self, name: str) -> str:
+        """See ``Catalog.paper_of``."""
+        return self.catalog.paper_of(name)
+
+    @property
+    def figure_data(self) -> list[Path]:
+        """The files that the papers' own figures are drawn from, of every paper with a table in the plan.
+
+        Only where their run is planned anyway: a training for a figure alone would cost as much as a row of a table.
+        """
+        planned, shown = {(run.variant.name, run.seed) for run in self.runs}, set(self.tables)
+        return [
+            self.layout.figure_data(paper.id, data.name)
+            for paper in self.catalog.papers.values()
+            if shown & {table.id for table in paper.tables}
+            for data in paper.figure_data
+            if data.variant is None or (data.variant, data.seed) in planned
+        ]
+
     @property
     def timed(self) -> tuple[str, ...]:
         """Variants of the chosen tables whose rows are timed, each once."""
@@ -67,25 +84,6 @@ class Plan:
     def timed_runs(self) -> list[Run]:
         """The runs whose weights are timed: the first seed's."""
         return [run for run in self.runs if run.variant.name in self.timed and run.seed == 0]
-
-    @property
-    def figure_data(self) -> list[str]:
-        """The files that Libra R-CNN's figures are drawn from: 5 with any of its tables, 3 where its detector is run.
-
-        No training is added for figure 3: it would cost as much as a row of a table, which nobody asked for.
-        """
-        if not any(table.startswith("libra-") for table in self.tables):
-            return []
-        sampled = any((run.variant.name, run.seed) == (FIGURES_FROM, 0) for run in self.runs)
-        names = ("libra_balanced_l1", *(("libra_sampling",) if sampled else ()))
-        return [str(self.layout.figure_data(name)) for name in names]
-
-    def paper_of(self, name: str) -> str:
-        """The id of the paper that a table, or a figure named after a table or paper, belongs to."""
-        for paper in self.catalog.papers.values():
-            if name.startswith((paper.id, *(table.id for table in paper.tables))):
-                return paper.id
-        raise KeyError(f"no paper has a table or figure {name!r}")
 
 
 def make_plan(

@@ -42,6 +42,14 @@ def weights(plan: Plan, variant: str, seed: int | str) -> list[str]:
     return [str(files.model), str(files.provenance)]
 
 
+def figure_inputs(plan: Plan, paper: str, name: str) -> list[str]:
+    """The files of the trained run from which a figure's data are computed; none where no run is needed."""
+    for data in plan.catalog.papers[paper].figure_data:
+        if data.name == name and data.variant is not None:
+            return weights(plan, data.variant, data.seed)
+    return []
+
+
 def downloads(plan: Plan) -> tuple[str, ...]:
     """Names of the data sets that the ``data`` verb can fetch for the protocol."""
     data = plan.protocol.data

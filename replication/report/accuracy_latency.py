@@ -1,4 +1,4 @@
-"""AP against ms an image as SVG, a panel published and a panel measured (FSAF, table 2)."""
+"""AP against ms per image as SVG, one panel published, one measured (FSAF, table 2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKERS = ("o", "s", "D", "^", "v")
 
 @dataclass(frozen=True)
 class Point:
-    """One row: ``ms`` an image and ``ap`` in the table's unit."""
+    """One row: ``ms`` per image and ``ap`` in the table's unit."""
 
     method: str
     backbone: str
@@ -49,13 +49,13 @@ def picture(comparison: Comparison) -> Picture | None:
 
 
 def _points(comparison: Comparison, accuracy: Column, latency: Column, side: str) -> tuple[Point, ...]:
-    found = []
+    drawn = []
     for line in comparison.lines:
         cells: tuple[Cell, Cell] = (line.cells[latency.id], line.cells[accuracy.id])
         ms, ap = (getattr(cell, side) for cell in cells)
         if ms is not None and ap is not None:
-            found.append(Point(line.row.label, line.row.backbone, ms, ap))
-    return tuple(found)
+            drawn.append(Point(line.row.label, line.row.backbone, ms, ap))
+    return tuple(drawn)
 
 
 def draw_picture(comparison: Comparison) -> str | None:
@@ -97,7 +97,7 @@ def _panel(
         for point in own:
             panel.plot(point.ms, point.ap, color=color, marker=markers[point.backbone], linestyle="", markersize=7)
     panel.set_title(title, loc="left")
-    panel.set_xlabel("ms an image")
+    panel.set_xlabel("ms per image")
     panel.set_ylabel(f"AP ({unit})")
     grid(panel)
     panel.margins(0.12)

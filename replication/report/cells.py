@@ -1,4 +1,4 @@
-"""A table as numbers: published beside measured, and the difference to the baseline on both sides."""
+"""A table as numbers, published and measured, with the difference to the baseline on either side."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Literal
 
 from replication.catalog import Catalog, Column, Paper, Protocol, Row, Table
 from replication.catalog.papers import State
+from replication.catalog.units import points
 from replication.errors import ConfigError
 from replication.results.finished import FinishedRun, check_together, finished_runs
 from replication.timing.latency import Latency, Summary, latencies
 
-Status = Literal["measured", "not run", "not timed", "planned", "cited"]
+Status = Literal["measured", "not measured", "not run", "not timed", "planned", "cited"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,11 @@ class Cell:
     ``measured`` is the mean over the runs, ``sd`` their sample standard deviation (None below two runs). The gains are
     differences to the row's baseline, None for the baseline itself.
 
+    ``not measured`` is a number that some of the runs do not have: it is undefined there, or their files are older
+    than the metric.
+
     Of latency, ``measured`` is the median over rounds and ``interval`` its 95% interval; the ratios are to the row's
-    baseline. The measured one is None where the two were not timed in turns.
+    baseline. The measured one is None where the two were not timed interleaved.
     """
 
     published: float | None
@@ -152,6 +156,8 @@ def _cell(
     measured, base = _mean(values), _mean(_values(column, base_runs))
     if status in ("measured", "not run") and column.state == "planned":
         status = "planned"
+    elif status == "measured" and measured is None:
+        status = "not measured"
     return Cell(
         published=published,
         # Published numbers have few decimals; rounding removes the binary dust of the subtraction.
@@ -164,10 +170,10 @@ def _cell(
 
 
 def _values(column: Column, runs: tuple[FinishedRun, ...]) -> list[float]:
-    """One number a run, in the column's unit; empty when the column cannot be measured or one run lacks it."""
+    """One number per run, in the column's unit; empty when the column cannot be measured or a run has no number."""
     if column.state == "planned":
         return []
-    scale = 100 if column.unit == "fraction" else 1
+    scale = points(column.unit)
     values = [run.value(column) for run in runs]
     present = [value / scale for value in values if value is not None]
     return present if len(present) == len(values) else []

@@ -1,4 +1,4 @@
-"""Training curves as SVG: classification loss and mean IoU against iterations, a line a variant (GIoU, Fig. 3)."""
+"""Training curves as SVG: classification loss and mean IoU against iterations, one line per variant (GIoU, Fig. 3)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def draw_curves(comparison: Comparison) -> str | None:
 
 
 def _series(comparison: Comparison) -> dict[str, list[list[dict[str, float]]]]:
-    """Curves by label: one list of lines a run."""
+    """Curves by label: one list of lines per run."""
     series = {label: [lines for lines in map(curve, line.runs) if lines] for label, line in comparison.variants.items()}
     return {label: curves for label, curves in series.items() if curves}
 
@@ -69,10 +69,10 @@ def _panel(panel: Axes, keys: Sequence[str], title: str, drawn: dict[str, list[l
 
 def _points(lines: Sequence[dict[str, float]], keys: Sequence[str]) -> Points:
     """Iteration and smoothed value of the first of the keys that a line has, shape (n, 2)."""
-    found = [
+    pairs = [
         (line["iteration"], next(line[key] for key in keys if key in line)) for line in lines if line.keys() & set(keys)
     ]
-    raw = np.array(found, dtype=np.float64).reshape(-1, 2)
+    raw = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     if len(raw):
         raw[:, 1] = smooth(raw[:, 1])
     return raw

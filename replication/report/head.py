@@ -1,4 +1,4 @@
-"""What a reader must know before the numbers: what was published, what was measured, what may be compared."""
+"""The head of a table: what was published, what was measured, what may be compared, which verdicts are withdrawn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from replication.catalog import Catalog, Protocol, Table
+from replication.catalog import Catalog, Protocol, Table, withdrawn
 from replication.catalog.protocols import CocoData, CocoSplit, EmbeddedData
 from replication.report.cells import Comparison
 from replication.timing.latency import conditions, training_conditions
@@ -20,18 +20,22 @@ OTHER_SPLIT = (
 )
 IN_PARENTHESES = "In parentheses: difference to the baseline row, on the same side."
 RATIOS = (
-    "In parentheses: difference to the baseline row, on the same side; of latency the ratio to it, which alone is "
-    "compared, since milliseconds are those of a machine."
+    "In parentheses: difference to the baseline row, on the same side; of latency the ratio to it. Only the ratio can "
+    "be compared, since milliseconds depend on the machine."
 )
 
 
 @dataclass(frozen=True)
 class Head:
-    """``facts`` are name and text; ``warning`` says what must not be compared, empty when all may."""
+    """``facts`` are name and text; ``warning`` says what must not be compared, empty when all may.
+
+    ``withdrawn`` says which verdicts are withdrawn and why, a sentence per reason.
+    """
 
     title: str
     facts: tuple[tuple[str, str], ...]
     warning: str
+    withdrawn: tuple[str, ...] = ()
 
 
 def head(catalog: Catalog, comparison: Comparison) -> Head:
@@ -42,7 +46,9 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
         for part in (f"{table.dataset} {table.split}", table.backbone, table.schedule, f"unit {table.unit}")
         if part
     )
+    notes = withdrawn_texts(catalog, comparison)
     facts = [
+        ("Withdrawn", " ".join(notes)),
         ("Paper", f"{paper.title} ({paper.venue}, arXiv {paper.arxiv})"),
         ("Published", published),
         ("Criterion", table.criterion),
@@ -57,7 +63,18 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
         ("Reading", RATIOS if table.shows_latency else IN_PARENTHESES),
     ]
     kept = tuple((name, " ".join(text.split())) for name, text in facts if text)
-    return Head(f"{table.id}: {table.caption}", kept, warning(table, protocol))
+    return Head(f"{table.id}: {table.caption}", kept, warning(table, protocol), notes)
+
+
+def withdrawn_texts(catalog: Catalog, comparison: Comparison) -> tuple[str, ...]:
+    """The claims of the table whose verdicts under the protocol are withdrawn, a sentence per reason."""
+    reasons, table = withdrawn(catalog, comparison.protocol), comparison.table
+    claims: dict[str, dict[str, None]] = {}
+    for claim in comparison.paper.claims:
+        if claim.table == table.id and claim.id in reasons:
+            compared = f"{table.row(claim.row).label} over {table.row(claim.baseline).label}"
+            claims.setdefault(reasons[claim.id], {})[compared] = None
+    return tuple(f"Verdicts withdrawn on {'; '.join(names)}. Reason: {reason}" for reason, names in claims.items())
 
 
 def warning(table: Table, protocol: Protocol) -> str:
@@ -100,7 +117,7 @@ def data_text(protocol: Protocol) -> str:
 
 
 def scale_text(catalog: Catalog, comparison: Comparison) -> str:
-    """Iterations and batch of the runs, beside the iterations of the papers' scale."""
+    """Iterations and batch of the runs, with the iterations of the papers' scale."""
     scales: dict[str, None] = {}
     for run in comparison.runs:
         facts = run.provenance
@@ -141,8 +158,8 @@ def settings_text(catalog: Catalog, comparison: Comparison) -> str:
         for line in comparison.lines
         if line.row.variant in catalog.variants
     }
-    taken = {"all", *(group for name in architectures for group in comparison.protocol.groups(name))}
-    groups = [group for group in comparison.protocol.overrides if group in taken]
+    used = {"all", *(group for name in architectures for group in comparison.protocol.groups(name))}
+    groups = [group for group in comparison.protocol.overrides if group in used]
     settings = [
         f"{key}={_plain(value)}" for group in groups for key, value in comparison.protocol.overrides[group].items()
     ]

@@ -1,4 +1,4 @@
-"""What kinds of mistakes cost a table's detectors how much AP, as SVG: a panel a kind, a bar a row."""
+"""What kinds of mistakes cost a table's detectors how much AP, as SVG: one panel per kind, one bar per row."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KINDS = {
     "localisation": "a detection overlaps an object of its class, but with an IoU of only 0.1 to 0.5",
     "classification": "it finds an object (IoU 0.5 or more) and names another class",
     "both": "it overlaps an object of another class with an IoU of only 0.1 to 0.5",
-    "duplicate": "it finds an object that a better-scored detection has found",
+    "duplicate": "it matches an object that a detection with a higher score matches already",
     "background": "it overlaps no object (IoU below 0.1)",
-    "missed": "an object that nothing finds, nor any of the first two kinds aims at",
+    "missed": "an object that no detection finds, and that none of the first two kinds overlaps",
 }
 """The kinds of ``replication.evaluation.mistakes`` in words, in the order of its result."""
 
@@ -27,10 +27,10 @@ MISTAKES_CAPTION = (
 )
 
 
-def lost(line: Line) -> dict[str, float]:
-    """AP50 that each kind costs a row, mean over its runs; kinds that one of them has no number of are left out."""
-    found = {kind: [run.mistakes.get(kind) for run in line.runs] for kind in KINDS}
-    complete = {kind: [value for value in values if value is not None] for kind, values in found.items()}
+def repair_gains(line: Line) -> dict[str, float]:
+    """AP50 that repairing each kind gains, mean over a row's runs; without kinds for which a run has no number."""
+    gains = {kind: [run.mistakes.get(kind) for run in line.runs] for kind in KINDS}
+    complete = {kind: [value for value in values if value is not None] for kind, values in gains.items()}
     return {
         kind: statistics.fmean(values) for kind, values in complete.items() if values and len(values) == len(line.runs)
     }
@@ -38,7 +38,7 @@ def lost(line: Line) -> dict[str, float]:
 
 def draw_mistakes(comparison: Comparison) -> str | None:
     """The figure of one table as an SVG document, the same bytes for the same runs; None when no run has mistakes."""
-    rows = {label: costs for label, line in comparison.variants.items() if (costs := lost(line))}
+    rows = {label: costs for label, line in comparison.variants.items() if (costs := repair_gains(line))}
     if not rows:
         return None
     with mpl.rc_context({**STYLE, "svg.hashsalt": f"{comparison.table.id}-mistakes"}):

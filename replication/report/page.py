@@ -9,7 +9,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from replication.catalog import Catalog, Column, Paper, Protocol, select
+from replication.catalog import Catalog, Paper, Protocol, select
+from replication.catalog.units import MINUS, gain, number, percent, signed
 from replication.errors import ConfigError
 from replication.report.accuracy_latency import draw_picture
 from replication.report.cells import Comparison, compare_all
@@ -17,11 +18,10 @@ from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing, data_uri
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text, training_text
 from replication.report.mistakes import KINDS, MISTAKES_CAPTION, draw_mistakes
-from replication.report.papers.fsaf import draw_levels
-from replication.report.papers.libra import drawings
+from replication.report.papers import paper_drawings
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
-from replication.report.tables import DECIMALS, latex, markdown, number, ratio, tidy_csv, varies
-from replication.report.verdicts import Verdicts, bounds, decisive, gain, percent, read_verdicts, tone
+from replication.report.tables import latex, markdown, ratio_text, tidy_csv, varies
+from replication.report.verdicts import Verdicts, bounds, decisive, read_verdicts, tone
 from replication.results.files import make_folder, write_text
 from replication.results.finished import FinishedRun
 from replication.results.layout import Layout
@@ -37,18 +37,13 @@ _FORMS = {
 _FIGURES = {
     "latency": (
         draw_picture,
-        "AP against latency, a line a method through its backbones. Milliseconds of two machines: the panels compare "
-        "in shape, not in place.",
+        "AP against latency, one line per method through its backbones. The milliseconds are of two machines: compare "
+        "the shapes of the panels, not their positions.",
     ),
     "curves": (
         draw_curves,
         "Training, running mean over a twentieth of the curve. A line is the mean of a variant's seeds, a band their "
         "range.",
-    ),
-    "levels": (
-        draw_levels,
-        "The level that each object of the first validation images selects by its loss, first seed, against its size "
-        "in the input image. The line is the level that the heuristic gives.",
     ),
     "mistakes": (draw_mistakes, MISTAKES_CAPTION),
 }
@@ -74,7 +69,7 @@ class Section:
 
     @property
     def times(self) -> list[dict[str, str]]:
-        """What a timed variant costs, a line each: inference, then a training step, with ratios to the baseline row."""
+        """Cost of the timed variants: inference, then a training step, with ratios to the baseline row."""
         rows = {line.row.id: line.row for line in self.comparison.lines}
         timed = {name: self.comparison.latencies.get(row.variant or "") for name, row in rows.items()}
         return [cost_line(own, timed.get(rows[name].baseline or "")) for name, own in timed.items() if own]
@@ -101,8 +96,10 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
     comparisons = compare_all(catalog, table_ids, protocol, results)
-    libra = drawings(comparisons, protocol, results)
-    sections = [_section(catalog, one, libra.get(one.table.id, ())) for one in comparisons]
+    extra: dict[str, list[Drawing]] = {}
+    for paper in {comparison.paper.id: comparison.paper for comparison in comparisons}.values():
+        extra |= paper_drawings(paper, comparisons, protocol, results)
+    sections = [_section(catalog, comparison, extra[comparison.table.id]) for comparison in comparisons]
     verdicts = read_verdicts(catalog, protocol, results, comparisons)
     html = render_page(catalog, protocol, results, sections, verdicts)
     shown = [drawing for section in sections for drawing in section.drawings]
@@ -133,11 +130,11 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": number,
-        "signed": signed,
+        "number": lambda value, column: number(value, column.unit),
+        "signed": lambda value, column: signed(value, column.unit, minus=MINUS),
         "duration": duration,
-        "ratio": ratio,
-        "claim_gain": gain,
+        "ratio": ratio_text,
+        "claim_gain": lambda value, entry: gain(value, entry["unit"]),
         "claim_percent": percent,
         "claim_bounds": bounds,
         "seeds_needed": seeds_text,
@@ -160,12 +157,12 @@ def render_page(
     )
 
 
-def _section(catalog: Catalog, comparison: Comparison, more: Sequence[Drawing]) -> Section:
+def _section(catalog: Catalog, comparison: Comparison, extra: Sequence[Drawing]) -> Section:
     text = head(catalog, comparison)
     table = comparison.table.id
     drawn = ((kind, draw(comparison), caption) for kind, (draw, caption) in _FIGURES.items())
     drawings = [Drawing(f"{table}_{kind}", svg, caption) for kind, svg, caption in drawn if svg is not None]
-    drawings += more
+    drawings += extra
     forms = {"csv": tidy_csv(comparison), "md": markdown(comparison, text), "tex": latex(comparison, text)}
     downloads = [_download(table, form, content) for form, content in forms.items()]
     return Section(comparison, text, tuple(drawings), tuple(downloads))
@@ -197,7 +194,7 @@ def _overview(
     trainings = {(run.weights_of, run.seed): run.provenance.seconds or 0.0 for run in runs}
     facts = [
         ("Runs finished", f"{len(done)} of {len(planned)}" + _extra(len(runs) - len(done))),
-        ("Seeds a variant", _span(counts)),
+        ("Seeds per variant", _span(counts)),
         ("Training time, all runs", duration(sum(trainings.values()))),
         ("Device", "; ".join(dict.fromkeys(map(device, runs)))),
         ("Data", data_text(protocol)),
@@ -237,23 +234,17 @@ def device(run: FinishedRun) -> str:
     if made.device is not None and made.device.type == "cuda":
         count = made.device.count
         return f"{f'{count} x ' if count > 1 else ''}{made.device.name}"
-    return f"{made.cpu or 'CPU'}, {made.threads} thread{'' if made.threads == 1 else 's'} a training"
+    return f"{made.cpu or 'CPU'}, {made.threads} thread{'' if made.threads == 1 else 's'} per training"
 
 
 def _photos(comparisons: Sequence[Comparison], results: Path) -> tuple[str, list[Photo]]:
     """Of the first table that has them, and which that is."""
-    found = ((one.table.id, samples(one, results)) for one in comparisons)
-    return next(((table, photos) for table, photos in found if photos), ("", []))
-
-
-def signed(value: float, column: Column) -> str:
-    """A gain with a true minus sign; what rounds to zero is +0."""
-    decimals = DECIMALS[column.unit]
-    return f"{round(value, decimals) + 0.0:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    candidates = ((one.table.id, samples(one, results)) for one in comparisons)
+    return next(((table, photos) for table, photos in candidates if photos), ("", []))
 
 
 def duration(seconds: float | None) -> str:
-    """Hours and minutes, or minutes and seconds."""
+    """Hours and minutes, or minutes and seconds; empty where it is unknown."""
     if not seconds:
         return ""
     minutes, rest = divmod(round(seconds), 60)

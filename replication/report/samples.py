@@ -1,4 +1,4 @@
-"""Detections drawn on validation images beside the ground truth, where the images are at hand."""
+"""Detections and ground truth drawn on validation images, where the image files are there."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Photo:
-    """One image as a data URI with its true boxes, and the boxes each row's detector found."""
+    """One image as a data URI with its true boxes and the detections of each row."""
 
     key: str
     uri: str
     width: int
     height: int
     truth: tuple[Box, ...]
-    found: tuple[tuple[str, tuple[Box, ...]], ...]
+    detections: tuple[tuple[str, tuple[Box, ...]], ...]
 
 
 def samples(comparison: Comparison, results: Path) -> list[Photo]:
@@ -80,7 +80,7 @@ def _photos(lines: Sequence[Line], truth: dict[str, Any], images: Path) -> list[
     shown.sort(key=lambda image: (len(objects[image["id"]]) > FEW, image["id"]))
     shown = [image for image in shown if (images / image["file_name"]).is_file()][:IMAGES]
     wanted = {image["id"] for image in shown}
-    found = [(line.row.label, _detections(line, wanted, names)) for line in lines if wanted]
+    detections = [(line.row.label, _detections(line, wanted, names)) for line in lines if wanted]
     return [
         Photo(
             key=f"photo-{number}",
@@ -88,7 +88,7 @@ def _photos(lines: Sequence[Line], truth: dict[str, Any], images: Path) -> list[
             width=image["width"],
             height=image["height"],
             truth=tuple(objects[image["id"]]),
-            found=tuple((label, tuple(boxes[image["id"]])) for label, boxes in found),
+            detections=tuple((label, tuple(boxes[image["id"]])) for label, boxes in detections),
         )
         for number, image in enumerate(shown)
     ]

@@ -1,4 +1,4 @@
-"""Measured beside published, as Markdown, CSV and LaTeX, and for the terminal."""
+"""Published and measured numbers of a table as Markdown, CSV and LaTeX, and for the terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from pathlib import Path
 from tabulate import tabulate
 
 from replication.catalog import Catalog, Column, Protocol
+from replication.catalog.units import TIMES, number, ratio, signed
 from replication.report.cells import Cell, Comparison, Line, compare, compare_all
 from replication.report.head import Head, head
 from replication.results.files import write_text
 from replication.results.layout import Layout
-from replication.timing.latency import Summary, ratio_text
-
-DECIMALS = {"fraction": 3, "percent": 1, "ms": 0}
-"""Decimals as the papers print them."""
+from replication.timing.latency import Summary
 
 CSV_FIELDS = (
     "table", "protocol", "absolute_comparable", "row", "label", "backbone", "schedule", "variant", "baseline", "status",
@@ -27,7 +25,7 @@ CSV_FIELDS = (
 
 
 def render_table(catalog: Catalog, table_id: str, protocol: Protocol, results: Path) -> dict[str, str]:
-    """One table in the forms ``md``, ``csv`` (tidy, full precision, a line a row and column) and ``tex`` (booktabs).
+    """One table in the forms ``md``, ``csv`` (tidy, full precision, a line per row and column) and ``tex`` (booktabs).
 
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
@@ -58,7 +56,7 @@ def terminal_table(catalog: Catalog, table_id: str, protocol: Protocol, results:
     text = head(catalog, comparison)
     columns = [column for column in comparison.table.columns if column.state == "built"]
     blocks = [_plain(comparison, group) for group in _groups(comparison, columns or comparison.table.columns, width)]
-    lines = [text.title, dict(text.facts)["Measured"], *([text.warning] if text.warning else [])]
+    lines = [text.title, dict(text.facts)["Measured"], *filter(None, [text.warning]), *text.withdrawn]
     return "\n".join(lines) + "\n\n" + "\n\n".join(blocks) + "\n"
 
 
@@ -88,7 +86,7 @@ def latex(comparison: Comparison, text: Head) -> str:
 
 
 def tidy_csv(comparison: Comparison) -> str:
-    """A line a row and column, numbers in the column's unit at full precision, empty where there is none."""
+    """One line per row and column, numbers in the column's unit at full precision, empty where there is none."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -128,12 +126,12 @@ def _csv_record(comparison: Comparison, line: Line, column: Column) -> dict[str,
     }
 
 
-def _ends(name: str, found: Summary | None) -> dict[str, float | None]:
-    return {f"{name}_low": found.low, f"{name}_high": found.high} if found else {}
+def _ends(name: str, summary: Summary | None) -> dict[str, float | None]:
+    return {f"{name}_low": summary.low, f"{name}_high": summary.high} if summary else {}
 
 
 def grid(comparison: Comparison, columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of text: method, what else tells rows apart, published and measured a column, runs, status."""
+    """Heads and rows of text: method, what else tells rows apart, published and measured per column, runs, status."""
     keys = [key for key in ("backbone", "schedule") if varies(comparison, key)]
     heads = ["method", *keys]
     for column in columns:
@@ -158,42 +156,34 @@ def published_text(cell: Cell, column: Column) -> str:
     if cell.published is None:
         return "-"
     if column.lower_is_better:
-        return number(cell.published, column) + _in_parentheses(ratio(cell.published_ratio))
-    return number(cell.published, column) + gain(cell.published_gain, column)
+        return number(cell.published, column.unit) + _in_parentheses(ratio_text(cell.published_ratio))
+    return number(cell.published, column.unit) + _gain(cell.published_gain, column)
 
 
 def measured_text(cell: Cell, column: Column) -> str:
     """Mean, sample standard deviation and gain, e.g. ``41.2 ± 0.3 (+0.8)``; the status where there is no number."""
     if cell.measured is None:
-        return "-" if cell.status == "measured" else cell.status
+        return "-" if cell.status == "not measured" else cell.status
     if column.lower_is_better:
-        return f"{cell.measured:.1f}" + _in_parentheses(ratio(cell.measured_ratio))
-    spread = f" ± {number(cell.sd, column)}" if cell.sd is not None else ""
-    return number(cell.measured, column) + spread + gain(cell.measured_gain, column)
+        return f"{cell.measured:.1f}" + _in_parentheses(ratio_text(cell.measured_ratio))
+    spread = f" ± {number(cell.sd, column.unit)}" if cell.sd is not None else ""
+    return number(cell.measured, column.unit) + spread + _gain(cell.measured_gain, column)
 
 
-def number(value: float, column: Column) -> str:
-    """With the decimals of the column's unit."""
-    return f"{value:.{DECIMALS[column.unit]}f}"
-
-
-def ratio(value: float | Summary | None) -> str:
+def ratio_text(value: float | Summary | None) -> str:
     """A ratio to the baseline, with its interval where there is one; empty for None."""
     if value is None:
         return ""
-    return "\N{MULTIPLICATION SIGN}" + (f"{value:.3f}" if isinstance(value, float) else ratio_text(value))
+    return TIMES + (ratio(value) if isinstance(value, float) else ratio(value.median, value.low, value.high))
 
 
 def _in_parentheses(text: str) -> str:
     return f" ({text})" if text else ""
 
 
-def gain(value: float | None, column: Column) -> str:
-    """In parentheses with its sign; empty for None. What rounds to zero is +0.0."""
-    if value is None:
-        return ""
-    decimals = DECIMALS[column.unit]
-    return f" ({round(value, decimals) + 0.0:+.{decimals}f})"
+def _gain(value: float | None, column: Column) -> str:
+    """A difference in parentheses; empty for None."""
+    return "" if value is None else f" ({signed(value, column.unit)})"
 
 
 def _groups(comparison: Comparison, columns: Sequence[Column], width: int) -> list[list[Column]]:

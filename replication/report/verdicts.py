@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replication.catalog import Catalog, Protocol, load_judging
+from replication.catalog import Catalog, Protocol, load_judging, withdrawn
+from replication.catalog.units import gain_interval, points
 from replication.errors import ResultError
 from replication.report.cells import Comparison
 from replication.report.drawing import Drawing
@@ -16,24 +17,26 @@ from replication.report.forest import RELATIVE, Effect, draw_forest
 from replication.results.files import read_json
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA, misjudged
-from replication.verdicts.output import gain_text, interval_text
-from replication.verdicts.registered import plan_hash, registered_plan
+from replication.verdicts.output import withdraw
+from replication.verdicts.registered import check_plan
+from replication.verdicts.rules import NOT_TESTABLE, WITHDRAWN
 
-COLORS = {"good": "#22997a", "bad": "#d9534f", "open": "#5f87a0"}
+COLORS = {"good": "#22997a", "bad": "#d9534f", "open": "#5f87a0", "withdrawn": "#9a9a9a"}
 TONES = {
     "reproduced": "good",
     "gain": "good",
     "not reproduced": "bad",
     "loss": "bad",
     "no gain of practical size": "bad",
+    WITHDRAWN: "withdrawn",
 }
 """How a verdict is coloured; any other is open."""
 
-MINUS = "\N{MINUS SIGN}"
 POINTS = "gain in AP points"
 CAPTION = (
-    "Claimed gains (open diamonds) and measured ones (dots) with 95% intervals for {estimand} where they can be had. "
-    "Green: the verdict is for the claim; red: against it; dotted line: other images alone, which is no verdict."
+    "Claimed gains (open diamonds) and measured ones (dots) with 95% intervals for {estimand} where there are any. "
+    "Green: the verdict supports the claim; red: it is against it; grey: withdrawn; dotted line: the interval for "
+    "other images alone, which gives no verdict."
 )
 
 
@@ -47,18 +50,33 @@ class Verdicts:
 
     @property
     def primary(self) -> list[Mapping[str, Any]]:
-        """The claims judged first, where both rows can run."""
-        return [one for one in self.entries if one["primary"] and one["verdict"] != "not measured"]
+        """The primary claims that the protocol can test."""
+        return [one for one in self.entries if one["primary"] and one["verdict"] != NOT_TESTABLE]
 
     @property
     def others(self) -> list[Mapping[str, Any]]:
-        """The other claims that have numbers."""
-        return [one for one in self.entries if not one["primary"] and one["verdict"] != "not measured"]
+        """The secondary claims that the protocol can test."""
+        return [one for one in self.entries if not one["primary"] and one["verdict"] != NOT_TESTABLE]
 
     @property
-    def unmeasured(self) -> list[Mapping[str, Any]]:
-        """Claims that this protocol cannot speak of, with their reasons."""
-        return [one for one in self.entries if one["verdict"] == "not measured"]
+    def untestable(self) -> list[Mapping[str, Any]]:
+        """Claims that this protocol cannot test, with their reasons."""
+        return [one for one in self.entries if one["verdict"] == NOT_TESTABLE]
+
+    @property
+    def withdrawn(self) -> dict[str, list[str]]:
+        """By reason the primary claims whose verdicts are withdrawn, in words."""
+        claims: dict[str, list[str]] = {}
+        for entry in self.primary:
+            if entry["verdict"] == WITHDRAWN:
+                words = f"{entry['table']}, {entry['row']['label']} over {entry['baseline']['label']}"
+                claims.setdefault(entry["reason"], []).append(words)
+        return claims
+
+    @property
+    def papers(self) -> set[str]:
+        """Ids of the papers of the tables on the page."""
+        return {entry["paper"] for entry in self.entries}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -71,24 +89,22 @@ def read_verdicts(
 ) -> Verdicts | None:
     """The verdicts on the tables shown; None when nothing has been judged.
 
-    Raises ResultError when the file is of another protocol or plan, or judges other tables or other runs than the page
-    shows.
+    Raises ResultError when the file is of another protocol, or when a table shown was not judged, or by other claims,
+    rules or runs than those that are there; what else the file says does not matter.
     """
-    path = Layout(results, protocol.name).verdicts
+    layout = Layout(results, protocol.name)
+    path = layout.verdicts
     if not path.exists():
         return None
     document = read_json(path, SCHEMA)
     again = "run `replication verdicts` for the same tables again"
     if document["protocol"] != protocol.name:
         raise ResultError(f"{path}: protocol: is {document['protocol']}, the page is of {protocol.name}; {again}")
-    if document["plan_hash"] != plan_hash(registered_plan(catalog, protocol, load_judging())):
-        raise ResultError(f"{path}: plan_hash: claims, rules or seeds have changed since the judging; {again}")
-    missing = [one.table.id for one in comparisons if one.table.id not in document["tables"]]
-    if missing:
-        raise ResultError(f"{path}: tables: has no verdicts on {', '.join(missing)}; {again}")
+    tables = [comparison.table.id for comparison in comparisons]
+    check_plan(layout, document, catalog, protocol, load_judging(), tables)
     _check_runs(document, comparisons, path, again)
-    tables = [one.table.id for one in comparisons]
-    entries = tuple(one for one in document["verdicts"] if one["table"] in tables)
+    shown = [entry for entry in document["verdicts"] if entry["table"] in tables]
+    entries = tuple(withdraw(shown, withdrawn(catalog, protocol)))
     return Verdicts(document, entries, _forests(document, entries))
 
 
@@ -108,36 +124,27 @@ def _check_runs(document: Mapping[str, Any], comparisons: Sequence[Comparison], 
 
 
 def tone(verdict: str) -> str:
-    """``good``, ``bad`` or ``open``."""
+    """``good``, ``bad``, ``withdrawn`` or ``open``."""
     return TONES.get(verdict, "open")
 
 
 def decisive(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The answer that gave the verdict; None where there is none."""
-    answer: Mapping[str, Any] | None = entry["answers"].get(entry["estimand"])
-    return answer
+    """The estimate that gave the verdict; None where there is none."""
+    estimate: Mapping[str, Any] | None = entry["estimates"].get(entry["estimand"])
+    return estimate
 
 
 def interval_of(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The interval to show: of the answer, or of the images alone for a single run."""
-    answer = decisive(entry)
-    shown: Mapping[str, Any] | None = answer["interval"] if answer else entry["image_interval"]
+    """The interval to show: of the decisive estimate, or of the images alone for a single run."""
+    estimate = decisive(entry)
+    shown: Mapping[str, Any] | None = estimate["interval"] if estimate else entry["image_interval"]
     return shown
 
 
-def gain(value: float, entry: Mapping[str, Any]) -> str:
-    """A gain in the paper's unit, with a true minus sign."""
-    return gain_text(value, entry["unit"]).replace("-", MINUS)
-
-
-def percent(value: float | None) -> str:
-    """A relative gain with a true minus sign, what rounds to zero as +0.0; empty for None."""
-    return "" if value is None else f"{round(value, 1) + 0.0:+.1f} %".replace("-", MINUS)
-
-
 def bounds(entry: Mapping[str, Any]) -> str:
-    """The interval in the paper's unit."""
-    return interval_text(interval_of(entry), entry["unit"]).replace("-", MINUS)
+    """The interval in the paper's unit; empty where there is none."""
+    interval = interval_of(entry)
+    return gain_interval(interval["low"], interval["high"], entry["unit"]) if interval else ""
 
 
 def _forests(document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, Drawing]:
@@ -153,18 +160,19 @@ def _forests(document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) 
 
 
 def effects(entries: Sequence[Mapping[str, Any]], relative: bool) -> list[Effect]:
-    """A line a claim: in percent of each side's own baseline where the scales differ, else in AP points."""
+    """One line per claim: in percent of each side's own baseline where the scales differ, else in AP points."""
     return [_effect(entry, relative) for entry in entries]
 
 
 def _effect(entry: Mapping[str, Any], relative: bool) -> Effect:
-    scale = 100.0 if entry["unit"] == "fraction" else 1.0
+    scale = points(entry["unit"])
     interval, claimed, measured = interval_of(entry), entry["claimed"], entry["measured"]
+    where = ", ".join([entry["column"]["head"], entry["table"], *[WITHDRAWN] * (entry["verdict"] == WITHDRAWN)])
     ends = None
     if interval is not None:
         ends = interval["relative_percent"] if relative else [scale * interval[key] for key in ("low", "high")]
     return Effect(
-        label=f"{entry['row']['label']} over {entry['baseline']['label']}\n{entry['column']['head']}, {entry['table']}",
+        label=f"{entry['row']['label']} over {entry['baseline']['label']}\n{where}",
         published=claimed["relative_percent"] if relative else scale * claimed["gain"],
         measured=measured["relative_percent"] if relative else scale * measured["gain"],
         interval=tuple(ends) if ends is not None else None,

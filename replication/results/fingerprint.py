@@ -26,8 +26,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 class Code:
     """What computes one kind of result: ``entries`` and every module of this package that they import.
 
-    Modules are named without ``replication.``. ``left_out`` are patterns of modules that do not count, ``data`` globs
-    of other files that do.
+    Modules are named without ``replication.``; ``package.*`` are those of a package that are found by name and not
+    imported. ``left_out`` are patterns of modules that do not count, ``data`` globs of other files that do.
     """
 
     entries: tuple[str, ...]
@@ -54,13 +54,13 @@ INFERENCE = ("detectors.multi_scale", "detectors.fsaf.inference")
 TRAINING = Code(("training.trainer", "training.config", "datasets.splits", "detectors"), (*_NOT_COMPUTING, *INFERENCE))
 DETECTION = Code(("inference.detect", "detectors"), _NOT_COMPUTING)
 PROPOSALS = Code(("inference.propose", "detectors"), _NOT_COMPUTING)
-FIGURES = Code(("inference.figures", "detectors"), _NOT_COMPUTING)
+FIGURES = Code(("inference.figures", "inference.papers.*", "detectors"), _NOT_COMPUTING)
 TIMING = Code(("timing.run", "detectors"), _NOT_COMPUTING)
 MATCHING = Code(("evaluation.matching",), (*FILES, *SETTINGS))
 # The check against pycocotools, which is asked for by hand, finds faults and makes no numbers.
 EVALUATION = Code(("evaluation.runs",), (*FILES, *SETTINGS, "evaluation.verify"))
 JUDGING = Code(("verdicts.document",), FILES)
-RENDERING = Code(("report.page", "report.tables"), ("errors",), ("report/templates/*",))
+RENDERING = Code(("report.page", "report.tables", "report.papers.*"), ("errors",), ("report/templates/*",))
 
 REGISTERING = "detectors"
 """Importing this package enters its classes in Detectron2's registries, by which configs name them: whatever one of its
@@ -69,7 +69,7 @@ REGISTERING = "detectors"
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {
     *("name", "title", "note", "benchmark", "data", "area_ranges", "tables", "seeds", "run_backbones"),
-    *("judged_seeds", "workers", "device", "checkpoint_every"),
+    *("judged_seeds", "workers", "device", "checkpoint_every", "withdrawn"),
 }
 
 
@@ -89,7 +89,7 @@ def fingerprint(code: Code, package: Path = PACKAGE) -> str:
 def members(code: Code, package: Path = PACKAGE) -> list[str]:
     """The modules that count, sorted."""
     found: set[str] = set()
-    waiting = list(code.entries)
+    waiting = [name for entry in code.entries for name in _entry(entry, package)]
     while waiting:
         name = waiting.pop()
         if name not in found and not any(fnmatchcase(name, pattern) for pattern in code.left_out):
@@ -164,6 +164,14 @@ def _file(module: str, package: Path) -> Path:
     """Where a module or a package's ``__init__`` lies."""
     path = package.joinpath(*module.split(".")) if module else package
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _entry(name: str, package: Path) -> list[str]:
+    """The modules that an entry names."""
+    folder, star, _ = name.partition(".*")
+    if not star:
+        return [name]
+    return [f"{folder}.{path.stem}" for path in _file(folder, package).parent.glob("*.py") if path.stem != "__init__"]
 
 
 def _imported(module: str, package: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@
     runs/<variant>/seed<k>/       one run (``RunFiles``)
     proposals/<variant>/          fixed proposals of an RPN: <split>.json, <split>.f32
     latency/<device>/             <variant>.json; latency/timed.done says that the workflow has timed
-    tables/  figures/  figures/svg/  export/  submission/  logs/
+    tables/  figures/data/<paper>/  figures/svg/  export/  submission/  logs/
 
 ``results/downloads/<name>.done`` says that a data set was fetched, whatever the protocol.
 """
@@ -170,9 +170,9 @@ class Layout:
         """One rendered table; ``form`` is md, csv or tex."""
         return self.folder / "tables" / f"{table}.{form}"
 
-    def figure_data(self, name: str) -> Path:
+    def figure_data(self, paper: str, name: str) -> Path:
         """What a figure is drawn from, where that is no run's own file."""
-        return self.folder / "figures" / f"{name}.json"
+        return self.folder / "figures" / "data" / paper / f"{name}.json"
 
     @property
     def svg(self) -> Path:
@@ -219,7 +219,7 @@ class Layout:
     def archived(self) -> list[Path]:
         """Files worth keeping that are there, those of runs apart."""
         single = [self.data, self.verdicts, self.report]
-        folders = [self.table("*", "*"), self.figure_data("*"), self.figure("*"), self.latency / "*" / "*.json"]
+        folders = [self.table("*", "*"), self.figure_data("*", "*"), self.figure("*"), self.latency / "*" / "*.json"]
         several = [path for pattern in folders for path in sorted(self.folder.glob(_under(pattern, self.folder)))]
         return [path for path in (*single, *several) if path.is_file()]
 

@@ -43,6 +43,9 @@ class Document(Part, frozen=True, kw_only=True):
 
 D = TypeVar("D", bound=Document)
 
+FIGURE_SCHEMA = "figure/1"
+"""Data of a paper's own figure; what a file holds is between the modules that compute and draw it."""
+
 
 class Device(Part, frozen=True, kw_only=True):
     """What a result was computed on; ``count`` where it was several GPUs."""

@@ -1,1 +1,1 @@
-"""Latency in ms an image, by stage: `latency` reads and compares result files without torch, `run` measures."""
+"""Latency in ms per image, by stage: `latency` reads and compares result files without torch, `run` measures."""

@@ -20,11 +20,11 @@ from replication.timing.stages import Anatomy
 
 Batch = list[dict[str, Any]]
 
-LOGIT_SPREAD = 1.0  # standard deviation of class logits over an image; random weights start near 0, all scores alike
+LOGIT_SPREAD = 1.0  # standard deviation of class logits over one image; random weights start near 0, all scores alike
 
 
 class LevelBias(nn.Conv2d):
-    """A convolution whose bias is another one on each pyramid level; called once a level, finest first."""
+    """A convolution whose bias is another one on each pyramid level; called once per level, finest first."""
 
     def __init__(self, layer: nn.Conv2d, offsets: Tensor) -> None:
         """``offsets`` (levels,) is added to the bias of ``layer``, whose weights are taken over."""
@@ -53,7 +53,7 @@ class LevelBias(nn.Conv2d):
 
 @torch.no_grad()
 def count(run: Callable[[Batch], Any], anatomy: Anatomy, inputs: Sequence[Batch]) -> dict[str, Any]:
-    """Means an image of what survives, by class layer and level, in all, after the top k a level, and after NMS."""
+    """Means per image of what survives, by class layer and level, in all, after the top k per level, and after NMS."""
     levels: dict[str, list[list[int]]] = {name: [] for name in anatomy.class_layers}
     detections = 0
     for batch in inputs:
@@ -78,8 +78,8 @@ def count(run: Callable[[Batch], Any], anatomy: Anatomy, inputs: Sequence[Batch]
 
 @torch.no_grad()
 def calibrate(model: nn.Module, anatomy: Anatomy, inputs: Sequence[Batch], wanted: int) -> Anatomy:
-    """Set class biases so that ``wanted`` candidates survive on average: a level and class layer of a dense detector,
-    an image of an R-CNN. Returns the anatomy with the layers that took the place of the old ones.
+    """Set class biases so that ``wanted`` candidates survive on average: per level and class layer of a dense detector,
+    per image of an R-CNN. Returns the anatomy with the layers that took the place of the old ones.
 
     Before, random features and logits are given the spread of trained ones. Fewer survive where a level has fewer
     scores, or a box head too even probabilities; ``count`` says how many do.
@@ -93,7 +93,7 @@ def calibrate(model: nn.Module, anatomy: Anatomy, inputs: Sequence[Batch], wante
     margins = _margins(model, anatomy, inputs, wanted)
     layers: dict[str, nn.Module] = {}
     for name, layer in anatomy.class_layers.items():
-        shifts = torch.stack([_bar(level, wanted) for level in zip(*margins[name], strict=True)])
+        shifts = torch.stack([_threshold(level, wanted) for level in zip(*margins[name], strict=True)])
         if isinstance(layer, nn.Linear):
             layer.bias[-1] += shifts[0].to(layer.bias.dtype)
             layers[name] = layer
@@ -137,8 +137,8 @@ def _softmax_margin(logits: Tensor, threshold: float) -> Tensor:
     return room.clamp(min=1e-6).log() - logits[:, -1:].double()
 
 
-def _bar(images: Sequence[Tensor], wanted: int) -> Tensor:
-    """The value that ``wanted`` values an image exceed, midway between two of them; all but one if there are fewer."""
+def _threshold(images: Sequence[Tensor], wanted: int) -> Tensor:
+    """The value that ``wanted`` values per image exceed, midway between two of them; all but one if there are fewer."""
     values = torch.cat(list(images))
     top = values.topk(min(wanted * len(images) + 1, len(values))).values
     return (top[-1] + top[-2]) / 2

@@ -60,16 +60,15 @@ class _Traceable(nn.Module):
 
 
 def peak_memory(
-    run: Callable[[Batch], Any], model: nn.Module, inputs: Sequence[Batch], beside: Sequence[Tensor] = ()
+    run: Callable[[Batch], Any], model: nn.Module, inputs: Sequence[Batch], state: Sequence[Tensor] = ()
 ) -> dict[str, Any]:
-    """Most bytes of tensors alive at one time in a pass over ``inputs``, the model's own weights included.
-
-    So is what is kept ``beside`` them, an optimizer's state.
+    """Most bytes of tensors alive at one time in a pass over ``inputs``, the model's own weights and an
+    optimizer's ``state`` included.
 
     What other models hold is left out. On a GPU it is what torch allocated, on the CPU what its profiler saw
     allocated for the largest image; scratch space inside a library's kernels is not seen there.
     """
-    kept = (*model.parameters(), *model.buffers(), *beside)
+    kept = (*model.parameters(), *model.buffers(), *state)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in kept)
     if inputs[0][0]["image"].is_cuda:
         before = torch.cuda.memory_allocated()

@@ -13,6 +13,7 @@ from typing import Literal
 from scipy import stats
 
 from replication.catalog import Protocol
+from replication.catalog.units import milliseconds, ratio
 from replication.errors import ResultError
 from replication.results import schemas
 from replication.results.layout import Layout
@@ -58,21 +59,21 @@ class Latency:
 
     @property
     def session(self) -> str:
-        """Identifies the variants that were timed in turns; only those may be compared."""
+        """Identifies the variants that were timed interleaved; only those may be compared."""
         return self.document.session.id
 
     @property
     def totals(self) -> tuple[float, ...]:
-        """Mean ms an image of each round, both stages together."""
+        """Mean ms per image of each round, both stages together."""
         return tuple(map(math.fsum, zip(*self.rounds.values(), strict=True)))
 
     @property
     def total(self) -> Summary:
-        """Time an image, in ms."""
+        """Time per image, in ms."""
         return summarise(self.totals)
 
     def stage(self, stage: Stage) -> Summary:
-        """Time an image in one stage, in ms."""
+        """Time per image in one stage, in ms."""
         return summarise(self.rounds[stage])
 
     def taken(self, what: What, by: Time = "clock") -> tuple[float, ...]:
@@ -91,7 +92,7 @@ class Latency:
         return step.rounds if by == "clock" else step.processor_rounds
 
     def ratio_to(self, other: Latency, what: What = "inference", by: Time = "clock") -> Summary | None:
-        """Median over rounds of this time by the other's in the same round; None unless they were timed in turns."""
+        """Median over rounds of this time by the other's in the same round; None unless they were timed interleaved."""
         mine, its = self.taken(what, by), other.taken(what, by)
         if self.session != other.session or len(mine) != len(its) or not mine:
             return None
@@ -148,7 +149,7 @@ def conditions(document: schemas.Latency) -> str:
     device = document.device.name if on_gpu else document.cpu
     threads = "" if on_gpu else f", {_count(method.threads, 'thread')}"
     return (
-        f"median over {_count(method.rounds, 'round')} taken in turns, "
+        f"median over {_count(method.rounds, 'round')} interleaved over the variants, "
         f"each the mean of {_count(len(inputs.sizes), 'image')} "
         f"({inputs.source}; {_sizes(inputs.sizes)}), batch 1, on {device}{threads}, {method.precision}, "
         f"{'torch.compile' if method.compiled else 'eager'}; weights: {document.weights.kind}{_disturbed(document)}"
@@ -188,23 +189,23 @@ def cost_line(latency: Latency, base: Latency | None) -> dict[str, str]:
     """What a variant costs, as text by column head: inference and its ratios to ``base``, then a training step."""
     steps = latency.taken("training")
 
-    def ratio(what: What, by: Time) -> str:
+    def ratio_to_base(what: What, by: Time) -> str:
         return ratio_text(latency.ratio_to(base, what, by) if base else None)
 
     return {
         "variant": latency.variant,
-        "ratio": ratio("inference", "clock"),
-        "ratio, processor time": ratio("inference", "processor"),
+        "ratio": ratio_to_base("inference", "clock"),
+        "ratio, processor time": ratio_to_base("inference", "processor"),
         **_details(latency),
         "training (ms/step)": _ms(summarise(steps)) if steps else "-",
-        "its ratio": ratio("training", "clock"),
-        "its ratio, processor time": ratio("training", "processor"),
+        "its ratio": ratio_to_base("training", "clock"),
+        "its ratio, processor time": ratio_to_base("training", "processor"),
         "its memory (MiB)": _mib(latency.document.training.peak_memory) if latency.document.training else "-",
     }
 
 
 def _ms(time: Summary) -> str:
-    return f"{time.median:.2f}" + ("" if time.low is None else f" [{time.low:.2f}, {time.high:.2f}]")
+    return milliseconds(time.median, time.low, time.high)
 
 
 def _mib(memory: schemas.Memory) -> str:
@@ -227,9 +228,6 @@ def _details(latency: Latency) -> dict[str, str]:
     }
 
 
-def ratio_text(ratio: Summary | None) -> str:
-    """``0.817`` with its interval where there is one; a dash when the two were not timed in turns."""
-    if ratio is None:
-        return "-"
-    interval = "" if ratio.low is None else f" [{ratio.low:.3f}, {ratio.high:.3f}]"
-    return f"{ratio.median:.3f}{interval}"
+def ratio_text(value: Summary | None) -> str:
+    """``0.817`` with its interval where there is one; a dash when the two were not timed interleaved."""
+    return "-" if value is None else ratio(value.median, value.low, value.high)

@@ -1,4 +1,4 @@
-"""Timing as the papers do it, batch 1, but of all compared variants in turns, and with what explains the time."""
+"""Timing as the papers do it, batch 1, with all compared variants interleaved, and with what explains the time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ T = TypeVar("T")
 class Settings:
     """How to time. ``size`` None: as the protocol resizes test images; ``device`` and ``threads`` None: its own.
 
-    ``candidates`` is what random weights are biased to let through: 200 a level, 1,000 an image, is an assumption
+    ``candidates`` is what random weights are biased to let through: 200 per level, 1,000 per image, is an assumption
     about trained COCO models (about ten for each of the hundred detections that they are cut to), not a measurement.
     ``training_steps`` are those of a round; 0 times inference alone.
     """
@@ -89,7 +89,7 @@ def time_variants(
     settings: Settings,
     out: Path | None = None,
 ) -> list[Latency]:
-    """Time variants in turns (A B C A B C ...) and write a file each, ``<variant>.json``; returns what was written.
+    """Time variants interleaved (A B C A B C ...) and write one file each, ``<variant>.json``; return what was written.
 
     Names are those of variants, or ``detectron2:<variant>`` for what Detectron2 ships in its place. Files go to
     ``out``, by default ``results/<protocol>/latency/<device>``; each is written when its last round is done, so an
@@ -119,7 +119,7 @@ def time_variants(
         wall, used = time.perf_counter(), time.thread_time()
         written: list[Latency] = []
 
-        def finished(name: str, taken: list[Taken]) -> None:
+        def finished(name: str, taken: list[RoundTimes]) -> None:
             subject = next(one for one in subjects if one.name == name)
             share = (time.thread_time() - used) / (time.perf_counter() - wall)
             state = {"before": before, "after": machine.state(device), "cpu_share": round(share, 3)}
@@ -138,8 +138,8 @@ def time_variants(
 
 
 @dataclass(frozen=True)
-class Taken:
-    """ms that one round took of a variant: an image by stage, a training step, and the processor time of either."""
+class RoundTimes:
+    """Times in ms of one variant in one round: per image by stage, per training step, and their processor times."""
 
     stages: dict[Stage, float]
     processor: float
@@ -148,7 +148,7 @@ class Taken:
 
 
 def interleave(passes: Mapping[str, Callable[[], T]], rounds: int, finished: Callable[[str, list[T]], None]) -> None:
-    """Run every pass once a round, in order; ``finished`` gets a pass's name and times right after its last."""
+    """Run every pass once per round, in order; ``finished`` gets a pass's name and times right after its last."""
     taken: dict[str, list[T]] = {name: [] for name in passes}
     started = time.monotonic()
     for done in range(1, rounds + 1):
@@ -160,18 +160,18 @@ def interleave(passes: Mapping[str, Callable[[], T]], rounds: int, finished: Cal
         say(f"timed {done}/{rounds} rounds of {len(passes)} variants, {left:.0f} s left")
 
 
-def one_round(subject: Subject, learner: Learner | None, steps: int, clock: Clock) -> Taken:
+def one_round(subject: Subject, learner: Learner | None, steps: int, clock: Clock) -> RoundTimes:
     """A pass over all inputs, then ``steps`` training steps if there is a learner."""
     used = time.process_time()
     stages = one_pass(subject, clock)
     processor = (time.process_time() - used) * 1000 / len(subject.inputs)
     if learner is None:
-        return Taken(stages, processor)
-    return Taken(stages, processor, *mean_step(learner, steps, clock))
+        return RoundTimes(stages, processor)
+    return RoundTimes(stages, processor, *mean_step(learner, steps, clock))
 
 
 def one_pass(subject: Subject, clock: Clock) -> dict[Stage, float]:
-    """Mean ms an image by stage, over all inputs, one at a time."""
+    """Mean ms per image by stage, over all inputs, one at a time."""
     watch = Stopwatch(clock)
     spent: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
     with watched(subject.anatomy, watch):
@@ -195,7 +195,7 @@ def _prepared(
     cfg = subject_config(catalog, protocol, name, source.num_classes, device)
     with memory_errors(name, device):
         subject = build_subject(name, cfg, source, settings.size, run, settings.candidates, settings.precision)
-    say(f"{name}: {subject.weights['kind']}, {subject.candidates['per_image']:.0f} candidates an image")
+    say(f"{name}: {subject.weights['kind']}, {subject.candidates['per_image']:.0f} candidates per image")
     return subject
 
 
@@ -245,9 +245,9 @@ def _shared_facts(
             "clock": CudaClock.name if device.type == "cuda" else CpuClock.name,
             "rounds": settings.rounds,
             "warmup_passes": settings.warmup,
-            "order": "every variant once a round, a pass over all images and then its training steps",
+            "order": "every variant once per round, a pass over all images and then its training steps",
             "number": "mean over the images of a round; median over rounds; 95% interval by order statistics",
-            "unit": "ms an image",
+            "unit": "ms per image",
             "threads": torch.get_num_threads(),
             "precision": settings.precision,
             "compiled": settings.compiled,
@@ -267,7 +267,7 @@ def _document(
     facts: dict[str, Any],
     costs: dict[str, Any],
     step: dict[str, Any] | None,
-    taken: Sequence[Taken],
+    taken: Sequence[RoundTimes],
     state: dict[str, Any],
 ) -> dict[str, Any]:
     by_stage: dict[str, list[float]] = {stage: [one.stages[stage] for one in taken] for stage in STAGES}
@@ -291,7 +291,7 @@ def _document(
     }
 
 
-def _step_times(taken: Sequence[Taken], on_cpu: bool) -> dict[str, Any]:
+def _step_times(taken: Sequence[RoundTimes], on_cpu: bool) -> dict[str, Any]:
     rounds = [one.step for one in taken if one.step is not None]
     return {
         "rounds": rounds,

@@ -24,7 +24,7 @@ from replication.timing.latency import STAGES, Stage
 COVERS = {
     "dense": {
         "model": "normalisation, padding, backbone, head",
-        "postprocessing": "sigmoid, score threshold, top k a level, decoding, NMS, rescaling to the original image",
+        "postprocessing": "sigmoid, score threshold, top k per level, decoding, NMS, rescaling to the original image",
     },
     "rcnn": {
         "model": "normalisation, padding, backbone, RPN with decoding and NMS of its proposals, RoIAlign, box head and "
@@ -39,7 +39,7 @@ class Anatomy:
     """A model's parts as timing needs them.
 
     ``switches``: before or after the call of a module another stage begins. ``class_layers`` yield the class logits,
-    one call a level in a dense detector. ``compilable`` modules take tensors and give tensors.
+    one call per level in a dense detector. ``compilable`` modules take tensors and give tensors.
     """
 
     kind: Literal["dense", "rcnn"]

@@ -137,7 +137,7 @@ def build_subject(
     return Subject(name, cfg, model, anatomy, inputs, weights, count(infer, anatomy, inputs), infer)
 
 
-PER = {"dense": "a level and class layer", "rcnn": "an image"}
+PER = {"dense": "per level and class layer", "rcnn": "per image"}
 
 
 def runner(model: nn.Module, precision: Precision, device: torch.device) -> Callable[[Batch], Any]:

@@ -1,4 +1,4 @@
-"""A whole training step on a fixed batch, as trainings take it: what is timed in turns beside inference."""
+"""A whole training step on a fixed batch, as in a training: timed interleaved with inference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from replication.timing.subjects import layout, load_weights
 from replication.training.optimizer import build_optimizer
 
 IMAGES = 2  # a batch: a GPU's share in the papers, 16 on 8
-OBJECTS = 7  # an image: COCO's mean
+OBJECTS = 7  # per image: COCO's mean
 SMALLEST = 1 / 16  # of the image's side is the shortest side of an object
 COVERS = "forward, losses, backward, optimizer"
 
@@ -52,7 +52,7 @@ class Learner:
 
     @property
     def state(self) -> list[Tensor]:
-        """What the optimizer holds beside the model."""
+        """The optimizer's state."""
         held = itertools.chain.from_iterable(values.values() for values in self.optimizer.state.values())
         return [value for value in held if isinstance(value, Tensor)]
 
@@ -147,7 +147,7 @@ def _boxes(size: Size, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _ellipse(box: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The polygon of the ellipse in a box, x and y in turns."""
+    """The polygon of the ellipse in a box, x and y alternating."""
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     low, high = np.array(box[:2]), np.array(box[2:])

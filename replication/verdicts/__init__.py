@@ -1,4 +1,4 @@
-"""What finished runs say about the papers' claims: intervals over runs, families of claims, words. No torch."""
+"""What finished runs say about the papers' claims: intervals over runs, families of claims, verdicts. No torch."""
 
 from replication.verdicts.document import judge, misjudged, write_verdicts
 from replication.verdicts.output import SCHEMA, verdicts_table

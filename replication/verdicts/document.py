@@ -1,4 +1,4 @@
-"""Judging a results folder: reads the runs, refuses to mix, and makes ``verdicts.json``."""
+"""Judge a results folder: read the runs, refuse to mix, and make ``verdicts.json``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replication.catalog import Catalog, Judging, Protocol
+from replication.catalog import Catalog, Judging, Protocol, withdrawn
 from replication.errors import ConfigError, ResultError
 from replication.results.files import sha256_file, write_json
 from replication.results.fingerprint import training_fingerprint
 from replication.results.finished import FinishedRun, finished_runs
 from replication.results.layout import Layout
-from replication.verdicts.cases import Case, Replicates, Runs, make_case, questions, share_weights
-from replication.verdicts.judge import Rules, judge_cases, spreads
+from replication.verdicts.evidence import Evidence, Resampler, Runs, gather_evidence, questions, share_weights
+from replication.verdicts.judge import Rules, judge_claims, spreads
 from replication.verdicts.numbers import published_numbers
-from replication.verdicts.output import DIRECTION_HEAD, LEGEND, SCHEMA, SIZE_HEAD, spread_entry, verdict_entry
-from replication.verdicts.registered import plan_hash, registered_plan
+from replication.verdicts.output import (
+    DIRECTION_HEAD,
+    ESTIMAND_TEXTS,
+    SCHEMA,
+    SIZE_HEAD,
+    spread_entry,
+    verdict_entry,
+    withdraw,
+)
+from replication.verdicts.registered import plan_hashes, registered_rules
 from replication.verdicts.replicates import image_replicates
 
 RunKey = tuple[str, int]
@@ -26,13 +34,13 @@ RunKey = tuple[str, int]
 def write_verdicts(
     catalog: Catalog, protocol: Protocol, results: Path, tables: Sequence[str], judging: Judging
 ) -> dict[str, Any]:
-    """Judge, write ``verdicts.json`` (schema ``verdicts/1``), and return what it holds."""
+    """Judge, write ``verdicts.json`` (schema ``verdicts/2``), and return its content."""
     layout = Layout(results, protocol.name)
     path = layout.verdicts
     if layout.archive.exists():
         raise ResultError(
             f"{path}: is part of an archive, which keeps no detections: judging it again would lose all intervals for "
-            "new images; to do it all the same, copy the folder without its archive.json and give the copy as --results"
+            "new images; if that is wanted, copy the folder without its archive.json and give the copy as --results"
         )
     document = judge(catalog, protocol, results, tables, judging)
     write_json(path, SCHEMA, document)
@@ -45,11 +53,11 @@ def judge(
     results: Path,
     tables: Sequence[str],
     judging: Judging,
-    replicates: Replicates | None = None,
+    resample: Resampler | None = None,
 ) -> dict[str, Any]:
     """The verdicts on the claims of ``tables``, and all that they rest on.
 
-    ``replicates`` defaults to the image bootstrap of the runs' own detections. Raises ConfigError for an unknown table
+    ``resample`` defaults to the image bootstrap of the runs' own detections. Raises ConfigError for an unknown table
     or one of another benchmark, ResultError naming two files for runs that must not be compared: of different
     protocols, data, image sets, evaluations, training code or settings.
     """
@@ -63,29 +71,29 @@ def judge(
     asked = questions(catalog, tables)
     runs = finished_runs(protocol, results, _variants(catalog, tables))
     outdated = _outdated(catalog, protocol, runs)
-    source = replicates if replicates is not None else image_replicates(protocol, results, judging)
-    cases = [make_case(one, catalog, protocol, judging, runs, source) for one in asked]
-    found = spreads(cases, runs, judging)
-    rules = Rules(judging, protocol.published_scale)
-    plan = registered_plan(catalog, protocol, judging)
+    resample = resample if resample is not None else image_replicates(protocol, results, judging)
+    claims = [gather_evidence(question, catalog, protocol, judging, runs, resample) for question in asked]
+    pooled = spreads(claims, runs, judging)
+    rules, reasons = Rules(judging, protocol.published_scale), withdrawn(catalog, protocol)
+    registered = registered_rules(protocol, judging)
     return {
         "protocol": protocol.name,
         "tables": list(tables),
-        "judges": plan["judges"],
+        "judges": registered["judges"],
         "head": SIZE_HEAD if protocol.published_scale else DIRECTION_HEAD,
-        "estimands": LEGEND,
-        "rules": plan["rules"],
-        "seeds_registered": protocol.registered_seeds,
-        "plan_hash": plan_hash(plan),
-        "notes": [*outdated, *_notes(protocol, tables, runs, cases)],
+        "estimands": ESTIMAND_TEXTS,
+        "rules": registered["rules"],
+        "seeds_registered": registered["seeds"],
+        "plan": plan_hashes(catalog, protocol, judging, tables),
+        "notes": [*outdated, *_notes(protocol, tables, runs, claims)],
         "runs": [
             {"variant": run.variant, "seed": run.seed, "metrics_sha256": sha256_file(run.files.metrics)}
             for group in runs.values()
             for run in group
         ],
-        "spreads": {metric: spread_entry(spread, judging) for metric, spread in found.items()},
-        "verdicts": [verdict_entry(one, rules) for one in judge_cases(cases, rules, found)],
-        "numbers": published_numbers(catalog, tables, protocol, judging, runs, found),
+        "spreads": {metric: spread_entry(spread, judging) for metric, spread in pooled.items()},
+        "verdicts": withdraw([verdict_entry(claim, rules) for claim in judge_claims(claims, rules, pooled)], reasons),
+        "numbers": published_numbers(catalog, tables, protocol, judging, runs, pooled),
     }
 
 
@@ -119,37 +127,38 @@ def _variants(catalog: Catalog, tables: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(row.variant for row in rows if row.variant is not None))
 
 
-def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, cases: Sequence[Case]) -> list[str]:
-    """What a reader of the verdicts must know besides."""
+def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, claims: Sequence[Evidence]) -> list[str]:
+    """Departures from the registered plan, and what limits the verdicts."""
     notes = []
-    asked = {row.variant for case in cases if case.measurable for row in (case.question.row, case.question.baseline)}
-    counts = {len(runs.get(variant or "", ())) for variant in asked}
+    testable = [evidence.question for evidence in claims if evidence.measurable]
+    counts = {len(runs.get(row.variant or "", ())) for claim in testable for row in (claim.row, claim.baseline)}
     registered = protocol.registered_seeds
     if runs and counts and counts != {registered}:
         span = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-        found = f"{span} run{'' if counts == {1} else 's'} a variant, {registered} registered"
-        added = "seeds added after a look at the results make firm verdicts more frequent than the stated level"
-        notes.append(f"{found}: {added}" if max(counts) > registered else f"{found}: not all have run yet")
+        finished = f"{span} run{'' if counts == {1} else 's'} per variant, {registered} registered"
+        added = "seeds added after looking at the results make false verdicts more frequent than the stated level"
+        notes.append(f"{finished}: {added}" if max(counts) > registered else f"{finished}: not all have run yet")
     if set(tables) != set(protocol.tables):
         notes.append(
             f"judged on {', '.join(tables)}; registered were {', '.join(protocol.tables)}: the families of "
             "claims, and so the verdicts, are those of the tables judged"
         )
-    paired = [case.question.claim.id for case in cases if case.pair is not None and share_weights(case.question, runs)]
+    compared = {evidence.question.claim.id: evidence for evidence in claims if evidence.pair is not None}
+    paired = [name for name, evidence in compared.items() if share_weights(evidence.question, runs)]
     if paired:
         notes.append(
             f"{', '.join(paired)}: both rows are tests of the same trainings, so their runs are paired by seed; the "
-            "intervals are those of independent runs, wider than need be where both tests rise and fall together"
+            "intervals are those of independent runs, which are too wide where both tests are positively correlated"
         )
-    alone = [case.question.claim.id for case in cases if case.pair is not None and not case.pair.has_images]
-    if alone:
+    no_images = [name for name, evidence in compared.items() if evidence.pair and not evidence.pair.has_images]
+    if no_images:
         notes.append(
-            f"{', '.join(alone)}: answered for this benchmark alone, since detections or ground truth are not there"
+            f"{', '.join(no_images)}: judged for this benchmark alone, since detections or ground truth are missing"
         )
-    rare = {one.supported.of - one.supported.classes for one in cases if one.supported is not None}
+    rare = {claim.supported.of - claim.supported.classes for claim in claims if claim.supported is not None}
     if rare - {0}:
         notes.append(
-            f"{max(rare)} classes have fewer than ten objects, and resampling images cannot see all that they vary by: "
-            "supported_classes has each gain over the others"
+            f"{max(rare)} classes have fewer than ten objects, whose variance the image bootstrap underestimates: "
+            "supported_classes has each gain over the other classes"
         )
     return notes

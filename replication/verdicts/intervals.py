@@ -26,7 +26,7 @@ ESTIMANDS: tuple[Estimand, ...] = ("new images", "this benchmark")
 
 @dataclass(frozen=True)
 class Side:
-    """One variant: ``points`` (..., k), a value a run; ``replicates`` (..., k, R), its image bootstrap.
+    """One variant: ``points`` (..., k), one value per run; ``replicates`` (..., k, R), its image bootstrap.
 
     Replicate r of every run of a comparison is of the same draw of images.
     """

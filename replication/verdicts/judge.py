@@ -1,12 +1,12 @@
-"""All claims of some tables under one protocol: families, intervals at their level, words.
+"""All claims of some tables under one protocol: families, tests, intervals at their level, verdicts.
 
-A paper's claims are two families: the primary ones, whose answers are the verdicts, and all others, which are
+A paper's claims are two families: the primary ones, which are the verdicts, and all others, which are
 secondary. Holm's procedure holds the level over each family by itself, not over the two together. A family is all that
 the protocol can measure, whether it has run or not, so that no verdict hangs on what else has finished.
 
-Each claim is two hypotheses, and each of them has the procedure to itself: that the gain is the cut's, which decides on
-reproduced, gain and loss, and another one beside it (a gain of practical size; at the papers' own scale, none at all).
-Under one procedure a claim rejected for the one would loosen the level at which the other is tested.
+Each claim is tested against two values, and each of them has Holm's procedure to itself: the cut, which decides on
+reproduced, gain and loss, and the margin (the gain of practical size; at the papers' own scale 0). Under one procedure
+a claim rejected for the one would loosen the level at which the other is tested.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from replication.catalog import Column, Judging
 from replication.verdicts import holm
-from replication.verdicts.cases import Case, Pair, Question, Runs, copies, strength
+from replication.verdicts.evidence import Evidence, Pair, Question, Runs, detection_quality, duplicate_runs
 from replication.verdicts.intervals import (
     ESTIMANDS,
     Estimand,
@@ -41,8 +41,8 @@ Hypothesis = tuple[str | None, str | None, str, float]
 
 
 @dataclass(frozen=True)
-class Tested:
-    """One hypothesis of one claim: ``interval`` is that of ``level``, at which Holm's procedure tests it."""
+class HypothesisTest:
+    """A test of one claim against ``null``: ``interval`` is that of ``level``, at which Holm's procedure tests it."""
 
     null: float
     p: float
@@ -52,30 +52,31 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer to a claim under one estimand, in the column's unit.
+class Estimate:
+    """What the runs say about a claim under one estimand, in the column's unit.
 
-    ``nominal`` is the interval of the registered level. ``test`` is against the cut, ``beside`` against the gain of
-    practical size, at the papers' own scale against 0. ``smallest_gain`` would have been seen with the registered
-    power. ``expected_gain`` is what a true claim would bring and ``power`` what it had; ``seeds_needed`` runs a side
-    reach the registered power, and where none do, ``too_few_images`` says whether the images are why.
+    ``nominal`` is the interval of the registered level. ``cut_test`` is against the cut, ``margin_test`` against the
+    gain of practical size, at the papers' own scale against 0. ``minimum_detectable_gain`` is detected with the
+    registered power, ``expected_gain`` is what a true claim would bring, ``power`` the chance of detecting that.
+    ``seeds_needed`` runs per variant reach the registered power; where no number of them does, ``needs_more_images``
+    says whether the number of test images is the reason.
     """
 
     verdict: str
     qualifiers: tuple[str, ...]
     nominal: Interval
-    test: Tested
-    beside: Tested
+    cut_test: HypothesisTest
+    margin_test: HypothesisTest
     variance: float
-    smallest_gain: float
+    minimum_detectable_gain: float
     expected_gain: float
     power: float
     seeds_needed: int | None
-    too_few_images: bool
+    needs_more_images: bool
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Contrast:
     """A pair of sides with at least two runs each. ``spread`` is None where their own run variance is used."""
 
     question: Question
@@ -89,17 +90,17 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A case with its comparison (None below two runs a side) and its answers (none behind an obstacle)."""
+class JudgedClaim:
+    """A claim with its contrast (None below two runs per variant) and its estimates (none behind an obstacle)."""
 
-    case: Case
-    comparison: Comparison | None
-    answers: dict[Estimand, Answer]
+    evidence: Evidence
+    contrast: Contrast | None
+    estimates: dict[Estimand, Estimate]
 
     def headline(self, registered: Estimand) -> Estimand | None:
         """The registered estimand, or the other where the files for it are not there; None without a verdict."""
-        order = (registered, *(one for one in ESTIMANDS if one != registered))
-        return next((one for one in order if one in self.answers), None)
+        order = (registered, *(estimand for estimand in ESTIMANDS if estimand != registered))
+        return next((estimand for estimand in order if estimand in self.estimates), None)
 
 
 @dataclass(frozen=True)
@@ -128,41 +129,42 @@ class Rules:
         cut = round(self.cut(question) * question.scale, 9)
         return question.row.variant, question.baseline.variant, question.metric, cut
 
-    def beside(self, question: Question) -> float:
-        """The gain of the other hypothesis: of practical size, at the papers' own scale none at all."""
+    def margin(self, question: Question) -> float:
+        """The other value that is tested: the gain of practical size, at the papers' own scale 0."""
         return 0.0 if self.size else self.practical(question)
 
-    def p(self, one: Comparison, estimand: Estimand) -> tuple[float, float]:
-        """Of the cut, two-sided; and of the gain beside it, of a practical one twice the p of "at least that"."""
+    def p_values(self, contrast: Contrast, estimand: Estimand) -> tuple[float, float]:
+        """Of the cut, two-sided; and of the margin, of a practical gain twice the p of "at least that"."""
+        terms, question = contrast.terms, contrast.question
         if self.size:
-            return float(p_value(one.terms, estimand, self.cut(one.question))), float(p_value(one.terms, estimand, 0.0))
-        _, none = one_sided(one.terms, estimand, self.practical(one.question))
-        return float(p_value(one.terms, estimand, 0.0)), min(1.0, 2 * float(none))
+            return float(p_value(terms, estimand, self.cut(question))), float(p_value(terms, estimand, 0.0))
+        _, at_least = one_sided(terms, estimand, self.practical(question))
+        return float(p_value(terms, estimand, 0.0)), min(1.0, 2 * float(at_least))
 
-    def word(self, question: Question, test: Interval, beside: Interval, nominal: Interval) -> tuple[str, list[str]]:
-        """Verdict and qualifiers."""
-        cut, practical = self.cut(question), self.practical(question)
+    def verdict(self, question: Question, cut: Interval, margin: Interval, nominal: Interval) -> tuple[str, list[str]]:
+        """Verdict and qualifiers, from the intervals at the levels of the two tests and at the registered one."""
+        value, practical = self.cut(question), self.practical(question)
         if self.size:
-            return str(judge_size(test, cut)), size_qualifiers(test, beside, nominal, question.claim.gain, cut)
-        return str(judge_direction(test, beside, practical)), direction_qualifiers(test, beside, nominal, practical)
+            return str(judge_size(cut, value)), size_qualifiers(cut, margin, nominal, question.claim.gain, value)
+        return str(judge_direction(cut, margin, practical)), direction_qualifiers(cut, margin, nominal, practical)
 
 
-def spreads(cases: Sequence[Case], runs: Runs, judging: Judging) -> dict[str, Spread]:
-    """The spread of runs of every metric in the cases and every schedule, in AP points, over all variants with runs.
+def spreads(claims: Sequence[Evidence], runs: Runs, judging: Judging) -> dict[str, Spread]:
+    """The spread of runs of every metric claimed and every schedule, in AP points, over all variants with runs.
 
     Copies of one run and detectors that learned nothing hardly vary: they would narrow everybody's interval. So would a
-    test-time variant beside its source, whose trainings would count twice.
+    test-time variant next to its source, whose trainings would count twice.
     """
-    columns = {case.question.metric: case.question.column for case in cases}
+    columns = {evidence.question.metric: evidence.question.column for evidence in claims}
     schedules = dict.fromkeys(run.schedule for group in runs.values() for run in group)
-    found = {}
+    pooled = {}
     for metric, column in columns.items():
         for schedule in schedules:
             chosen = {name: group for name, group in runs.items() if {run.schedule for run in group} == {schedule}}
             spread = _spread(metric, column, chosen, judging)
             if spread is not None:
-                found[", ".join(filter(None, (metric, schedule)))] = spread
-    return found
+                pooled[", ".join(filter(None, (metric, schedule)))] = spread
+    return pooled
 
 
 def _spread(metric: str, column: Column, runs: Runs, judging: Judging) -> Spread | None:
@@ -171,7 +173,7 @@ def _spread(metric: str, column: Column, runs: Runs, judging: Judging) -> Spread
         values = [run.value(column) for run in group]
         if None in values:
             continue
-        if copies(group) or strength(column, group)[1] < judging.baseline_floor:
+        if duplicate_runs(group) or detection_quality(column, group)[1] < judging.baseline_floor:
             left_out.append(variant)
             continue
         members.append(variant)
@@ -185,107 +187,109 @@ def _spread(metric: str, column: Column, runs: Runs, judging: Judging) -> Spread
 
 
 def common_spread(
-    found: Mapping[str, Spread], metric: str, variants: AbstractSet[str | None], judging: Judging
+    pooled: Mapping[str, Spread], metric: str, variants: AbstractSet[str | None], judging: Judging
 ) -> Spread | None:
-    """The pooled spread that may stand for the own ones of some variants; None where there is none."""
-    for spread in found.values():
+    """The pooled spread that may replace the variants' own; None where there is none."""
+    for spread in pooled.values():
         if spread.metric == metric and variants <= spread.members and usable(spread, judging):
             return spread
     return None
 
 
 def usable(spread: Spread, judging: Judging) -> bool:
-    """Whether a pooled spread may stand for the own one of its members."""
+    """Whether a pooled spread may replace the own ones of its members."""
     return spread.pooled.df >= MIN_POOLED_DF and spread.equal(judging.equal_spread_alpha)
 
 
-def judge_cases(cases: Sequence[Case], rules: Rules, found: Mapping[str, Spread]) -> list[Judged]:
-    """Every case, judged where nothing stands in the way."""
-    compared = [_compare(case, rules.judging, found) for case in cases]
-    answers: list[dict[Estimand, Answer]] = [{} for _ in cases]
+def judge_claims(claims: Sequence[Evidence], rules: Rules, pooled: Mapping[str, Spread]) -> list[JudgedClaim]:
+    """Every claim, judged where nothing stands in the way."""
+    contrasts = [_contrast(evidence, rules.judging, pooled) for evidence in claims]
+    estimates: list[dict[Estimand, Estimate]] = [{} for _ in claims]
     families = defaultdict(list)
-    for place, case in enumerate(cases):
-        if case.measurable:
-            families[case.question.paper.id, case.question.claim.primary].append(place)
-    # First the family of the verdicts: a claim that cannot be answered for new images is in it by its other answer.
-    for wanted in sorted(ESTIMANDS, key=lambda one: one != rules.judging.estimand):
+    for place, evidence in enumerate(claims):
+        if evidence.measurable:
+            families[evidence.question.paper.id, evidence.question.claim.primary].append(place)
+    # First the family of the verdicts: a claim without an estimate for new images is in it by its other estimate.
+    for wanted in sorted(ESTIMANDS, key=lambda estimand: estimand != rules.judging.estimand):
         for family in families.values():
-            for place, (estimand, answer) in _answers(family, cases, compared, wanted, rules).items():
-                answers[place].setdefault(estimand, answer)
-    return [Judged(*one) for one in zip(cases, compared, answers, strict=True)]
+            for place, (estimand, estimate) in _family_estimates(family, claims, contrasts, wanted, rules).items():
+                estimates[place].setdefault(estimand, estimate)
+    return [JudgedClaim(*parts) for parts in zip(claims, contrasts, estimates, strict=True)]
 
 
-def _compare(case: Case, judging: Judging, found: Mapping[str, Spread]) -> Comparison | None:
-    question, pair = case.question, case.pair
+def _contrast(evidence: Evidence, judging: Judging, pooled: Mapping[str, Spread]) -> Contrast | None:
+    question, pair = evidence.question, evidence.pair
     if pair is None or pair.runs < 2:
         return None
-    sides = {question.row.variant, question.baseline.variant}
-    spread = common_spread(found, question.metric, sides, judging)
+    variants = {question.row.variant, question.baseline.variant}
+    spread = common_spread(pooled, question.metric, variants, judging)
     own = [question.scale * side.points for side in (pair.row, pair.baseline)]
     if spread is not None and not spread.covers(own, judging.outlying_spread_alpha):
         spread = None
     variance = spread.pooled.scaled(question.scale) if spread is not None else None
-    return Comparison(question, pair, variance_terms(pair.row, pair.baseline, variance), spread)
+    return Contrast(question, pair, variance_terms(pair.row, pair.baseline, variance), spread)
 
 
-def _answers(
+def _family_estimates(
     family: Sequence[int],
-    cases: Sequence[Case],
-    compared: Sequence[Comparison | None],
+    claims: Sequence[Evidence],
+    contrasts: Sequence[Contrast | None],
     wanted: Estimand,
     rules: Rules,
-) -> dict[int, tuple[Estimand, Answer]]:
-    """Of one family of claims by place the estimand and its answer, Holm's procedure over its distinct hypotheses.
+) -> dict[int, tuple[Estimand, Estimate]]:
+    """Of one family of claims by place the estimand and its estimate, Holm's procedure over its distinct hypotheses.
 
-    Claims that cannot be answered yet take part with a p of 1.
+    Claims that cannot be tested yet take part with a p of 1.
     """
     p: dict[Hypothesis, tuple[float, float]] = {}
     for place in family:
-        one, open_ = compared[place], cases[place].obstacle is not None
-        p[rules.hypothesis(cases[place].question)] = (
-            (1.0, 1.0) if open_ or one is None else rules.p(one, one.estimand(wanted))
+        contrast, barred = contrasts[place], claims[place].obstacle is not None
+        p[rules.hypothesis(claims[place].question)] = (
+            (1.0, 1.0) if barred or contrast is None else rules.p_values(contrast, contrast.estimand(wanted))
         )
     values = np.array(list(p.values())).T
-    tested = [values, holm.adjusted(values), holm.levels(values, rules.judging.alpha)]
-    places = dict(zip(p, np.stack(tested, axis=-1).transpose(1, 0, 2), strict=True))
-    found = {}
+    tests = [values, holm.adjusted(values), holm.levels(values, rules.judging.alpha)]
+    by_hypothesis = dict(zip(p, np.stack(tests, axis=-1).transpose(1, 0, 2), strict=True))
+    estimates = {}
     for place in family:
-        one = compared[place]
-        if one is not None and cases[place].obstacle is None:
-            estimand = one.estimand(wanted)
-            found[place] = estimand, _one_answer(one, estimand, rules, places[rules.hypothesis(one.question)])
-    return found
+        contrast = contrasts[place]
+        if contrast is not None and claims[place].obstacle is None:
+            estimand = contrast.estimand(wanted)
+            own = by_hypothesis[rules.hypothesis(contrast.question)]
+            estimates[place] = estimand, _estimate(contrast, estimand, rules, own)
+    return estimates
 
 
-def _one_answer(one: Comparison, estimand: Estimand, rules: Rules, tested: Floats) -> Answer:
-    """``tested`` (2, 3) holds p, p after Holm, and level of the hypothesis of the cut and of the one beside it."""
-    judging, question, terms = rules.judging, one.question, one.terms
+def _estimate(contrast: Contrast, estimand: Estimand, rules: Rules, tests: Floats) -> Estimate:
+    """``tests`` (2, 3) holds p, p after Holm, and level of the test against the cut and of that against the margin."""
+    judging, question, terms = rules.judging, contrast.question, contrast.terms
     cut = rules.cut(question)
-    test, beside = (
-        Tested(null, float(p), float(p_holm), float(level), t_interval(terms, estimand, float(level)))
-        for null, (p, p_holm, level) in zip((cut, rules.beside(question)), tested, strict=True)
+    cut_test, margin_test = (
+        HypothesisTest(null, float(p), float(p_holm), float(level), t_interval(terms, estimand, float(level)))
+        for null, (p, p_holm, level) in zip((cut, rules.margin(question)), tests, strict=True)
     )
     nominal = t_interval(terms, estimand, judging.alpha)
-    word, qualifiers = rules.word(question, test.interval, beside.interval, nominal)
+    verdict, qualifiers = rules.verdict(question, cut_test.interval, margin_test.interval, nominal)
     variance, df = float(terms.variance(estimand)), float(nominal.df)
-    expected, plan = rules.expected(question, one.pair), _design(one, estimand)
-    chance = float(power(expected - cut, variance, df, test.level)) if variance > 0 else float(expected > cut)
-    return Answer(
-        verdict=word,
+    expected, plan = rules.expected(question, contrast.pair), _design(contrast, estimand)
+    chance = float(power(expected - cut, variance, df, cut_test.level)) if variance > 0 else float(expected > cut)
+    return Estimate(
+        verdict=verdict,
         qualifiers=tuple(qualifiers),
         nominal=nominal,
-        test=test,
-        beside=beside,
+        cut_test=cut_test,
+        margin_test=margin_test,
         variance=variance,
-        smallest_gain=cut + detectable_effect(variance, df, test.level, judging.power),
+        minimum_detectable_gain=cut + detectable_effect(variance, df, cut_test.level, judging.power),
         expected_gain=expected,
         power=chance,
-        seeds_needed=seeds_needed(plan, expected - cut, test.level, judging.power, judging.min_runs),
-        too_few_images=plan.too_few_images(expected - cut, test.level, judging.power),
+        seeds_needed=seeds_needed(plan, expected - cut, cut_test.level, judging.power, judging.min_runs),
+        needs_more_images=plan.needs_more_images(expected - cut, cut_test.level, judging.power),
     )
 
 
-def _design(one: Comparison, estimand: Estimand) -> Design:
-    pooled = None if one.spread is None else float(one.spread.pooled.scaled(one.question.scale).value)
-    variants = 2 if one.spread is None else one.spread.variants
-    return design(one.terms, estimand, one.pair.row, one.pair.baseline, pooled, variants)
+def _design(contrast: Contrast, estimand: Estimand) -> Design:
+    scale, spread = contrast.question.scale, contrast.spread
+    pooled = None if spread is None else float(spread.pooled.scaled(scale).value)
+    variants = 2 if spread is None else spread.variants
+    return design(contrast.terms, estimand, contrast.pair.row, contrast.pair.baseline, pooled, variants)

@@ -1,17 +1,18 @@
-"""``verdicts.json``, and the same as a table for the terminal."""
+"""Entries of ``verdicts.json``, and its content as a table for the terminal."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
 from replication.catalog import Judging
-from replication.verdicts.cases import Pair, Supported
+from replication.catalog.units import gain, gain_interval
+from replication.verdicts.evidence import Pair, Supported
 from replication.verdicts.intervals import (
     Interval,
     image_interval,
@@ -21,31 +22,32 @@ from replication.verdicts.intervals import (
     variance_terms,
     welch_interval,
 )
-from replication.verdicts.judge import Answer, Comparison, Judged, Rules, Tested, usable
+from replication.verdicts.judge import Contrast, Estimate, HypothesisTest, JudgedClaim, Rules, usable
+from replication.verdicts.rules import NOT_TESTABLE, WITHDRAWN
 from replication.verdicts.spread import Spread
 
-SCHEMA = "verdicts/1"
+SCHEMA = "verdicts/2"
 SIZE_HEAD = (
-    "Judged is the size of each claimed gain at the papers' own scale, against half of it: reproduced, not reproduced "
+    "The size of each claimed gain is judged at the papers' own scale, against half of it: reproduced, not reproduced "
     "or inconclusive."
 )
 DIRECTION_HEAD = (
     "This protocol is not the papers' own scale, so another claim than the paper's is tested: only the direction of "
     "each gain, against 0. A gain here does not reproduce the published size."
 )
-LEGEND = {
+ESTIMAND_TEXTS = {
     "new images": "other runs and other images of the same kind",
     "this benchmark": "other runs on these very images",
 }
 
 
-def verdict_entry(one: Judged, rules: Rules) -> dict[str, Any]:
+def verdict_entry(judged: JudgedClaim, rules: Rules) -> dict[str, Any]:
     """One claim in JSON. Gains, bounds and variances are in the unit in which the paper prints the column."""
-    case, question, judging = one.case, one.case.question, rules.judging
-    claim, column, pair = question.claim, question.column, case.pair
-    chosen = one.headline(judging.estimand)
-    answer = one.answers[chosen] if chosen else None
-    word, reason = case.obstacle or (answer.verdict if answer else "", "")
+    evidence, question, judging = judged.evidence, judged.evidence.question, rules.judging
+    claim, column, pair = question.claim, question.column, evidence.pair
+    chosen = judged.headline(judging.estimand)
+    estimate = judged.estimates[chosen] if chosen else None
+    verdict, reason = evidence.obstacle or (estimate.verdict if estimate else "", "")
     return {
         "id": claim.id,
         "paper": claim.paper,
@@ -62,8 +64,8 @@ def verdict_entry(one: Judged, rules: Rules) -> dict[str, Any]:
             "relative_percent": question.relative,
             "stated": claim.stated,
         },
-        "verdict": word,
-        "qualifiers": list(answer.qualifiers) if answer else [],
+        "verdict": verdict,
+        "qualifiers": list(estimate.qualifiers) if estimate else [],
         "reason": reason,
         "estimand": chosen,
         "runs": {name: side.runs for name, side in pair.sides.items()} if pair else {"row": 0, "baseline": 0},
@@ -71,9 +73,9 @@ def verdict_entry(one: Judged, rules: Rules) -> dict[str, Any]:
         "image_interval": _bounds(image_interval(pair.row, pair.baseline, judging.alpha), pair)
         if pair and pair.has_images
         else None,
-        "supported_classes": _supported(case.supported, judging) if case.supported else None,
-        "answers": {name: _answer(answer, pair) for name, answer in one.answers.items() if pair},
-        "terms": _terms(one.comparison) if one.comparison else None,
+        "supported_classes": _supported(evidence.supported, judging) if evidence.supported else None,
+        "estimates": {name: _estimate_entry(estimate, pair) for name, estimate in judged.estimates.items() if pair},
+        "terms": _terms(judged.contrast) if judged.contrast else None,
         "welch": _bounds(welch_interval(pair.row, pair.baseline, judging.alpha), pair)
         if pair and pair.runs > 1
         else None,
@@ -98,7 +100,7 @@ def _supported(supported: Supported, judging: Judging) -> dict[str, Any]:
 
 
 def _bounds(interval: Interval, pair: Pair) -> dict[str, Any]:
-    """Bounds, and the same in percent of the measured baseline, whose own error is small beside the gain's."""
+    """Bounds, and the same in percent of the measured baseline, whose own error is small against the gain's."""
     low, high, base = float(interval.low), float(interval.high), float(pair.baseline.mean)
     df = float(interval.df)
     return {
@@ -109,36 +111,36 @@ def _bounds(interval: Interval, pair: Pair) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer, pair: Pair) -> dict[str, Any]:
+def _estimate_entry(estimate: Estimate, pair: Pair) -> dict[str, Any]:
     return {
-        "verdict": answer.verdict,
-        "qualifiers": list(answer.qualifiers),
-        "interval": _bounds(answer.nominal, pair),
-        "test": _test(answer.test, pair),
-        "beside": _test(answer.beside, pair),
-        "variance": answer.variance,
-        "smallest_gain": answer.smallest_gain,
-        "expected_gain": answer.expected_gain,
-        "power": answer.power,
-        "seeds_needed": answer.seeds_needed,
-        "too_few_images": answer.too_few_images,
+        "verdict": estimate.verdict,
+        "qualifiers": list(estimate.qualifiers),
+        "interval": _bounds(estimate.nominal, pair),
+        "cut_test": _test(estimate.cut_test, pair),
+        "margin_test": _test(estimate.margin_test, pair),
+        "variance": estimate.variance,
+        "minimum_detectable_gain": estimate.minimum_detectable_gain,
+        "expected_gain": estimate.expected_gain,
+        "power": estimate.power,
+        "seeds_needed": estimate.seeds_needed,
+        "needs_more_images": estimate.needs_more_images,
     }
 
 
-def _test(test: Tested, pair: Pair) -> dict[str, Any]:
-    """A hypothesis, and the interval at the level at which Holm's procedure tests it."""
+def _test(test: HypothesisTest, pair: Pair) -> dict[str, Any]:
+    """A test, and the interval at the level at which Holm's procedure makes it."""
     interval = _bounds(test.interval, pair) | {"level": 1 - test.level}
     return {"null": test.null, "p": test.p, "p_holm": test.p_holm, "interval": interval}
 
 
-def _terms(one: Comparison) -> dict[str, Any]:
-    """The three variances of the difference, and of each side the run variance beside its image noise."""
-    terms, sides = one.terms, one.pair.sides
+def _terms(contrast: Contrast) -> dict[str, Any]:
+    """The three variances of the difference, and of each side the run variance and its image noise."""
+    terms, sides = contrast.terms, contrast.pair.sides
     return {
         "seed": float(terms.seed),
         "image": None if terms.image is None else float(terms.image),
         "interaction": None if terms.interaction is None else float(terms.interaction),
-        "pooled": one.spread is not None,
+        "pooled": contrast.spread is not None,
         "run_variance": {name: float(run_variance(side.points)) for name, side in sides.items()},
         "interaction_per_run": {
             name: float(interaction_variance(side.replicates))
@@ -160,60 +162,67 @@ def spread_entry(spread: Spread, judging: Judging) -> dict[str, Any]:
     }
 
 
+def withdraw(entries: Sequence[dict[str, Any]], reasons: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The entries, those verdicts withdrawn for which there is a reason by claim id; numbers and estimates stay.
+
+    A withdrawal that stands in the file already stays until the claims are judged again.
+    """
+    return [
+        {**entry, "verdict": WITHDRAWN, "qualifiers": [], "reason": reasons[entry["id"]]}
+        if entry["id"] in reasons and entry["verdict"] != NOT_TESTABLE
+        else entry
+        for entry in entries
+    ]
+
+
 def verdicts_table(document: Mapping[str, Any]) -> str:
     """For people: primary claims, a line each, then what could not be judged."""
-    lines = [_line(entry) for entry in document["verdicts"] if entry["primary"] and entry["verdict"] != "not measured"]
-    heads = ["claim", "column", "claimed", "measured", "interval", "verdict", "runs", "could be seen", "seeds needed"]
-    counts = Counter(entry["verdict"] for entry in document["verdicts"] if entry["primary"])
-    others = Counter(entry["verdict"] for entry in document["verdicts"] if not entry["primary"])
+    entries = document["verdicts"]
+    lines = [_line(entry) for entry in entries if entry["primary"] and entry["verdict"] != NOT_TESTABLE]
+    heads = [
+        "claim", "column", "claimed", "measured", "interval", "verdict", "runs", "min. detectable gain", "seeds needed",
+    ]  # fmt: skip
+    counts = Counter(entry["verdict"] for entry in entries if entry["primary"])
+    others = Counter(entry["verdict"] for entry in entries if not entry["primary"])
+    plan = document["plan"]
+    papers = ", ".join(f"{paper} {digest[:12]}" for paper, digest in plan["papers"].items())
     blocks = [
         f"protocol {document['protocol']}: {document['head']}",
-        tabulate(lines, heads, disable_numparse=True, maxcolwidths=[34, 12, None, None, None, 30]),
+        tabulate(lines, heads, disable_numparse=True, maxcolwidths=[34, 12, None, None, None, 30, None, 11, 11]),
         f"primary claims: {_counts(counts)}\nother claims, a family of their own: {_counts(others)}",
         *(f"note: {note}" for note in document["notes"]),
-        f"plan at judging {document['plan_hash'][:12]}",
+        f"plan at judging: protocol {plan['protocol'][:12]}, {papers}",
     ]
     return "\n\n".join(blocks) + "\n"
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} {word}" for word, number in counts.items()) or "none"
+    return ", ".join(f"{number} {verdict}" for verdict, number in counts.items()) or "none"
 
 
 def _line(entry: Mapping[str, Any]) -> list[str]:
-    measured, answer = entry["measured"], entry["answers"].get(entry["estimand"])
-    interval = answer["interval"] if answer else entry["image_interval"]
-    words = ", ".join([entry["verdict"], *entry["qualifiers"]])
+    measured, estimate, unit = entry["measured"], entry["estimates"].get(entry["estimand"]), entry["unit"]
+    interval = estimate["interval"] if estimate else entry["image_interval"]
+    verdict = ", ".join([entry["verdict"], *entry["qualifiers"]])
     if entry["reason"]:
-        words = f"{words} ({entry['reason']})"
+        verdict = f"{verdict} ({entry['reason']})"
     elif entry["estimand"]:
-        words = f"{words}; {entry['estimand']}"
+        verdict = f"{verdict}; {entry['estimand']}"
     return [
         f"{entry['table']}: {entry['row']['label']} over {entry['baseline']['label']}, {entry['backbone']}",
         entry["column"]["head"],
-        gain_text(entry["claimed"]["gain"], entry["unit"]),
-        gain_text(measured["gain"], entry["unit"]) if measured else "",
-        interval_text(interval, entry["unit"]),
-        words,
+        gain(entry["claimed"]["gain"], unit, minus="-"),
+        gain(measured["gain"], unit, minus="-") if measured else "",
+        gain_interval(interval["low"], interval["high"], unit, minus="-") if interval else "",
+        verdict,
         f"{entry['runs']['row']} and {entry['runs']['baseline']}",
-        gain_text(answer["smallest_gain"], entry["unit"]) if answer else "",
-        seeds_text(answer) if answer else "",
+        gain(estimate["minimum_detectable_gain"], unit, minus="-") if estimate else "",
+        seeds_text(estimate) if estimate else "",
     ]
 
 
-def seeds_text(answer: Mapping[str, Any]) -> str:
-    """Runs a side that would show the claim; ``images`` where those are too few for it, ``-`` where none would."""
-    if answer["seeds_needed"] is not None:
-        return str(answer["seeds_needed"])
-    return "images" if answer["too_few_images"] else "-"
-
-
-def gain_text(value: float, unit: str) -> str:
-    """A gain with its sign and one digit more than the paper prints."""
-    decimals = {"fraction": 4, "percent": 2, "ms": 1}[unit]
-    return f"{round(value, decimals) + 0.0:+.{decimals}f}"
-
-
-def interval_text(interval: Mapping[str, Any] | None, unit: str) -> str:
-    """Both bounds, or nothing."""
-    return f"{gain_text(interval['low'], unit)} to {gain_text(interval['high'], unit)}" if interval else ""
+def seeds_text(estimate: Mapping[str, Any]) -> str:
+    """Runs per variant that would detect the claimed gain; what else is needed, or ``-``, where no number would."""
+    if estimate["seeds_needed"] is not None:
+        return str(estimate["seeds_needed"])
+    return "needs more test images" if estimate["needs_more_images"] else "-"

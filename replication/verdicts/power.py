@@ -1,4 +1,4 @@
-"""What could have been seen: power of the t interval, smallest detectable effect, and seeds needed."""
+"""Power of the t interval, minimum detectable gain, and the number of seeds needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def power(effect: Floats | float, variance: Floats | float, df: Floats | float, 
 
 
 def detectable_effect(variance: float, df: float, alpha: float, wanted: float) -> float:
-    """The smallest distance above the cut that is seen with probability ``wanted``."""
+    """The smallest distance above the cut that is detected with probability ``wanted``."""
     if variance == 0:
         return 0.0
     # Where |t| is large, the noncentral t is its noncentrality plus noise: this bound is generous.
@@ -60,8 +60,8 @@ class Design:
         df = self.df * (seeds - 1) * (variance / seed) ** 2 if seed > 0 else math.inf
         return float(power(effect, variance, df, alpha))
 
-    def too_few_images(self, effect: float, alpha: float, wanted: float) -> bool:
-        """Whether the images alone keep an ``effect`` above the cut from being seen, however many the seeds."""
+    def needs_more_images(self, effect: float, alpha: float, wanted: float) -> bool:
+        """Whether no number of seeds detects an ``effect`` above the cut, for the variance by images alone."""
         return effect > 0 and self.floor > 0 and float(power(effect, self.floor, math.inf, alpha)) < wanted
 
 
@@ -79,7 +79,7 @@ def design(terms: Terms, estimand: Estimand, row: Side, baseline: Side, pooled: 
 
 
 def seeds_needed(plan: Design, effect: float, alpha: float, wanted: float, least: int) -> int | None:
-    """Runs a side with which ``effect`` above the cut is seen with probability ``wanted``; None where 1000 are too few.
+    """Runs per variant that detect ``effect`` above the cut with probability ``wanted``; None where 1000 are too few.
 
     Never below ``least``, the number with which anything is judged at all.
     """

@@ -15,10 +15,10 @@ from replication.evaluation.matching import AREAS
 from replication.evaluation.pair import supported_classes
 from replication.results.finished import FinishedRun
 from replication.results.layout import Layout, RunFiles
-from replication.verdicts.cases import Replicates, Resampled
+from replication.verdicts.evidence import Resampled, Resampler
 
 
-def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Replicates:
+def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Resampler:
     """A function of run and column that gives the registered number of replicates.
 
     Which images a replicate holds depends on the registered seed alone, so runs are paired. None where the detections
@@ -46,7 +46,7 @@ def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Rep
             for name in METRICS
         }
 
-    def replicates(run: FinishedRun, column: Column) -> Resampled | None:
+    def resample(run: FinishedRun, column: Column) -> Resampled | None:
         needed = (run.files.detections, layout.ground_truth, layout.data)
         if column.metric not in METRICS or not all(path.exists() for path in needed):
             return None
@@ -54,7 +54,7 @@ def image_replicates(protocol: Protocol, results: Path, judging: Judging) -> Rep
         _check_same(run, column, estimate, needed[0])
         return resampled
 
-    return replicates
+    return resample
 
 
 def _check_same(run: FinishedRun, column: Column, estimate: float, detections: Path) -> None:

@@ -1,6 +1,6 @@
-"""From an interval to a word. Two sets of rules: for the papers' own scale, and for every other protocol.
+"""From an interval to a verdict. Two sets of rules: for the papers' own scale, and for every other protocol.
 
-Gains are oriented as claimed: above 0 is what the paper says. Arrays (...) in, arrays of words out.
+Gains are oriented as claimed: above 0 is what the paper says. Arrays (...) in, arrays of verdicts out.
 """
 
 from __future__ import annotations
@@ -14,52 +14,62 @@ from replication.verdicts.intervals import Interval
 
 Verdict = Literal[
     "reproduced", "not reproduced", "inconclusive",
-    "gain", "loss", "no gain of practical size", "not resolved",
-    "single run", "blocked", "not measured",
+    "gain", "loss", "no gain of practical size",
+    "single run", "blocked", "not testable", "withdrawn",
 ]  # fmt: skip
-Words = NDArray[np.str_]
+NOT_TESTABLE: Literal["not testable"] = "not testable"
+"""The verdict on a claim that the protocol cannot test, whatever runs there are."""
+
+WITHDRAWN: Literal["withdrawn"] = "withdrawn"
+"""The verdict on a claim for which the protocol's file says why its runs must not be used."""
+
+BEFORE_HOLM = "only before Holm correction"
+Verdicts = NDArray[np.str_]
 
 
-def judge_size(interval: Interval, cut: float) -> Words:
+def judge_size(interval: Interval, cut: float) -> Verdicts:
     """Against the cut, half the claimed gain: reproduced, not reproduced, or inconclusive."""
     return np.select([interval.low >= cut, interval.high <= cut], ["reproduced", "not reproduced"], "inconclusive")
 
 
-def judge_direction(interval: Interval, beside: Interval, practical: float) -> Words:
-    """Gain or loss against 0; no gain of practical size where all of ``beside`` is below ``practical``; not resolved.
+def judge_direction(interval: Interval, margin: Interval, practical: float) -> Verdicts:
+    """Gain or loss against 0; no gain of practical size where all of ``margin`` is below ``practical``; inconclusive.
 
     The two intervals differ in their level only: each hypothesis has a family of its own.
     """
     return np.select(
-        [interval.low > 0, interval.high < 0, beside.high < practical],
+        [interval.low > 0, interval.high < 0, margin.high < practical],
         ["gain", "loss", "no gain of practical size"],
-        "not resolved",
+        "inconclusive",
     )
 
 
-def size_qualifiers(family: Interval, beside: Interval, nominal: Interval, claimed: float, cut: float) -> list[str]:
-    """What else is said of a size: ``family`` is at the level of the verdict, ``beside`` at that of a gain of 0.
+def size_qualifiers(cut: Interval, margin: Interval, nominal: Interval, claimed: float, value: float) -> list[str]:
+    """What else is said of a size, judged against ``value``.
 
-    ``nominal`` is at the stated level.
+    ``cut`` is the interval at the level of that test, ``margin`` at the level of the test against 0, ``nominal`` at the
+    registered level.
     """
-    found = []
+    qualifiers = []
     if nominal.low <= claimed <= nominal.high:
-        found.append("size agrees")
-    if beside.high < 0:
-        found.append("contradicted")
-    elif beside.low > 0 and family.high <= cut:
-        found.append("real but less than half")
-    if str(judge_size(nominal, cut)) != str(judge_size(family, cut)):
-        found.append("firm only without Holm")
-    return found
+        qualifiers.append("size agrees")
+    if margin.high < 0:
+        qualifiers.append("contradicted")
+    elif margin.low > 0 and cut.high <= value:
+        qualifiers.append("a gain, but less than half the claimed one")
+    verdict, uncorrected = str(judge_size(cut, value)), str(judge_size(nominal, value))
+    if uncorrected != verdict:
+        qualifiers.append(f"significant {BEFORE_HOLM}")
+    return qualifiers
 
 
-def direction_qualifiers(family: Interval, beside: Interval, nominal: Interval, practical: float) -> list[str]:
-    """What else is said of a direction; the intervals are those of ``judge_direction`` and that of the stated level."""
-    found = []
-    if family.low > 0 and beside.high < practical:
-        found.append("below practical size")
-    alone, word = (str(judge_direction(*one, practical)) for one in ((nominal, nominal), (family, beside)))
-    if alone != word:
-        found.append("firm only without Holm" if word == "not resolved" else f"{alone} only without Holm")
-    return found
+def direction_qualifiers(cut: Interval, margin: Interval, nominal: Interval, practical: float) -> list[str]:
+    """What else is said of a direction; intervals as of ``judge_direction``, and of the registered level."""
+    qualifiers = []
+    if cut.low > 0 and margin.high < practical:
+        qualifiers.append("below practical size")
+    uncorrected = str(judge_direction(nominal, nominal, practical))
+    verdict = str(judge_direction(cut, margin, practical))
+    if uncorrected != verdict:
+        qualifiers.append(f"{'significant' if verdict == 'inconclusive' else uncorrected} {BEFORE_HOLM}")
+    return qualifiers

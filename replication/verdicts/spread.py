@@ -21,7 +21,7 @@ class Spread:
     It stands for the ``members``, variants of one schedule; ``variants`` of them have the runs that it is made of.
     ``left_out`` are variants whose runs are no sample of it: copies of one run, or of a detector that learned nothing.
     Bartlett's because the t intervals assume normal runs anyway; Levene's and Brown-Forsythe's almost never reject
-    with three runs a variant.
+    with three runs per variant.
     """
 
     pooled: RunVariance
@@ -54,7 +54,7 @@ class Spread:
 def pool(groups: Iterable[Floats]) -> Spread | None:
     """The spread over the runs (k,) of each variant; None where no two runs of one variant exist.
 
-    Variants of one run say nothing and are left out.
+    Variants of one run have no variance and are left out.
     """
     repeated = [group for group in groups if len(group) > 1]
     if not repeated:

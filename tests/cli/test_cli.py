@@ -158,7 +158,14 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path):
         (["evaluate", "a.json"], "GROUND_TRUTH is missing"),
         (["evaluate", "a.json", "b.json"], "b.json"),
         (["tables", "--protocol", "smoke", "--tables", "giou-T77"], "giou-T77"),
-        (["figures", "--protocol", "smoke", "--seed", "1"], "figures: --seed 1: figure 5 has no run"),
+        (
+            ["figures", "--protocol", "smoke", "--paper", "libra", "--name", "sampling"],
+            "--paper libra: unknown; known:",
+        ),
+        (
+            ["figures", "--protocol", "smoke", "--paper", "giou", "--name", "x"],
+            "paper giou declares no such figure_data",
+        ),
     ],
 )
 def test_bad_input_is_one_message_and_exit_2(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str):

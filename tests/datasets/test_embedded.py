@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from replication.catalog.protocols import EmbeddedData, load_protocol
+from replication.catalog import EmbeddedData, load_protocol
 from replication.datasets import embedded
 from replication.datasets.embedded import area_ranges, make_embedded, mask_box, scenes
 from replication.datasets.embedded_scene import INK, MAX_OBJECTS, MIN_VISIBLE

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
+from support.page import Page
 
 from replication import cli
-from replication.catalog import load_catalog, load_judging, load_protocol
+from replication.catalog import CONFIGS, Catalog, load_catalog, load_judging, load_protocol
 from replication.errors import ResultError
 from replication.evaluation import METRICS
 from replication.export import archive as module
 from replication.export.archive import CURVE_LINES, archive
+from replication.report import render_table, write_report
 from replication.report.cells import compare_all
 from replication.report.tables import tidy_csv
 from replication.results.files import read_json, write_json
-from replication.verdicts.registered import plan_hash, registered_plan
+from replication.verdicts import judge
+from replication.verdicts.registered import check_plan
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 KEPT = sorted(path.name for path in REFERENCE.iterdir() if path.is_dir()) if REFERENCE.exists() else []
@@ -136,11 +142,11 @@ def test_without_a_finished_run_there_is_nothing_to_keep(tmp_path: Path, capsys:
     assert "no finished run; run the workflow first" in capsys.readouterr().err
 
 
-def test_runs_kept_before_are_not_lost(results: Path, tmp_path: Path) -> None:
+def test_runs_archived_before_are_not_deleted(results: Path, tmp_path: Path) -> None:
     kept = archive(SMOKE, results, tmp_path / "out")
     before = names(kept)
     shutil.rmtree(results / "smoke" / "runs" / "some_variant" / "seed1")
-    with pytest.raises(ResultError, match=r"holds 1 runs that are not in .*some_variant/seed1: they would be lost"):
+    with pytest.raises(ResultError, match=r"holds 1 runs that are not in .*some_variant/seed1: they would be deleted"):
         archive(SMOKE, results, tmp_path / "out")
     assert names(kept) == before
 
@@ -164,9 +170,9 @@ def test_verdicts_of_other_runs_are_not_kept(results: Path, tmp_path: Path) -> N
         for seed in (0, 1)
     ]
     verdicts = results / "smoke" / "verdicts.json"
-    write_json(verdicts, "verdicts/1", {"runs": listed})
+    write_json(verdicts, "verdicts/2", {"runs": listed})
     assert (archive(SMOKE, results, tmp_path / "out") / "verdicts.json").exists()
-    write_json(verdicts, "verdicts/1", {"runs": listed[:1]})
+    write_json(verdicts, "verdicts/2", {"runs": listed[:1]})
     with pytest.raises(ResultError, match="some_variant seed 1 is not the one that was judged"):
         archive(SMOKE, results, tmp_path / "out")
 
@@ -194,8 +200,95 @@ def test_tables_and_verdicts_of_the_repository_s_archives_are_those_of_their_run
     assert tables
     for one in compare_all(catalog, tables, protocol, REFERENCE):
         assert tidy_csv(one) == (REFERENCE / name / "tables" / f"{one.table.id}.csv").read_text()
-    verdicts = read_json(REFERENCE / name / "verdicts.json", "verdicts/1")
-    assert verdicts["plan_hash"] == plan_hash(registered_plan(catalog, protocol, load_judging()))
+    path = REFERENCE / name / "verdicts.json"
+    verdicts = read_json(path, "verdicts/2")
+    check_plan(Layout(REFERENCE, name), verdicts, catalog, protocol, load_judging(), tables)
     for run in verdicts["runs"]:
         path = REFERENCE / name / "runs" / run["variant"] / f"seed{run['seed']}" / "metrics.json"
         assert hashlib.sha256(path.read_bytes()).hexdigest() == run["metrics_sha256"]
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the repository's own archive, to render it again."""
+    shutil.copytree(REFERENCE / "mini", tmp_path / "reference" / "mini")
+    return tmp_path / "reference"
+
+
+@pytest.fixture
+def with_fourth_paper(tmp_path: Path) -> Catalog:
+    """The catalog with a further paper, ``giou_v2``: the first one's tables, of which one has a column of AR1000."""
+    configs = tmp_path / "configs"
+    shutil.copytree(CONFIGS, configs)
+    paper = yaml.safe_load((CONFIGS / "papers" / "giou.yaml").read_text().replace("giou-T", "giou_v2-T"))
+    table = next(table for table in paper["tables"] if table["id"] == "giou_v2-T5")
+    table["columns"].append({"id": "AR1000", "head": "AR1000", "metric": "AR1000", "criterion": "iou"})
+    for row in table["rows"]:
+        row["published"]["AR1000"] = 0.5
+    (configs / "papers" / "giou_v2.yaml").write_text(yaml.safe_dump(paper | {"id": "giou_v2"}))
+    return load_catalog(configs)
+
+
+def verdict_rows(page: Path) -> dict[str, dict[str, list[str]]]:
+    tables: dict[str, dict[str, list[str]]] = Page(page.read_text()).tables
+    return {name: rows for name, rows in tables.items() if name != "provenance"}
+
+
+def test_a_further_paper_leaves_the_archive_as_it_is(copied: Path, with_fourth_paper: Catalog) -> None:
+    mini = load_protocol("mini")
+    mini = mini.model_copy(update={"tables": (*mini.tables, "giou_v2-T5")})
+    page = write_report(with_fourth_paper, mini, copied, mini.tables[:-1])
+    assert verdict_rows(page) == verdict_rows(REFERENCE / "mini" / "report.html")
+    with pytest.raises(ResultError) as error:
+        write_report(with_fourth_paper, mini, copied, mini.tables)
+    message = str(error.value)
+    assert "verdicts.json: tables: giou_v2-T5 of paper giou_v2 has not been judged; an archive keeps no" in message
+    assert message.endswith("show giou-T5,giou-T7,fsaf-T1,fsaf-T2,libra-T1,libra-T2 with --tables")
+
+
+def test_a_further_paper_s_table_is_made_of_the_archived_runs(copied: Path, with_fourth_paper: Catalog) -> None:
+    """Also where it has a column of a metric that the archived files do not have."""
+    mini = load_protocol("mini")
+    own, other = (
+        list(csv.DictReader(io.StringIO(render_table(with_fourth_paper, table, mini, copied)["csv"])))
+        for table in ("giou-T5", "giou_v2-T5")
+    )
+    numbers = [
+        [(line["row"], line["column"], line["measured"], line["sd"]) for line in lines] for lines in (own, other)
+    ]
+    assert numbers[0] == [one for one in numbers[1] if one[1] != "AR1000"]
+    missing = [line for line in other if line["column"] == "AR1000"]
+    assert {(line["measured"], line["measured_gain"], line["status"]) for line in missing} == {("", "", "not measured")}
+    (copied / "mini" / "verdicts.json").unlink()
+    page = write_report(with_fourth_paper, mini, copied, ["giou_v2-T5"])
+    assert "\N{EN DASH}" in verdict_rows(page)["giou_v2-T5"]["giou"]
+    svgs = {path.stem for path in (copied / "mini" / "figures" / "svg").iterdir()}
+    assert svgs == {"giou_v2-T5_curves", "giou_v2-T5_mistakes"}
+
+
+def test_a_metric_that_the_archived_files_lack_is_shown_as_missing(copied: Path) -> None:
+    catalog, mini = load_catalog(), load_protocol("mini")
+    for path in (copied / "mini" / "runs").glob("faster_rcnn_R50_*/seed*/metrics.json"):
+        document = json.loads(path.read_text())
+        for name in ("metrics", "giou_metrics"):
+            del document[name]["AP75"]
+        path.write_text(json.dumps(document))
+    before, after = (
+        list(csv.DictReader(io.StringIO(render_table(catalog, "giou-T5", mini, results)["csv"])))
+        for results in (REFERENCE, copied)
+    )
+    for old, new in zip(before, after, strict=True):
+        if old["metric"] == "AP75":
+            assert (new["measured"], new["status"]) == ("", "not measured")
+        else:
+            assert new == old
+    (copied / "mini" / "verdicts.json").unlink()
+    document = judge(catalog, mini, copied, ["giou-T5"], load_judging())
+    reasons = {
+        one["column"]["metric"]: one["reason"]
+        for one in document["verdicts"]
+        if one["id"].startswith("giou-T5-iou-over")
+    }
+    assert reasons["AP75"].startswith("no number for AP75 (")
+    assert reasons["AP75"].endswith("seed0/metrics.json")
+    assert reasons["AP"] == ""

@@ -193,8 +193,8 @@ def test_an_rpn_is_run_for_those_that_need_its_proposals(tmp_path: Path):
     ("tables", "names"),
     [
         (["giou-T5"], []),
-        (["giou-T5", "libra-T1"], ["libra_balanced_l1.json", "libra_sampling.json"]),
-        *[([f"libra-T{number}"], ["libra_balanced_l1.json"]) for number in range(2, 7)],
+        (["giou-T5", "libra-T1"], ["sampling.json", "balanced_l1.json"]),
+        *[([f"libra-T{number}"], ["balanced_l1.json"]) for number in range(2, 7)],
     ],
 )
 def test_figure_5_needs_a_table_of_its_paper_and_figure_3_its_detector_too(
@@ -202,7 +202,14 @@ def test_figure_5_needs_a_table_of_its_paper_and_figure_3_its_detector_too(
 ):
     plan = plan_of(tmp_path, tables=tables)
     assert [Path(path).name for path in plan.figure_data] == names
-    assert all(Path(path).parent == tmp_path / "smoke" / "figures" for path in plan.figure_data)
+    assert all(Path(path).parent == tmp_path / "smoke" / "figures" / "data" / "libra_rcnn" for path in plan.figure_data)
+
+
+def test_a_figure_s_data_need_the_run_that_the_paper_names(tmp_path: Path):
+    plan = plan_of(tmp_path, tables=["libra-T1"])
+    run = tmp_path / "smoke" / "runs" / "faster_rcnn_R50" / "seed0"
+    assert plan.figure_inputs("libra_rcnn", "sampling") == [str(run / "model_final.pth"), str(run / "provenance.json")]
+    assert plan.figure_inputs("libra_rcnn", "balanced_l1") == []
 
 
 def test_a_test_time_variant_needs_its_source_and_no_training(tmp_path: Path):

@@ -10,7 +10,7 @@ from replication.errors import ResultError
 from replication.evaluation.mistakes import FALSE
 from replication.report import write_report
 from replication.report.cells import compare
-from replication.report.mistakes import KINDS, draw_mistakes, lost
+from replication.report.mistakes import KINDS, draw_mistakes, repair_gains
 
 
 def costs(*gains):
@@ -28,8 +28,14 @@ def test_a_row_is_the_mean_of_its_runs(catalog, protocol, results, add_run):
     comparison = compare(catalog, "giou-T5", protocol, results)
     base, iou = comparison.lines[:2]
     # A kind that one run has no number of has no mean.
-    assert lost(base) == {"localisation": 4.5, "classification": 9, "both": 1.5, "duplicate": 0.5, "background": 2.5}
-    assert lost(iou) == {}
+    assert repair_gains(base) == {
+        "localisation": 4.5,
+        "classification": 9,
+        "both": 1.5,
+        "duplicate": 0.5,
+        "background": 2.5,
+    }
+    assert repair_gains(iou) == {}
     svg = draw_mistakes(comparison)
     assert svg == draw_mistakes(comparison)
     ElementTree.fromstring(svg)

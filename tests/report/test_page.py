@@ -13,10 +13,10 @@ from PIL import Image
 from support.page import Page
 
 from replication.catalog import load_catalog
+from replication.catalog.units import MINUS, gain, gain_interval, half_digit, number, percent, signed
 from replication.errors import ConfigError, ReplicationError, ResultError
 from replication.report import render_table, write_report
-from replication.report.page import duration, signed
-from replication.report.verdicts import percent
+from replication.report.page import duration
 from replication.results.files import write_json
 
 TABLES = ["giou-T5", "libra-T1"]
@@ -51,7 +51,7 @@ def test_overview(page):
     # base, iou, giou of T5, base and the X-101 row of T1: four variants by two seeds.
     assert "Runs finished 4 of 8" in text
     assert "Training time, all runs 13 min 22 s" in text
-    assert "a processor (2 cores), 1 thread a training" in text
+    assert "a processor (2 cores), 1 thread per training" in text
     assert "0123456789" in text
     assert "smooth L1 &lt;b&gt;" in page
 
@@ -180,7 +180,7 @@ def test_samples(catalog, protocol, results, add_run, images):
     (folder / "detections.json").write_text(json.dumps([found, found | {"score": 0.49, "bbox": [77, 1, 2, 3]}]))
     page = write_report(catalog, protocol, results, TABLES).read_text()
     assert page.count("data:image/jpeg;base64,") == 2
-    assert 'class="found" x="11.0" y="21.0" width="30.0" height="40.0"' in page
+    assert 'class="detection" x="11.0" y="21.0" width="30.0" height="40.0"' in page
     assert "&lt;seven&gt; 0.88" in page
     assert 'x="77' not in page
     assert Page(page).unbalanced == []
@@ -204,10 +204,15 @@ def test_a_results_folder_that_is_a_file_is_named(catalog, protocol, tmp_path):
         write_report(catalog, protocol, tmp_path / "file", TABLES)
 
 
-def test_formats(catalog):
-    columns = catalog.table("libra-T1").columns
-    assert signed(-0.04, columns[0]) == "+0.0"
-    assert signed(-1.26, columns[0]) == "\N{MINUS SIGN}1.3"
-    assert signed(7, columns[1]) == "+7"
-    assert percent(-0.6) == "\N{MINUS SIGN}0.6 %"
+def test_formats():
+    assert signed(-0.04, "percent") == "+0.0"
+    assert signed(-1.26, "percent") == "-1.3"
+    assert signed(-1.26, "percent", minus=MINUS) == f"{MINUS}1.3"
+    assert signed(7, "ms") == "+7"
+    assert gain(-0.01234, "fraction") == f"{MINUS}0.0123"
+    assert gain_interval(-0.01234, 0.00001, "fraction") == f"{MINUS}0.0123 to +0.0000"
+    assert [number(0.3694, "fraction"), number(36.94, "percent"), number(130.6, "ms")] == ["0.369", "36.9", "131"]
+    assert [half_digit("fraction"), half_digit("percent"), half_digit("ms")] == [0.0005, 0.05, 0.5]
+    assert percent(-0.6) == f"{MINUS}0.6 %"
+    assert percent(-0.04) == "+0.0 %"
     assert [duration(value) for value in (None, 65, 7325)] == ["", "1 min 5 s", "2 h 2 min"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
-from replication.verdicts.cases import Resampled
+from replication.verdicts.evidence import Resampled
 
 
 def few_images(run, column):
@@ -60,3 +62,13 @@ PAPER = {
         claim("gone", 0.010), claim("big", 0.040), claim("planned", 0.040),
     ],
 }  # fmt: skip
+
+
+def renamed_paper(paper_id):
+    """The same paper under another id, its tables and claims named after it."""
+    renamed = copy.deepcopy(PAPER) | {"id": paper_id}
+    for table in renamed["tables"]:
+        table["id"] = table["id"].replace("boxes", paper_id)
+    for one in renamed["claims"]:
+        one |= {"id": f"{paper_id}-{one['id']}", "table": one["table"].replace("boxes", paper_id)}
+    return renamed

@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from replication.catalog import Catalog, load_protocol
-from replication.timing.candidates import LevelBias, _bar, calibrate, count
+from replication.timing.candidates import LevelBias, _threshold, calibrate, count
 from replication.timing.inputs import Source, make_inputs
 from replication.timing.stages import dissect
 from replication.timing.subjects import Subject, subject_config
@@ -40,7 +40,7 @@ def test_a_dense_detector_lets_through_what_was_asked_for_on_each_level(subject:
     assert one.candidates["per_level"] == {"head.cls_score": [float(wanted)] * LEVELS}
     assert one.candidates["per_image"] == LEVELS * wanted
     assert one.weights == {
-        "kind": f"random, biased to {wanted} candidates a level and class layer",
+        "kind": f"random, biased to {wanted} candidates per level and class layer",
         "candidates": wanted,
     }
 
@@ -110,8 +110,8 @@ def test_level_bias_is_the_convolution_plus_an_offset_a_level():
 
 def test_the_bar_lies_between_two_values():
     images = [torch.tensor([5.0, 1.0, 3.0]), torch.tensor([4.0, 2.0])]
-    assert float(_bar(images, 1)) == 3.5  # two of 5, 4 | 3, 2, 1 in two images
-    assert float(_bar(images, 9)) == 1.5
+    assert float(_threshold(images, 1)) == 3.5  # two of 5, 4 | 3, 2, 1 in two images
+    assert float(_threshold(images, 9)) == 1.5
 
 
 def test_boxes_of_random_residual_networks_stay_at_their_anchors(catalog: Catalog, source: Source):

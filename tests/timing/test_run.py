@@ -18,7 +18,7 @@ from replication.errors import ConfigError, ResultError, TimingError
 from replication.results.run import Run
 from replication.timing import run as run_room
 from replication.timing.latency import read_latency
-from replication.timing.run import Settings, Taken, interleave, one_pass, time_variants
+from replication.timing.run import RoundTimes, Settings, interleave, one_pass, time_variants
 from replication.timing.subjects import Subject, choose_runs, compile_parts, memory_errors, subject_config
 from replication.training.run import train
 
@@ -167,11 +167,11 @@ def test_an_interruption_leaves_the_finished_and_the_older_files(
     before = files(results)
     passes: list[str] = []
 
-    def interrupted(subject: Subject, *_: Any) -> Taken:
+    def interrupted(subject: Subject, *_: Any) -> RoundTimes:
         passes.append(subject.name)
         if len(passes) == 4:  # the second variant, in the last of two rounds
             raise KeyboardInterrupt
-        return Taken({"model": 1.0, "postprocessing": 2.0}, processor=2.5)
+        return RoundTimes({"model": 1.0, "postprocessing": 2.0}, processor=2.5)
 
     monkeypatch.setattr(run_room, "one_round", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
-from support.verdict_papers import PAPER, few_images
+from support.verdict_papers import PAPER, few_images, renamed_paper
 
 from replication.catalog import Column, Paper, load_catalog, load_protocol
 from replication.errors import ConfigError, ResultError
@@ -18,9 +18,9 @@ from replication.results.finished import FinishedRun
 from replication.results.layout import Layout, RunFiles
 from replication.results.schemas import Metrics, Provenance
 from replication.verdicts import judge, verdicts_table, write_verdicts
-from replication.verdicts.cases import questions, strength
+from replication.verdicts.evidence import detection_quality, questions
 from replication.verdicts.output import seeds_text
-from replication.verdicts.registered import plan_hash, registered_plan
+from replication.verdicts.registered import plan_hashes
 
 TABLES = ["boxes-T1"]
 
@@ -53,13 +53,13 @@ def test_directions_of_a_known_world(tiny):
     assert verdicts(tiny) == {
         "real-AP": ("gain",),
         "real-AP75": ("gain",),
-        "real-ms": ("not measured",),
+        "real-ms": ("not testable",),
         "null-AP": ("no gain of practical size",),
         "worse-AP": ("loss",),
         "once-AP": ("single run",),
         "gone-AP": ("blocked",),
-        "big-AP": ("not measured",),
-        "planned-AP": ("not measured",),
+        "big-AP": ("not testable",),
+        "planned-AP": ("not testable",),
     }
 
 
@@ -68,21 +68,21 @@ def test_sizes_of_a_known_world(full):
     assert verdicts(full) == {
         "real-AP": ("reproduced", "size agrees"),
         "real-AP75": ("reproduced", "size agrees"),
-        "real-ms": ("not measured",),
+        "real-ms": ("not testable",),
         "null-AP": ("not reproduced",),
         "worse-AP": ("not reproduced", "contradicted"),
         "once-AP": ("single run",),
         "gone-AP": ("blocked",),
         "big-AP": ("blocked",),
-        "planned-AP": ("not measured",),
+        "planned-AP": ("not testable",),
     }
 
 
-def test_every_bar_says_why(tiny):
+def test_every_obstacle_has_a_reason(tiny):
     reasons = {one["id"]: one["reason"] for one in tiny["verdicts"] if one["reason"]}
     assert reasons == {
         "real-ms": "latency is no property of a trained run: see the table",
-        "once-AP": "one seed on a side: nothing is known of the spread of runs",
+        "once-AP": "a single seed: the variance between runs is unknown",
         "gone-AP": "no finished run of gone",
         "big-AP": "protocol tiny does not run backbone X-101-64x4d",
         "planned-AP": "planned is not built",
@@ -100,7 +100,7 @@ def test_numbers_are_in_the_unit_that_the_paper_prints(full):
         "gain": 0.020, "cut": 0.010, "relative_percent": pytest.approx(5.5556, abs=1e-4),
         "stated": "5.56% relative improvement",
     }  # fmt: skip
-    interval = real["answers"]["new images"]["interval"]
+    interval = real["estimates"]["new images"]["interval"]
     assert 0.015 < interval["low"] < interval["high"] < 0.025
     assert interval["relative_percent"] == pytest.approx([100 * interval[key] / baseline for key in ("low", "high")])
 
@@ -109,29 +109,29 @@ def test_the_interval_of_this_benchmark_by_hand(tiny):
     """The run variance pooled over four variants of three runs, 8 degrees of freedom."""
     offsets = [np.array([0.1, -0.1 + 0.003 * n, 0.02 + 0.006 * n]) for n in (4, 4, 4, 5)]  # base real null worse
     pooled = np.mean([one.var(ddof=1) for one in offsets])
-    answer = entry(tiny, "null-AP")["answers"]["this benchmark"]["interval"]
+    estimate = entry(tiny, "null-AP")["estimates"]["this benchmark"]["interval"]
     half = stats.t.ppf(0.975, 8) * np.sqrt(pooled * 2 / 3) / 100
-    assert answer["high"] - answer["low"] == pytest.approx(2 * half)
-    assert answer["df"] == 8
+    assert estimate["high"] - estimate["low"] == pytest.approx(2 * half)
+    assert estimate["df"] == 8
     spread = tiny["spreads"]["AP (iou)"]
     assert spread["run_sd"] == pytest.approx(np.sqrt(pooled))
     assert (spread["df"], spread["variants"], spread["pooled"]) == (8, 4, True)
     assert spread["equal_spread"] == {"test": "Bartlett", "p": pytest.approx(stats.bartlett(*offsets).pvalue)}
 
 
-def test_the_gain_over_supported_classes_stands_beside(tiny):
+def test_the_gain_over_supported_classes_is_in_the_entry(tiny):
     """Here one AP more for every run, so the same gain; three of five classes have ten objects."""
     null, once = (entry(tiny, name) for name in ("null-AP", "once-AP"))
-    beside = null["supported_classes"]
-    assert (beside["classes"], beside["of"]) == (3, 5)
-    assert beside["row"] == pytest.approx(null["measured"]["row"] + 0.01)
-    assert beside["gain"] == pytest.approx(null["measured"]["gain"])
-    assert beside["interval"]["low"] < beside["gain"] < beside["interval"]["high"]
+    supported = null["supported_classes"]
+    assert (supported["classes"], supported["of"]) == (3, 5)
+    assert supported["row"] == pytest.approx(null["measured"]["row"] + 0.01)
+    assert supported["gain"] == pytest.approx(null["measured"]["gain"])
+    assert supported["interval"]["low"] < supported["gain"] < supported["interval"]["high"]
     assert once["supported_classes"]["interval"]["low"] == pytest.approx(once["image_interval"]["low"])
     assert entry(tiny, "gone-AP")["supported_classes"] is None
 
 
-def test_welch_stands_beside(tiny):
+def test_welch_interval_is_in_the_entry(tiny):
     entries = [entry(tiny, "worse-AP"), entry(tiny, "gone-AP"), entry(tiny, "once-AP")]
     runs = [36.0 + np.array([0.1, -0.1 + 0.003 * n, 0.02 + 0.006 * n]) for n in (4, 5)]
     theirs = stats.ttest_ind(runs[1] - 2, runs[0], equal_var=False).confidence_interval(0.95)
@@ -144,28 +144,28 @@ def test_welch_stands_beside(tiny):
 def test_a_single_run_has_an_image_interval_and_no_answer(tiny):
     once = entry(tiny, "once-AP")
     assert once["runs"] == {"row": 1, "baseline": 3}
-    assert once["answers"] == {}
+    assert once["estimates"] == {}
     assert once["image_interval"]["low"] < once["measured"]["gain"] < once["image_interval"]["high"]
 
 
 def test_holm_counts_the_primary_claims_that_can_be_measured_whether_they_have_run_or_not(full):
     """Three have a verdict, three wait for runs, one is never measured; AP75 is of the family of the others."""
-    judged = [one["answers"]["new images"] for one in full["verdicts"] if one["primary"] and one["answers"]]
+    judged = [one["estimates"]["new images"] for one in full["verdicts"] if one["primary"] and one["estimates"]]
     assert len(judged) == 3
-    for hypothesis in ("test", "beside"):
+    for hypothesis in ("cut_test", "margin_test"):
         tests = sorted((one[hypothesis] for one in judged), key=lambda one: one["p"])
         p = [one["p"] for one in tests]
         stepped = [6 * p[0], max(6 * p[0], 5 * p[1]), max(6 * p[0], 5 * p[1], 4 * p[2])]
         assert [one["p_holm"] for one in tests] == pytest.approx([min(1.0, value) for value in stepped])
-    levels = {round(1 - one["test"]["interval"]["level"], 6) for one in judged}
+    levels = {round(1 - one["cut_test"]["interval"]["level"], 6) for one in judged}
     assert levels == {round(0.05 / left, 6) for left in (6, 5, 4)}
-    alone = entry(full, "real-AP75")["answers"]["new images"]["test"]
+    alone = entry(full, "real-AP75")["estimates"]["new images"]["cut_test"]
     assert alone["p_holm"] == alone["p"]
-    assert full["notes"][0] == "0 to 3 runs a variant, 3 registered: not all have run yet"
+    assert full["notes"][0] == "0 to 3 runs per variant, 3 registered: not all have run yet"
 
 
 def test_a_claim_without_detections_is_in_the_family_of_the_verdicts(world, protocol, catalog, results, judging):
-    """Its answer for this benchmark stands for the one for new images: the level is over all verdicts together."""
+    """Its estimate for this benchmark stands for the one for new images: the level is over all verdicts together."""
     world(protocol)
 
     def some(run, column):
@@ -174,13 +174,15 @@ def test_a_claim_without_detections_is_in_the_family_of_the_verdicts(world, prot
     document = judge(catalog, protocol, results, TABLES, judging, some)
     whole = judge(catalog, protocol, results, TABLES, judging, few_images)
     assert entry(document, "worse-AP")["estimand"] == "this benchmark"
-    assert set(entry(document, "worse-AP")["answers"]) == {"this benchmark"}
+    assert set(entry(document, "worse-AP")["estimates"]) == {"this benchmark"}
     headlines = [
-        one["answers"][one["estimand"]]["test"] for one in document["verdicts"] if one["primary"] and one["answers"]
+        one["estimates"][one["estimand"]]["cut_test"]
+        for one in document["verdicts"]
+        if one["primary"] and one["estimates"]
     ]
     p = sorted(one["p"] for one in headlines)
     assert min(one["p_holm"] for one in headlines) == pytest.approx(5 * p[0])
-    others = [entry(one, "real-AP")["answers"]["this benchmark"] for one in (document, whole)]
+    others = [entry(one, "real-AP")["estimates"]["this benchmark"] for one in (document, whole)]
     assert others[0] == others[1]
 
 
@@ -194,9 +196,9 @@ def test_the_same_comparison_in_two_tables_is_one_hypothesis(world, protocol, ca
     document = judge(twice, protocol, results, ["boxes-T1", "boxes-T2"], judging, few_images)
     once = judge(catalog, protocol, results, TABLES, judging, few_images)
     for name in ("real-AP", "null-AP", "worse-AP"):
-        expected = entry(once, name)["answers"]
-        assert entry(document, name)["answers"] == expected
-        assert entry(document, f"{name}-2")["answers"] == expected
+        expected = entry(once, name)["estimates"]
+        assert entry(document, name)["estimates"] == expected
+        assert entry(document, f"{name}-2")["estimates"] == expected
 
 
 def test_two_tests_of_the_same_trainings_are_said_to_be_paired(
@@ -220,7 +222,7 @@ def test_without_detections_only_this_benchmark_is_answered(world, protocol, cat
     world(protocol)
     document = judge(catalog, protocol, results, TABLES, judging)
     real = entry(document, "real-AP")
-    assert list(real["answers"]) == ["this benchmark"]
+    assert list(real["estimates"]) == ["this benchmark"]
     assert real["estimand"] == "this benchmark"
     assert real["image_interval"] is None
     assert real["verdict"] == "gain"
@@ -231,8 +233,8 @@ def test_two_runs_are_too_few_for_a_verdict_but_have_numbers(add_run, protocol, 
         for seed in range(2):
             add_run(protocol, variant, seed, 36.0 + seed + len(variant) / 7 + 0.01 * seed * (variant == "real"))
     real = entry(judge(catalog, protocol, results, TABLES, judging), "real-AP")
-    assert (real["verdict"], real["reason"]) == ("blocked", "too few runs: 2 on a side, 3 are needed")
-    assert real["answers"] == {}
+    assert (real["verdict"], real["reason"]) == ("blocked", "too few runs: 2 per variant, at least 3 are needed")
+    assert real["estimates"] == {}
     assert real["welch"] is not None
 
 
@@ -276,7 +278,7 @@ def test_three_runs_that_found_nothing_are_a_loss_and_no_copies(tiny, add_run, p
 
 @pytest.mark.parametrize("values", [(36.0, 36.0, 36.001), (1.0, 1.01, 1.02)], ids=["copies", "collapsed"])
 def test_runs_that_are_no_sample_narrow_nobodys_interval(values, tiny, add_run, protocol, catalog, results, judging):
-    """Two copies of a run, or a detector that learned nothing, beside four healthy variants."""
+    """Two copies of a run, or a detector that learned nothing, among four healthy variants."""
     for seed, value in enumerate(values):
         add_run(protocol, "gone", seed, value)
     document = judge(catalog, protocol, results, TABLES, judging, few_images)
@@ -285,7 +287,7 @@ def test_runs_that_are_no_sample_narrow_nobodys_interval(values, tiny, add_run, 
         assert before["left_out"] == []
     for name in ("real-AP", "null-AP", "worse-AP"):
         for estimand in ("new images", "this benchmark"):
-            now, before = (entry(one, name)["answers"][estimand]["interval"] for one in (document, tiny))
+            now, before = (entry(one, name)["estimates"][estimand]["interval"] for one in (document, tiny))
             assert now == before
     own = entry(document, "gone-AP")["terms"]
     assert not own["pooled"], "the spread of others does not stand for its own"
@@ -339,9 +341,9 @@ def test_proposals_have_no_ap_and_are_held_to_their_recall(tmp_path):
         return FinishedRun("rpn", 0, RunFiles(tmp_path), measured, made)
 
     recall = Column(id="AR100", head="AR100", metric="AR100", criterion="iou", unit="percent")
-    assert strength(recall, [run({"AP": None, "AR100": one}, {}) for one in (40.0, 42.0)]) == ("AR100", 41.0)
+    assert detection_quality(recall, [run({"AP": None, "AR100": one}, {}) for one in (40.0, 42.0)]) == ("AR100", 41.0)
     strict = Column(id="AP75", head="AP75", metric="AP75", criterion="giou", unit="percent")
-    assert strength(strict, [run({"AP": 30.0, "AP75": 31.0}, {"AP": 20.0, "AP75": 21.0})]) == ("AP", 20.0)
+    assert detection_quality(strict, [run({"AP": 30.0, "AP75": 31.0}, {"AP": 20.0, "AP75": 21.0})]) == ("AP", 20.0)
 
 
 def test_unequal_spreads_are_not_pooled(add_run, protocol, catalog, results, judging):
@@ -354,9 +356,9 @@ def test_unequal_spreads_are_not_pooled(add_run, protocol, catalog, results, jud
     assert real["terms"]["pooled"] is False
     own = sum(real["terms"]["run_variance"].values()) / 3
     assert real["terms"]["seed"] == pytest.approx(own)
-    answer = real["answers"]["this benchmark"]["interval"]
-    assert answer["df"] == real["welch"]["df"] < 4
-    assert (answer["low"], answer["high"]) == pytest.approx((real["welch"]["low"], real["welch"]["high"]))
+    estimate = real["estimates"]["this benchmark"]["interval"]
+    assert estimate["df"] == real["welch"]["df"] < 4
+    assert (estimate["low"], estimate["high"]) == pytest.approx((real["welch"]["low"], real["welch"]["high"]))
 
 
 @pytest.mark.parametrize(
@@ -390,7 +392,7 @@ def trained_by(own, variant):
     return {"provenance": {"training_fingerprint": training_fingerprint(record, own) if own else "elsewhere"}}
 
 
-def test_runs_of_an_edited_protocol_are_refused_beside_those_of_this_one(add_run, results, judging):
+def test_runs_of_an_edited_protocol_are_refused_with_those_of_this_one(add_run, results, judging):
     """Code and data agree, and each variant with itself; but the settings were edited between two variants."""
     catalog, mini = load_catalog(), load_protocol("mini")
     for variant, own in (("faster_rcnn_R50_smooth_l1", mini), ("faster_rcnn_R50_iou", mini)):
@@ -465,7 +467,7 @@ def test_the_spread_of_runs_is_of_one_schedule(add_run, protocol, catalog, resul
     assert entry(document, "real-AP")["terms"]["pooled"]
     across = entry(document, "null-AP")
     assert not across["terms"]["pooled"]
-    assert across["answers"]["this benchmark"]["interval"]["df"] == across["welch"]["df"]
+    assert across["estimates"]["this benchmark"]["interval"]["df"] == across["welch"]["df"]
 
 
 def test_numbers_of_a_test_server_are_of_other_images(world, paper_protocol, catalog, results, judging):
@@ -476,41 +478,97 @@ def test_numbers_of_a_test_server_are_of_other_images(world, paper_protocol, cat
     assert judge(hidden, paper_protocol, results, TABLES, judging)["numbers"] == []
 
 
-def test_the_plan_hash_changes_with_all_that_was_registered_and_nothing_else(catalog, protocol, judging, tiny):
-    plan = plan_hash(registered_plan(catalog, protocol, judging))
-    assert tiny["plan_hash"] == plan
-    changed = copy.deepcopy(PAPER)
-    changed["claims"][0]["gain"] = 0.021
-    papers = [changed, *(copy.deepcopy(PAPER) for _ in range(4))]
+def test_the_plan_s_hashes_change_with_all_that_was_registered_and_nothing_else(catalog, protocol, judging, tiny):
+    plan = plan_hashes(catalog, protocol, judging, TABLES)
+    assert tiny["plan"] == plan
+    assert list(plan["papers"]) == ["boxes"]
+    papers = [copy.deepcopy(PAPER) for _ in range(5)]
+    papers[0]["claims"][0]["gain"] = 0.021
     papers[1]["tables"][0]["columns"][0]["metric"] = "AP50"
     papers[2]["tables"][0]["columns"][0]["criterion"] = "giou"
     papers[3]["tables"][0]["rows"][1]["variant"] = "worse"
     papers[4]["tables"][0]["rows"][0]["published"]["AP"] = 0.361
-    others = [
-        *(
-            (catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(paper)}}), protocol, judging)
-            for paper in papers
-        ),
+    of_paper = [
+        *((with_papers(catalog, paper), protocol, judging) for paper in papers),
+        (catalog, protocol.model_copy(update={"tables": ("boxes-T2",)}), judging),
+    ]
+    of_protocol = [
         (catalog, protocol.model_copy(update={"seeds": 5}), judging),
         (catalog, protocol.model_copy(update={"judged_seeds": 4}), judging),
-        (catalog, protocol.model_copy(update={"tables": ("boxes-T1", "boxes-T2")}), judging),
         (catalog, protocol, judging.model_copy(update={"alpha": 0.1})),
         (catalog, protocol, judging.model_copy(update={"cut": 0.4})),
         (catalog, protocol, judging.model_copy(update={"estimand": "this benchmark"})),
     ]
-    hashes = {plan_hash(registered_plan(*one)) for one in others}
-    assert len(hashes | {plan}) == len(others) + 1
+    for changed, kept, others in (("papers", "protocol", of_paper), ("protocol", "papers", of_protocol)):
+        hashes = [plan_hashes(*one, TABLES) for one in others]
+        assert len({str(one[changed]) for one in [plan, *hashes]}) == len(others) + 1
+        assert all(one[kept] == plan[kept] for one in hashes)
     reworded = protocol.model_copy(update={"title": "other words", "workers": 7})
-    assert plan_hash(registered_plan(catalog, reworded, judging)) == plan
+    assert plan_hashes(catalog, reworded, judging, TABLES) == plan
+
+
+def with_papers(catalog, *papers):
+    """The catalog with other papers."""
+    return catalog.model_copy(update={"papers": {paper["id"]: Paper.model_validate(paper) for paper in papers}})
+
+
+def test_a_further_paper_changes_nothing_of_the_others(catalog, protocol, judging):
+    more = with_papers(catalog, PAPER, renamed_paper("boxes_v2"))
+    wider = protocol.model_copy(update={"tables": ("boxes-T1", "boxes_v2-T1")})
+    plan = plan_hashes(catalog, protocol, judging, TABLES)
+    assert plan_hashes(more, wider, judging, TABLES) == plan
+    both = plan_hashes(more, wider, judging, ["boxes-T1", "boxes_v2-T1"])
+    assert both["protocol"] == plan["protocol"]
+    assert both["papers"]["boxes"] == plan["papers"]["boxes"] != both["papers"]["boxes_v2"]
+
+
+def test_withdrawn_verdicts_keep_their_numbers_and_nobody_else_s_change(tiny, catalog, protocol, results, judging):
+    reason = "the runs started from the wrong weights"
+    entry_of = {"claims": ["worse-AP", "planned-AP"], "reason": f"  {reason}\n"}
+    withdrawing = protocol.model_validate(protocol.model_dump() | {"withdrawn": [entry_of]})
+    document = judge(catalog, withdrawing, results, TABLES, judging, few_images)
+    assert document["plan"] == tiny["plan"]
+    for before, after in zip(tiny["verdicts"], document["verdicts"], strict=True):
+        if after["id"] == "worse-AP":
+            assert after == before | {"verdict": "withdrawn", "qualifiers": [], "reason": reason}
+        else:
+            assert after == before, "also what is not testable anyway"
+    text = " ".join(verdicts_table(document).split())
+    assert "1 withdrawn" in text
+    assert "loss" not in text
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [(["worse-AP", "wrong-AP"], "claim 'wrong-AP' is unknown"), (["worse-AP", "worse-AP"], "stands there twice")],
+)
+def test_a_withdrawal_of_no_claim_or_of_one_twice_is_refused(claims, words, catalog, protocol, results, judging):
+    wrong = protocol.model_validate(protocol.model_dump() | {"withdrawn": [{"claims": claims, "reason": "r"}]})
+    with pytest.raises(ConfigError, match=f"protocol tiny: withdrawn: .*{words}"):
+        judge(catalog, wrong, results, TABLES, judging)
+
+
+def test_a_metric_that_the_file_does_not_have_blocks_its_claims_alone(
+    world, add_run, protocol, catalog, results, judging
+):
+    world(protocol)
+    values = {"AP": 38.2, "AP50": 58.0, "AP75": None, "APs": 20.0, "APm": 40.0, "APl": 50.0}
+    folder = add_run(protocol, "real", 0, 38.2, metrics={"metrics": values, "giou_metrics": values})
+    document = judge(catalog, protocol, results, TABLES, judging, few_images)
+    json.dumps(document, allow_nan=False)
+    missing = entry(document, "real-AP75")
+    assert (missing["verdict"], missing["measured"]) == ("blocked", None)
+    assert missing["reason"] == f"no number for AP75 (iou) in {folder / 'metrics.json'}"
+    assert entry(document, "real-AP")["verdict"] == "gain"
 
 
 def test_more_seeds_than_registered_are_noted(tiny, world, protocol, catalog, results, judging):
-    assert tiny["notes"][0] == "0 to 3 runs a variant, 3 registered: not all have run yet"
+    assert tiny["notes"][0] == "0 to 3 runs per variant, 3 registered: not all have run yet"
     fewer = protocol.model_copy(update={"seeds": 1})
     note = judge(catalog, fewer, results, TABLES, judging)["notes"][0]
-    assert note.startswith("0 to 3 runs a variant, 1 registered: seeds added after a look at the results make firm")
+    assert note.startswith("0 to 3 runs per variant, 1 registered: seeds added after looking at the results make false")
     run_once_judged_thrice = protocol.model_copy(update={"seeds": 1, "judged_seeds": 3})
-    assert plan_hash(registered_plan(catalog, run_once_judged_thrice, judging)) == tiny["plan_hash"]
+    assert plan_hashes(catalog, run_once_judged_thrice, judging, TABLES) == tiny["plan"]
 
 
 def test_other_tables_than_the_registered_ones_are_noted(world, protocol, catalog, results, judging):
@@ -526,14 +584,14 @@ def test_runs_whose_claims_cannot_be_measured_are_judged_all_the_same(world, pro
     paper["claims"] = [one for one in paper["claims"] if one["id"] in ("real-ms", "planned-AP")]
     few = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(paper)}})
     document = judge(few, protocol, results, TABLES, judging, few_images)
-    assert {one["verdict"] for one in document["verdicts"]} == {"not measured"}
+    assert {one["verdict"] for one in document["verdicts"]} == {"not testable"}
     assert document["notes"] == []
 
 
 def test_rare_classes_are_noted(tiny, world, protocol, catalog, results, judging):
     assert tiny["notes"][1].startswith("2 classes have fewer than ten objects")
     without = judge(catalog, protocol, results, TABLES, judging, lambda run, column: None)
-    assert [note.split(": ")[-1][:8] for note in without["notes"]] == ["not all ", "answered"]
+    assert [note.split(": ")[-1][:8] for note in without["notes"]] == ["not all ", "judged f"]
 
 
 def test_the_file_names_its_runs_and_is_the_same_each_time(world, protocol, catalog, results, judging):
@@ -541,7 +599,7 @@ def test_the_file_names_its_runs_and_is_the_same_each_time(world, protocol, cata
     write_verdicts(catalog, protocol, results, TABLES, judging)
     path = Layout(results, protocol.name).verdicts
     before = path.read_bytes()
-    document = read_json(path, "verdicts/1")
+    document = read_json(path, "verdicts/2")
     run = document["runs"][0]
     metrics = results / "tiny" / "runs" / run["variant"] / f"seed{run['seed']}" / "metrics.json"
     assert run["metrics_sha256"] == sha256_file(metrics)
@@ -555,11 +613,11 @@ def test_the_file_names_its_runs_and_is_the_same_each_time(world, protocol, cata
 KEYS = {
     "id", "paper", "table", "row", "baseline", "backbone", "column", "unit", "primary", "claimed", "verdict",
     "qualifiers", "reason", "estimand", "runs", "measured", "image_interval",
-    "supported_classes", "answers", "terms", "welch",
+    "supported_classes", "estimates", "terms", "welch",
 }  # fmt: skip
-ANSWER_KEYS = {
-    "verdict", "qualifiers", "interval", "test", "beside", "variance", "smallest_gain", "expected_gain", "power",
-    "seeds_needed", "too_few_images",
+ESTIMATE_KEYS = {
+    "verdict", "qualifiers", "interval", "cut_test", "margin_test", "variance", "minimum_detectable_gain",
+    "expected_gain", "power", "seeds_needed", "needs_more_images",
 }  # fmt: skip
 
 
@@ -570,31 +628,34 @@ def test_every_entry_has_the_same_fields(full, tiny):
             assert set(one) == KEYS
             assert one["verdict"]
             assert (one["estimand"] is None) == bool(one["reason"])
-            for answer in one["answers"].values():
-                assert set(answer) == ANSWER_KEYS
+            for estimate in one["estimates"].values():
+                assert set(estimate) == ESTIMATE_KEYS
 
 
-def test_what_could_have_been_seen_agrees_with_the_interval(full):
+def test_the_minimum_detectable_gain_agrees_with_the_interval(full):
     """The smallest gain lies above the cut by more than the interval's half width, and its power is the wanted one."""
-    answer = entry(full, "null-AP")["answers"]["new images"]
-    tested = answer["test"]["interval"]
+    estimate = entry(full, "null-AP")["estimates"]["new images"]
+    tested = estimate["cut_test"]["interval"]
     half = (tested["high"] - tested["low"]) / 2
-    assert 1.2 * half < answer["smallest_gain"] - 0.010 < 1.7 * half
-    assert answer["power"] > 0.99
-    assert answer["seeds_needed"] == 3
-    assert answer["expected_gain"] == 0.020
+    assert 1.2 * half < estimate["minimum_detectable_gain"] - 0.010 < 1.7 * half
+    assert estimate["power"] > 0.99
+    assert estimate["seeds_needed"] == 3
+    assert estimate["expected_gain"] == 0.020
 
 
-@pytest.mark.parametrize(("needed", "images", "text"), [(7, False, "7"), (None, True, "images"), (None, False, "-")])
-def test_images_are_blamed_only_where_they_are_the_reason(needed, images, text, tiny):
-    assert seeds_text({"seeds_needed": needed, "too_few_images": images}) == text
+@pytest.mark.parametrize(
+    ("needed", "images", "text"), [(7, False, "7"), (None, True, "needs more test images"), (None, False, "-")]
+)
+def test_more_images_are_asked_for_only_where_they_help(needed, images, text, tiny):
+    assert seeds_text({"seeds_needed": needed, "needs_more_images": images}) == text
     document = copy.deepcopy(tiny)
-    entry(document, "real-AP")["answers"]["new images"] |= {"seeds_needed": needed, "too_few_images": images}
-    line = next(line for line in verdicts_table(document).splitlines() if "real over base" in line)
-    assert line.split()[-1] == text
+    entry(document, "real-AP")["estimates"]["new images"] |= {"seeds_needed": needed, "needs_more_images": images}
+    table = " ".join(verdicts_table(document).split())
+    lines = table[table.index("real over base") : table.index("null over base")]
+    assert all(word in lines for word in text.split())
 
 
-def test_only_the_answer_with_image_noise_blames_the_images(world, protocol, catalog, results, judging):
+def test_only_the_estimate_for_new_images_needs_more_images(world, protocol, catalog, results, judging):
     """Claims too small for a thousand runs; images differ between ``worse`` and ``base``, and not for ``real``."""
     world(protocol)
     faint = copy.deepcopy(PAPER)
@@ -602,25 +663,28 @@ def test_only_the_answer_with_image_noise_blames_the_images(world, protocol, cat
         one["gain"] = 0.00001
     small = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(faint)}})
     document = judge(small, protocol, results, TABLES, judging, few_images)
-    real, worse = (entry(document, name)["answers"] for name in ("real-AP", "worse-AP"))
-    answers = [side[estimand] for side in (real, worse) for estimand in ("this benchmark", "new images")]
-    assert [one["seeds_needed"] for one in answers] == [None] * 4
-    assert [one["too_few_images"] for one in answers] == [False, False, False, True]
+    real, worse = (entry(document, name)["estimates"] for name in ("real-AP", "worse-AP"))
+    estimates = [side[estimand] for side in (real, worse) for estimand in ("this benchmark", "new images")]
+    assert [one["seeds_needed"] for one in estimates] == [None] * 4
+    assert [one["needs_more_images"] for one in estimates] == [False, False, False, True]
 
 
 def test_a_small_protocol_expects_the_same_share_of_its_own_baseline(tiny):
     real = entry(tiny, "real-AP")
-    assert real["answers"]["new images"]["expected_gain"] == pytest.approx(0.020 / 0.360 * real["measured"]["baseline"])
+    assert real["estimates"]["new images"]["expected_gain"] == pytest.approx(
+        0.020 / 0.360 * real["measured"]["baseline"]
+    )
 
 
 def test_the_table_for_the_terminal_has_a_line_a_primary_claim(tiny):
     text = verdicts_table(tiny)
     assert "another claim than the paper's" in text
     assert text.count(" over base") == 5
-    assert "primary claims: 1 gain, 1 no gain of practical size, 1 loss, 1 single run, 1 blocked, 2 not measured" in (
+    assert "primary claims: 1 gain, 1 no gain of practical size, 1 loss, 1 single run, 1 blocked, 2 not testable" in (
         " ".join(text.split())
     )
-    assert tiny["plan_hash"][:12] in text
+    assert tiny["plan"]["protocol"][:12] in text
+    assert f"boxes {tiny['plan']['papers']['boxes'][:12]}" in text
 
 
 @pytest.mark.parametrize(
@@ -641,6 +705,6 @@ def test_claims_come_in_the_order_of_the_tables_and_paper_by_paper(tables, paper
 def test_every_shipped_protocol_can_be_judged_before_it_has_runs(name, results, judging):
     protocol = load_protocol(name)
     document = judge(load_catalog(), protocol, results, list(protocol.tables), judging)
-    assert {one["verdict"] for one in document["verdicts"]} <= {"blocked", "not measured"}
+    assert {one["verdict"] for one in document["verdicts"]} <= {"blocked", "not testable"}
     assert document["verdicts"]
     assert verdicts_table(document)

@@ -8,9 +8,9 @@ from support.verdict_papers import PAPER
 from support.verdict_worlds import Regime, draw_side
 
 from replication.catalog import Paper
-from replication.verdicts.cases import Case, Pair, Question
+from replication.verdicts.evidence import Evidence, Pair, Question
 from replication.verdicts.intervals import RunVariance, Side
-from replication.verdicts.judge import Rules, judge_cases
+from replication.verdicts.judge import Rules, judge_claims
 from replication.verdicts.spread import Spread
 
 WORLDS = 60
@@ -42,9 +42,9 @@ def judged(rng, asked, rules, gains, spread=None, regime=REGIME, worlds=WORLDS, 
     baselines, rows = sides(0.0), [sides(gain) for gain in gains]
     found = []
     for i, baseline in enumerate(baselines):
-        cases = [Case(one, Pair(row[i], baseline)) for one, row in zip(asked, rows, strict=False)]
-        answers = judge_cases(cases, rules, {"": spread} if spread else {})
-        found.append([one.answers[one.headline("new images")].verdict for one in answers])
+        cases = [Evidence(one, Pair(row[i], baseline)) for one, row in zip(asked, rows, strict=False)]
+        estimates = judge_claims(cases, rules, {"": spread} if spread else {})
+        found.append([one.estimates[one.headline("new images")].verdict for one in estimates])
     return np.array(found)
 
 

@@ -8,13 +8,15 @@ import re
 import shutil
 
 import pytest
-from support.verdict_papers import PAPER, few_images
+from support.verdict_papers import PAPER, few_images, renamed_paper
 
 from replication.catalog import Paper
+from replication.catalog.units import gain, percent
 from replication.errors import ResultError
-from replication.report import write_report
+from replication.planning.plan import Plan
+from replication.report import render_table, terminal_table, write_report
 from replication.report.forest import forest
-from replication.report.verdicts import COLORS, bounds, effects, gain, percent, read_verdicts, tone
+from replication.report.verdicts import COLORS, bounds, effects, read_verdicts, tone
 from replication.results.files import read_json, write_json
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA, judge
@@ -49,7 +51,7 @@ def cells(page, table):
 def test_the_page_begins_with_a_line_a_claim(judged):
     _, document, page = judged
     shown = cells(page, "verdicts")
-    expected = [one for one in document["verdicts"] if one["primary"] and one["verdict"] != "not measured"]
+    expected = [one for one in document["verdicts"] if one["primary"] and one["verdict"] != "not testable"]
     assert list(shown) == [one["id"] for one in expected]
     reasons = [
         html.unescape(text)
@@ -58,31 +60,38 @@ def test_the_page_begins_with_a_line_a_claim(judged):
     assert reasons == list(dict.fromkeys(one["reason"] for one in expected if one["reason"]))
     for one in expected:
         line = shown[one["id"]]
-        claimed, measured, answer = one["claimed"], one["measured"], one["answers"].get(one["estimand"])
+        claimed, measured, estimate = one["claimed"], one["measured"], one["estimates"].get(one["estimand"])
         assert line[0].startswith(f"{one['row']['label']} over base, ")
         marks = [str(reasons.index(one["reason"]) + 1)] if one["reason"] else []
         assert line[1] == " ".join([one["verdict"], *marks, *one["qualifiers"]])
-        assert line[2] == f"{gain(claimed['gain'], one)} {percent(claimed['relative_percent'])}"
-        shown_gain = f"{gain(measured['gain'], one)} {percent(measured['relative_percent'])}" if measured else NONE
+        assert line[2] == f"{gain(claimed['gain'], one['unit'])} {percent(claimed['relative_percent'])}"
+        shown_gain = (
+            f"{gain(measured['gain'], one['unit'])} {percent(measured['relative_percent'])}" if measured else NONE
+        )
         assert line[3] == shown_gain
         assert line[4] == (bounds(one) or NONE)
-        assert line[5] == (gain(answer["smallest_gain"], one) if answer else NONE)
-        assert line[6] == (seeds_text(answer) if answer else NONE)
+        assert line[5] == (gain(estimate["minimum_detectable_gain"], one["unit"]) if estimate else NONE)
+        assert line[6] == (seeds_text(estimate) if estimate else NONE)
         assert line[7:] == [f"{one['runs']['row']} / {one['runs']['baseline']}", "boxes-T1"]
     assert page.index('id="verdicts"') < page.index('id="boxes-T1"')
     assert html.escape(document["head"], quote=False).replace("'", "&#39;") in page
-    assert document["plan_hash"][:16] in page
+    assert document["plan"]["protocol"][:16] in page
 
 
 def test_the_page_says_which_claims_hold_together_and_no_more_of_the_plan_than_is_known(judged):
     _, document, page = judged
-    assert "Holm's procedure holds 5% over the primary claims of a paper, which are the verdicts, and anew over" in page
+    assert (
+        "Holm's procedure holds 5% over the primary claims of a paper, which are the verdicts, and separately over"
+        in page
+    )
     assert "Its other claims are secondary: a second family" in page
     assert "all claims of a paper together" not in page
     assert "Registered before" not in page
     text = html.unescape(re.sub(r"<[^>]+>", "", page))
-    assert f"Plan at judging, 3 seeds a variant: {document['plan_hash'][:16]}." in text
-    assert "it does not say when they were fixed" in text
+    plan = document["plan"]
+    hashes = f"rules and seeds {plan['protocol'][:16]}, claims of boxes {plan['papers']['boxes'][:16]}."
+    assert f"Plan at judging, 3 seeds per variant: {hashes}" in text
+    assert "do not say when the plan was fixed" in text
 
 
 def test_numbers_by_hand(judged):
@@ -100,7 +109,7 @@ def test_other_claims_and_those_that_cannot_be_judged_are_listed(judged):
     _, document, page = judged
     assert list(cells(page, "other-verdicts")) == ["real-AP75"]
     for one in document["verdicts"]:
-        if one["verdict"] == "not measured":
+        if one["verdict"] == "not testable":
             assert html.escape(one["reason"]) in page
 
 
@@ -123,7 +132,7 @@ def test_the_forest_shows_claimed_and_measured_gains(judged):
     for marker, side in (("D", "claimed"), ("o", "measured")):
         drawn = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == marker]
         assert drawn == pytest.approx([factor * one[side][key] for one in entries])
-    real = entries[0]["answers"]["new images"]["interval"]
+    real = entries[0]["estimates"]["new images"]["interval"]
     expected = real["relative_percent"] if key == "relative_percent" else [100 * real["low"], 100 * real["high"]]
     interval = panel.lines[0]
     assert list(interval.get_xdata()) == pytest.approx(expected)
@@ -192,9 +201,11 @@ def test_verdicts_by_another_plan_are_refused(judged, catalog, results):
     changed = copy.deepcopy(PAPER)
     changed["claims"][0]["gain"] = 0.021
     other = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(changed)}})
-    for plan in ((other, protocol), (catalog, protocol.model_copy(update={"seeds": 5}))):
-        with pytest.raises(ResultError, match=r"plan_hash: .* run `replication verdicts`"):
-            write_report(*plan, results, TABLES)
+    with pytest.raises(ResultError, match=r"plan\.papers\.boxes: .*papers/boxes\.yaml.* run `repl"):
+        write_report(other, protocol, results, TABLES)
+    more = protocol.model_copy(update={"seeds": 5})
+    with pytest.raises(ResultError, match=r"plan\.protocol: .*number of seeds.* run `replication verdicts"):
+        write_report(catalog, more, results, TABLES)
 
 
 def rewrite(path, **changes):
@@ -214,13 +225,78 @@ def test_verdicts_of_another_protocol_are_refused(judged, catalog, results):
 def test_verdicts_on_other_tables_are_refused(judged, catalog, results):
     protocol, _, _ = judged
     rewrite(Layout(results, protocol.name).verdicts, tables=[])
-    with pytest.raises(ResultError, match="no verdicts on boxes-T1"):
+    with pytest.raises(ResultError, match="tables: boxes-T1 of paper boxes has not been judged; run"):
         write_report(catalog, protocol, results, TABLES)
+
+
+@pytest.mark.parametrize("judged", ["protocol"], indirect=True)
+def test_a_withdrawn_verdict_is_shown_as_such_with_its_reason_though_it_was_judged_before(judged, catalog, results):
+    protocol, _, before = judged
+    assert "Withdrawn" not in before
+    assert ">withdrawn<" not in before
+    claims = {"claims": ["worse-AP"], "reason": "wrong <weights>"}
+    withdrawing = protocol.model_validate(protocol.model_dump() | {"withdrawn": [claims]})
+    page = write_report(catalog, withdrawing, results, TABLES).read_text()
+    was, now = cells(before, "verdicts"), cells(page, "verdicts")
+    assert was["worse-AP"][1].startswith("loss")
+    assert now["worse-AP"][1].startswith("withdrawn")
+    assert now["worse-AP"][2:] == was["worse-AP"][2:], "the numbers stay"
+    assert {name: line for name, line in now.items() if name not in ("worse-AP", "once-AP", "gone-AP")} == {
+        name: line for name, line in was.items() if name not in ("worse-AP", "once-AP", "gone-AP")
+    }
+    assert "boxes-T1, worse over base. Reason: wrong &lt;weights&gt;" in page
+    assert page.count("Verdicts withdrawn on worse over base. Reason: wrong &lt;weights&gt;") == 1
+    assert "<b>1</b> loss" in before
+    assert "<b>1</b> loss" not in page
+    forms = render_table(catalog, "boxes-T1", withdrawing, results)
+    assert "- **Withdrawn:** Verdicts withdrawn on worse over base. Reason: wrong \\<weights>" in forms["md"]
+    assert "Verdicts withdrawn on worse over base" in forms["tex"]
+    assert "Verdicts withdrawn on worse over base" in terminal_table(catalog, "boxes-T1", withdrawing, results)
+
+
+def two_papers(world, catalog, protocol, results, judging):
+    """Verdicts on two papers, and the catalog that has them."""
+    papers = {"boxes": Paper.model_validate(PAPER), "boxes_v2": Paper.model_validate(renamed_paper("boxes_v2"))}
+    both = catalog.model_copy(update={"papers": papers})
+    world(protocol)
+    document = judge(both, protocol, results, ["boxes-T1", "boxes_v2-T1"], judging, few_images)
+    write_json(Layout(results, protocol.name).verdicts, SCHEMA, document)
+    return both
+
+
+def test_a_changed_claim_of_one_paper_leaves_the_others_renderable(world, catalog, protocol, results, judging):
+    both = two_papers(world, catalog, protocol, results, judging)
+    before = cells(write_report(both, protocol, results, TABLES).read_text(), "verdicts")
+    changed = renamed_paper("boxes_v2")
+    changed["claims"][0]["gain"] = 0.021
+    later = both.model_copy(update={"papers": both.papers | {"boxes_v2": Paper.model_validate(changed)}})
+    assert cells(write_report(later, protocol, results, TABLES).read_text(), "verdicts") == before
+    with pytest.raises(ResultError) as error:
+        write_report(later, protocol, results, ["boxes-T1", "boxes_v2-T1"])
+    text = str(error.value)
+    assert "verdicts.json: plan.papers.boxes_v2: the claims of boxes_v2 (papers/boxes_v2.yaml)" in text
+    assert "run `python -m replication verdicts --tables boxes-T1,boxes_v2-T1` again, or show other tables" in text
+    assert "\n" not in text
+    (results / protocol.name / "archive.json").write_text("{}")
+    with pytest.raises(ResultError, match=r"cannot be judged again: show boxes-T1 with --tables$"):
+        write_report(later, protocol, results, ["boxes-T1", "boxes_v2-T1"])
+
+
+def test_a_figure_of_one_paper_is_not_that_of_a_paper_whose_id_it_begins_with(
+    world, catalog, protocol, results, judging
+):
+    both = two_papers(world, catalog, protocol, results, judging)
+    tables = ("boxes-T1", "boxes_v2-T1")
+    write_report(both, protocol, results, tables)
+    plan = Plan(protocol, both, results, tables, ())
+    names = {path.stem for path in (results / protocol.name / "figures" / "svg").iterdir()}
+    assert {"boxes_forest", "boxes_v2_forest"} <= names
+    assert {name: plan.paper_of(name) for name in names} == {
+        name: "boxes_v2" if name.startswith("boxes_v2") else "boxes" for name in names
+    }
 
 
 def test_colours_say_for_against_or_open():
     words = ("reproduced", "gain", "not reproduced", "loss", "no gain of practical size")
     assert [tone(word) for word in words] == ["good", "good", "bad", "bad", "bad"]
-    assert {tone(word) for word in ("inconclusive", "not resolved", "single run", "blocked", "not measured")} == {
-        "open"
-    }
+    assert {tone(word) for word in ("inconclusive", "single run", "blocked", "not testable")} == {"open"}

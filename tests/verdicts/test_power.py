@@ -73,13 +73,13 @@ def test_no_number_of_seeds_makes_up_for_too_few_images():
 
 
 def test_images_are_too_few_only_where_they_alone_hide_the_effect():
-    assert Design(floor=0.2**2, run=0.01, df=2).too_few_images(0.3, 0.05, 0.8)
-    assert not Design(floor=0.0, run=1e6, df=2).too_few_images(0.3, 0.05, 0.8), "runs are the reason"
-    assert not Design(floor=0.01**2, run=1e6, df=2).too_few_images(0.3, 0.05, 0.8), "runs are the reason"
-    assert not Design(floor=0.2**2, run=0.01, df=2).too_few_images(0.0, 0.05, 0.8), "there is nothing to see"
+    assert Design(floor=0.2**2, run=0.01, df=2).needs_more_images(0.3, 0.05, 0.8)
+    assert not Design(floor=0.0, run=1e6, df=2).needs_more_images(0.3, 0.05, 0.8), "runs are the reason"
+    assert not Design(floor=0.01**2, run=1e6, df=2).needs_more_images(0.3, 0.05, 0.8), "runs are the reason"
+    assert not Design(floor=0.2**2, run=0.01, df=2).needs_more_images(0.0, 0.05, 0.8), "there is nothing to see"
     edge = (1.959964 + 0.841621) * 0.2  # the quantiles of 97.5% and 80%
-    assert Design(0.2**2, 0.01, 2).too_few_images(edge - 1e-4, 0.05, 0.8)
-    assert not Design(0.2**2, 0.01, 2).too_few_images(edge + 1e-4, 0.05, 0.8)
+    assert Design(0.2**2, 0.01, 2).needs_more_images(edge - 1e-4, 0.05, 0.8)
+    assert not Design(0.2**2, 0.01, 2).needs_more_images(edge + 1e-4, 0.05, 0.8)
 
 
 def test_a_large_gain_needs_the_least_number_that_is_judged():

@@ -163,17 +163,18 @@ def test_detections_of_another_evaluation_are_refused(own):
 def test_finished_runs_are_judged_without_torch(folder):
     done = without_torch(folder, "--format", "json")
     assert done.returncode == 0, done.stderr
-    document = read_json(folder / "results" / "own" / "verdicts.json", "verdicts/1")
+    document = read_json(folder / "results" / "own" / "verdicts.json", "verdicts/2")
     assert json.loads(done.stdout) == document
     found = {one["id"]: one for one in document["verdicts"]}
     better = found["giou-T5-giou-over-smooth_l1-AP75_iou"]
     assert (better["verdict"], better["estimand"]) == ("gain", "new images")
     same = found["giou-T5-iou-over-smooth_l1-AP75_iou"]
     assert same["verdict"] != "gain"
-    assert same["answers"]["new images"]["interval"]["low"] < 0 < same["answers"]["new images"]["interval"]["high"]
+    assert same["estimates"]["new images"]["interval"]["low"] < 0 < same["estimates"]["new images"]["interval"]["high"]
     assert same["terms"]["image"] > 0
     widths = {
-        name: answer["interval"]["high"] - answer["interval"]["low"] for name, answer in better["answers"].items()
+        name: estimate["interval"]["high"] - estimate["interval"]["low"]
+        for name, estimate in better["estimates"].items()
     }
     assert widths["new images"] >= widths["this benchmark"]
 

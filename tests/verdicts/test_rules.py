@@ -43,11 +43,11 @@ def test_size_against_the_cut_of_one(low, high, word):
     [
         (TINY, 3.0, "gain"),
         (TINY, 0.1, "gain"),
-        (0.0, 3.0, "not resolved"),
+        (0.0, 3.0, "inconclusive"),
         (-3.0, -TINY, "loss"),
         (-3.0, 0.0, "no gain of practical size"),
         (-0.1, 0.5 - TINY, "no gain of practical size"),
-        (-0.1, 0.5, "not resolved"),
+        (-0.1, 0.5, "inconclusive"),
         (0.0, 0.4, "no gain of practical size"),
     ],
 )
@@ -58,7 +58,7 @@ def test_direction_with_a_practical_size_of_a_half(low, high, word):
 def test_each_hypothesis_has_the_interval_of_its_own_family():
     assert judge_direction(between(0.1, 0.4), between(-1.0, 1.0), 0.5) == "gain"
     assert judge_direction(between(-0.1, 0.6), between(0.0, 0.4), 0.5) == "no gain of practical size"
-    assert judge_direction(between(-0.1, 0.4), between(-0.2, 0.6), 0.5) == "not resolved"
+    assert judge_direction(between(-0.1, 0.4), between(-0.2, 0.6), 0.5) == "inconclusive"
     assert direction_qualifiers(between(0.1, 0.4), between(0.0, 0.6), between(0.1, 0.4), 0.5) == []
     assert size_qualifiers(between(0.1, 0.9), between(-0.1, 1.1), between(0.1, 0.9), 2.0, 1.0) == []
 
@@ -68,8 +68,8 @@ def test_each_hypothesis_has_the_interval_of_its_own_family():
     [
         (1.5, 2.5, ["size agrees"]),
         (2.1, 2.5, []),
-        (0.1, 0.9, ["real but less than half"]),
-        (0.1, 1.0, ["real but less than half"]),
+        (0.1, 0.9, ["a gain, but less than half the claimed one"]),
+        (0.1, 1.0, ["a gain, but less than half the claimed one"]),
         (0.0, 0.9, []),
         (-2.0, -0.1, ["contradicted"]),
         (-2.0, 0.0, []),
@@ -81,12 +81,21 @@ def test_qualifiers_of_a_claim_of_two(low, high, words):
     assert size_qualifiers(interval, interval, interval, 2.0, 1.0) == words
 
 
+BEFORE_HOLM = "only before Holm correction"
+
+
 def test_a_verdict_that_only_the_family_takes_away_says_so():
     wide = between(-0.1, 2.1)
-    assert size_qualifiers(between(0.9, 2.1), wide, between(1.1, 1.9), 2.0, 1.0) == ["firm only without Holm"]
-    assert direction_qualifiers(between(-0.1, 2.0), wide, between(0.1, 1.8), 0.5) == ["firm only without Holm"]
+    assert size_qualifiers(between(0.9, 2.1), wide, between(1.1, 1.9), 2.0, 1.0) == [
+        "significant only before Holm correction"
+    ]
+    assert direction_qualifiers(between(-0.1, 2.0), wide, between(0.1, 1.8), 0.5) == [
+        "significant only before Holm correction"
+    ]
     loss = between(-2.0, -0.1)
-    assert direction_qualifiers(between(-2.1, 0.1), between(-2.1, 0.1), loss, 0.5) == ["loss only without Holm"]
+    assert direction_qualifiers(between(-2.1, 0.1), between(-2.1, 0.1), loss, 0.5) == [
+        "loss only before Holm correction"
+    ]
     firm = between(0.1, 0.4)
     assert direction_qualifiers(firm, firm, between(0.12, 0.38), 0.5) == ["below practical size"]
 

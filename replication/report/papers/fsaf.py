@@ -10,14 +10,19 @@ from matplotlib.ticker import FormatStrFormatter
 
 from replication.report.cells import Comparison
 from replication.report.curves import Points
-from replication.report.drawing import COLORS, INK, STYLE, svg
+from replication.report.drawing import COLORS, INK, STYLE, Drawing, svg
+from replication.report.papers import PaperFigures
 from replication.results.schemas import Levels, read
 
+CAPTION = (
+    "The level that each object of the first validation images selects by its loss, first seed, against its size in "
+    "the input image. The line is the level that the heuristic gives."
+)
 _GOLDEN = 0.6180339887498949  # spreads the dots of a level evenly over its height, the same way each time
 
 
 def draw_levels(comparison: Comparison) -> str | None:
-    """A panel a variant that selects levels online, its lowest seed's run; None when no run has ``levels.json``.
+    """One panel per variant that selects levels online, its lowest seed's run; None when no run has ``levels.json``.
 
     The same bytes for the same runs. Raises ResultError naming a broken file.
     """
@@ -44,14 +49,14 @@ def heuristic_level(sides: Points, content: Levels) -> Points:
 
 def _selections(comparison: Comparison) -> dict[str, Levels]:
     """Content of ``levels.json`` by label."""
-    found: dict[str, Levels] = {}
+    selections: dict[str, Levels] = {}
     for label, line in comparison.variants.items():
         path = line.runs[0].files.levels
         if path.exists():
             content = read(path, Levels)
             if content.objects:
-                found[label] = content
-    return found
+                selections[label] = content
+    return selections
 
 
 def _panel(panel: Axes, label: str, content: Levels, color: str) -> None:
@@ -72,3 +77,12 @@ def _panel(panel: Axes, label: str, content: Levels, color: str) -> None:
     panel.set_ylim(content.levels[0] - 0.5, content.levels[-1] + 0.5)
     panel.grid(color=INK, alpha=0.18, linewidth=0.7, axis="x")
     panel.set_axisbelow(True)
+
+
+def _levels_of(comparison: Comparison) -> list[Drawing]:
+    document = draw_levels(comparison)
+    return [Drawing(f"{comparison.table.id}_levels", document, CAPTION)] if document is not None else []
+
+
+FIGURES = PaperFigures(of_table=_levels_of)
+"""The levels selected online by the detectors of each of the paper's tables."""

@@ -48,11 +48,14 @@ def test_one_dot_an_object(catalog, protocol, results, add_run):
     assert dots[0].count("<use ") == 4
 
 
-def test_page_shows_and_writes_it(catalog, protocol, results, add_run):
+def test_page_shows_and_writes_it_with_this_paper_s_tables(catalog, protocol, results, add_run):
     write_json(add_run("giou") / "levels.json", "levels/1", CONTENT)
-    page = write_report(catalog, protocol, results, ["giou-T5"]).read_text()
-    assert "75% as the heuristic" in page
+    fsaf = catalog.papers["giou"].model_copy(update={"id": "fsaf"})
+    other = catalog.model_copy(update={"papers": {"fsaf": fsaf}})
+    page = write_report(other, protocol, results, ["giou-T5"]).read_text()
+    assert page.count("75% as the heuristic") == 1
     assert "as the heuristic" in (results / "mini" / "figures" / "svg" / "giou-T5_levels.svg").read_text()
+    assert "as the heuristic" not in write_report(catalog, protocol, results, ["giou-T5"]).read_text()
 
 
 def test_no_objects_no_panel(catalog, protocol, results, add_run):

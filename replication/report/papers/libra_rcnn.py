@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -12,15 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from replication.catalog import Protocol
 from replication.report.cells import Cell, Comparison, Line
 from replication.report.drawing import COLORS, INK, STYLE, Drawing, svg
 from replication.report.forest import RELATIVE, Effect, draw_forest
-from replication.results.files import read_json
-from replication.results.layout import Layout
+from replication.report.papers import PaperFigures
 
 PAPER = "libra_rcnn"
-SCHEMA = "figure/1"
 SAMPLED = (
     ("hard", "hard negatives (highest loss)"),
     ("random", "random sampling"),
@@ -29,31 +24,10 @@ SAMPLED = (
 EASY = 0.05  # the IoU that the paper's proportions are about (section 3.1)
 
 
-def drawings(comparisons: Sequence[Comparison], protocol: Protocol, results: Path) -> dict[str, list[Drawing]]:
-    """Figures by table: the effects in each of the paper's tables that are shown, the other two in the first of them.
-
-    What has no data is left out. Raises ResultError for a file of figure data that is broken.
-    """
-    own = [one for one in comparisons if one.paper.id == PAPER]
-    found: dict[str, list[Drawing]] = {}
-    for comparison in own:
-        effects = draw_effects(comparison)
-        found[comparison.table.id] = [effects] if effects is not None else []
-    if own:
-        found[own[0].table.id] += _from_data(Layout(results, protocol.name))
-    return found
-
-
-def _from_data(layout: Layout) -> list[Drawing]:
-    draw = {"libra_sampling": draw_sampling, "libra_balanced_l1": draw_balanced_l1}
-    paths = {name: layout.figure_data(name) for name in draw}
-    return [draw[name](read_json(path, SCHEMA)) for name, path in paths.items() if path.exists()]
-
-
 def draw_sampling(data: dict[str, Any]) -> Drawing:
-    """Histograms of ``libra_sampling.json``, each in percent of its own samples."""
+    """Histograms of the data ``sampling``, each in percent of its own samples."""
     edges, counts = data["edges"], data["counts"]
-    with mpl.rc_context({**STYLE, "svg.hashsalt": "libra_sampling"}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": f"{PAPER}_sampling"}):
         figure = Figure(figsize=(9.2, 3.2), layout="constrained")
         axes = figure.subplots(1, len(SAMPLED), sharey=True)
         for axis, (name, title), color in zip(axes, SAMPLED, COLORS, strict=False):
@@ -81,8 +55,8 @@ def _above(data: dict[str, Any], name: str) -> float:
 
 
 def draw_balanced_l1(data: dict[str, Any]) -> Drawing:
-    """Gradient and loss over the regression error, a line a setting, as in the paper's Fig. 5."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": "libra_balanced_l1"}):
+    """Gradient and loss over the regression error, one line per setting, as in the paper's Fig. 5."""
+    with mpl.rc_context({**STYLE, "svg.hashsalt": f"{PAPER}_balanced_l1"}):
         figure = Figure(figsize=(9.2, 3.6), layout="constrained")
         axes = figure.subplots(1, 2)
         for axis, key in zip(axes, ("gradient", "loss"), strict=True):
@@ -108,7 +82,7 @@ def _dress(axis: Axes, title: str, label: str) -> None:
 def effects(comparison: Comparison) -> list[Effect]:
     """The effects of the rows that have a baseline and a published gain, in the column they are judged by first."""
     lines = {line.row.id: line for line in comparison.lines}
-    found = []
+    rows = []
     for line in comparison.lines:
         baseline = lines.get(line.row.baseline or "")
         if baseline is None or baseline is line:
@@ -122,13 +96,13 @@ def effects(comparison: Comparison) -> list[Effect]:
         label = f"{line.row.label}{f', {line.row.backbone}' if several else ''} ({head})"
         published = 100 * cell.published_gain / base.published
         if cell.measured_gain is None or not base.measured:
-            found.append(Effect(label, published, None, None, COLORS[0]))
+            rows.append(Effect(label, published, None, None, COLORS[0]))
             continue
         measured = 100 * cell.measured_gain / base.measured
         error = _error(cell, line, base, baseline)
         interval = (measured - error, measured + error) if error is not None else None
-        found.append(Effect(label, published, measured, interval, COLORS[0]))
-    return found
+        rows.append(Effect(label, published, measured, interval, COLORS[0]))
+    return rows
 
 
 def _error(cell: Cell, line: Line, base: Cell, baseline: Line) -> float | None:
@@ -140,7 +114,7 @@ def _error(cell: Cell, line: Line, base: Cell, baseline: Line) -> float | None:
 
 
 def draw_effects(comparison: Comparison) -> Drawing | None:
-    """A forest plot of published beside measured effects; None when nothing was measured."""
+    """A forest plot of published and measured effects; None when nothing was measured."""
     rows = effects(comparison)
     if not any(row.measured is not None for row in rows):
         return None
@@ -150,3 +124,12 @@ def draw_effects(comparison: Comparison) -> Drawing | None:
         "standard errors of the measured difference over seeds; a point without one is of single runs."
     )
     return Drawing(name, draw_forest(name, rows, RELATIVE), caption)
+
+
+def _effects_of(comparison: Comparison) -> list[Drawing]:
+    drawing = draw_effects(comparison)
+    return [drawing] if drawing is not None else []
+
+
+FIGURES = PaperFigures(of_table=_effects_of, of_data={"sampling": draw_sampling, "balanced_l1": draw_balanced_l1})
+"""The effects in each of the paper's tables; its figures 3 and 5 from their data."""

@@ -1,4 +1,4 @@
-"""From a claim to the numbers that decide it, or to what stands in the way."""
+"""From a claim to the numbers that decide it, or to the reason why it cannot be judged."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from replication.catalog import Catalog, Claim, Column, Judging, Paper, Protocol, Row, Table
+from replication.catalog.units import points
 from replication.results.finished import FinishedRun
 from replication.verdicts.intervals import Floats, Side
-from replication.verdicts.rules import Verdict
+from replication.verdicts.rules import NOT_TESTABLE, Verdict
 
 Runs = Mapping[str, Sequence[FinishedRun]]
 
@@ -29,8 +30,8 @@ class Resampled:
     classes: tuple[int, int]
 
 
-Replicates = Callable[[FinishedRun, Column], Resampled | None]
-"""None where the files for it are not there."""
+Resampler = Callable[[FinishedRun, Column], Resampled | None]
+"""The image bootstrap of a run's metric; None where the files for it are not there."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Question:
     @property
     def scale(self) -> float:
         """AP points a unit of the column: a paper that prints fractions gets fractions."""
-        return 100.0 if self.column.unit == "fraction" else 1.0
+        return points(self.column.unit)
 
     @property
     def relative(self) -> float | None:
@@ -106,8 +107,8 @@ class Supported:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A question with its runs. ``obstacle`` is the verdict that bars another, with its reason."""
+class Evidence:
+    """A claim with its runs. ``obstacle`` is the verdict given instead of a judgement, with its reason."""
 
     question: Question
     pair: Pair | None = None
@@ -116,8 +117,8 @@ class Case:
 
     @property
     def measurable(self) -> bool:
-        """Whether the protocol can answer it, once its runs are there."""
-        return self.obstacle is None or self.obstacle[0] != "not measured"
+        """Whether the protocol can test it, once its runs are there."""
+        return self.obstacle is None or self.obstacle[0] != NOT_TESTABLE
 
 
 def metric_name(column: Column) -> str:
@@ -127,39 +128,40 @@ def metric_name(column: Column) -> str:
 
 def questions(catalog: Catalog, tables: Sequence[str]) -> list[Question]:
     """The claims of the tables in their order, but paper by paper; of each table the primary ones first."""
-    found = [
+    asked = [
         Question(paper, paper.table(claim.table), claim)
         for paper in catalog.papers.values()
         for claim in paper.claims
         if claim.table in tables
     ]
     first = {
-        one.paper.id: min(tables.index(table.id) for table in one.paper.tables if table.id in tables) for one in found
+        question.paper.id: min(tables.index(table.id) for table in question.paper.tables if table.id in tables)
+        for question in asked
     }
-    return sorted(found, key=lambda one: (first[one.paper.id], tables.index(one.table.id), not one.claim.primary))
+    return sorted(asked, key=lambda one: (first[one.paper.id], tables.index(one.table.id), not one.claim.primary))
 
 
-def make_case(
-    question: Question, catalog: Catalog, protocol: Protocol, judging: Judging, runs: Runs, replicates: Replicates
-) -> Case:
+def gather_evidence(
+    question: Question, catalog: Catalog, protocol: Protocol, judging: Judging, runs: Runs, resample: Resampler
+) -> Evidence:
     """The sides of a claim, or why it cannot be judged."""
     reason = _unmeasurable(question, catalog) or _left_out(question, protocol, runs)
     if reason:
-        return Case(question, obstacle=("not measured", reason))
+        return Evidence(question, obstacle=(NOT_TESTABLE, reason))
     reason = _missing(question, runs)
     if reason:
-        return Case(question, obstacle=("blocked", reason))
-    pair, supported = _compared(question, runs, replicates)
-    reason = _twins(question, runs) or _failed(question, runs, protocol, judging)
+        return Evidence(question, obstacle=("blocked", reason))
+    pair, supported = _compared(question, runs, resample)
+    reason = _duplicates(question, runs) or _baseline_failure(question, runs, protocol, judging)
     if reason:
-        return Case(question, pair, ("blocked", reason), supported)
+        return Evidence(question, pair, ("blocked", reason), supported)
     if pair.runs == 1:
-        reason = "one seed on a side: nothing is known of the spread of runs"
-        return Case(question, pair, ("single run", reason), supported)
+        reason = "a single seed: the variance between runs is unknown"
+        return Evidence(question, pair, ("single run", reason), supported)
     if pair.runs < judging.min_runs:
-        reason = f"too few runs: {pair.runs} on a side, {judging.min_runs} are needed"
-        return Case(question, pair, ("blocked", reason), supported)
-    return Case(question, pair, None, supported)
+        reason = f"too few runs: {pair.runs} per variant, at least {judging.min_runs} are needed"
+        return Evidence(question, pair, ("blocked", reason), supported)
+    return Evidence(question, pair, None, supported)
 
 
 def _sides(question: Question) -> tuple[Row, Row]:
@@ -195,25 +197,25 @@ def _missing(question: Question, runs: Runs) -> str:
             return f"no finished run of {row.variant}"
         for run in group:
             if run.value(question.column) is None:
-                return f"{run.files.metrics}: no number for {question.metric}"
+                return f"no number for {question.metric} in {run.files.metrics}"
     return ""
 
 
-def _compared(question: Question, runs: Runs, replicates: Replicates) -> tuple[Pair, Supported | None]:
+def _compared(question: Question, runs: Runs, resample: Resampler) -> tuple[Pair, Supported | None]:
     """Both sides over all classes, and over the supported ones where all runs have replicates."""
     groups = [runs[row.variant or ""] for row in _sides(question)]
     points = [[run.value(question.column) or 0.0 for run in group] for group in groups]
-    drawn = [[replicates(run, question.column) for run in group] for group in groups]
-    there = [[one for one in side if one is not None] for side in drawn]
-    if any(len(some) < len(every) for some, every in zip(there, drawn, strict=True)):
+    drawn = [[resample(run, question.column) for run in group] for group in groups]
+    samples = [[sample for sample in side if sample is not None] for side in drawn]
+    if any(len(some) < len(every) for some, every in zip(samples, drawn, strict=True)):
         return Pair(*(Side(np.array(values) / question.scale) for values in points)), None
-    whole = _pair(question, points, [[one.replicates for one in side] for side in there])
+    whole = _pair(question, points, [[sample.replicates for sample in side] for side in samples])
     few = _pair(
         question,
-        [[one.supported for one in side] for side in there],
-        [[one.supported_replicates for one in side] for side in there],
+        [[sample.supported for sample in side] for side in samples],
+        [[sample.supported_replicates for sample in side] for side in samples],
     )
-    return whole, None if np.isnan(few.row.mean + few.baseline.mean) else Supported(few, *there[0][0].classes)
+    return whole, None if np.isnan(few.row.mean + few.baseline.mean) else Supported(few, *samples[0][0].classes)
 
 
 def _pair(question: Question, points: Sequence[Sequence[float]], drawn: Sequence[Sequence[Floats]]) -> Pair:
@@ -224,12 +226,12 @@ def _pair(question: Question, points: Sequence[Sequence[float]], drawn: Sequence
     return Pair(*(Side(np.array(values) / question.scale, sample[:, defined]) for values, sample in sides))
 
 
-def _twins(question: Question, runs: Runs) -> str:
+def _duplicates(question: Question, runs: Runs) -> str:
     """Runs that agree in every digit are copies of one: they would make the spread of runs vanish."""
     for row in _sides(question):
-        found = copies(runs[row.variant or ""])
-        if found:
-            seeds = " and ".join(str(run.seed) for run in found)
+        pair = duplicate_runs(runs[row.variant or ""])
+        if pair:
+            seeds = " and ".join(str(run.seed) for run in pair)
             return f"seeds {seeds} of {row.variant} have the same numbers: copies of one run"
     return ""
 
@@ -240,17 +242,17 @@ def share_weights(question: Question, runs: Runs) -> bool:
     return not trained[0].isdisjoint(trained[1])
 
 
-def copies(group: Sequence[FinishedRun]) -> tuple[FinishedRun, FinishedRun] | None:
-    """The first two runs of a variant that agree in every digit; that both found nothing at all does not count."""
-    seen: dict[tuple[float | None, ...], FinishedRun] = {}
-    for run in (one for one in group if any(one.metrics.values())):
-        twin = seen.setdefault(tuple(run.metrics.values()), run)
-        if twin is not run:
-            return twin, run
+def duplicate_runs(group: Sequence[FinishedRun]) -> tuple[FinishedRun, FinishedRun] | None:
+    """The first two runs of a variant that agree in every digit; runs that detect nothing at all do not count."""
+    first: dict[tuple[float | None, ...], FinishedRun] = {}
+    for run in (run for run in group if any(run.metrics.values())):
+        earlier = first.setdefault(tuple(run.metrics.values()), run)
+        if earlier is not run:
+            return earlier, run
     return None
 
 
-def strength(column: Column, group: Sequence[FinishedRun]) -> tuple[str, float]:
+def detection_quality(column: Column, group: Sequence[FinishedRun]) -> tuple[str, float]:
     """The metric that says whether a variant has learned to detect, and its mean over the runs, on 0-100.
 
     AP by the column's criterion; the column's own metric for proposals, which have no AP.
@@ -260,9 +262,9 @@ def strength(column: Column, group: Sequence[FinishedRun]) -> tuple[str, float]:
     return used.metric, float(np.mean([run.value(used) or 0.0 for run in group]))
 
 
-def _failed(question: Question, runs: Runs, protocol: Protocol, judging: Judging) -> str:
-    """Whether the baseline learned to detect and, at the papers' own scale, is the paper's; both by ``strength``."""
-    metric, mean = strength(question.column, runs[question.baseline.variant or ""])
+def _baseline_failure(question: Question, runs: Runs, protocol: Protocol, judging: Judging) -> str:
+    """Why the baseline is none: it did not learn to detect or, at the papers' own scale, falls short of the paper's."""
+    metric, mean = detection_quality(question.column, runs[question.baseline.variant or ""])
     name = f"{metric} ({question.column.criterion})"
     if mean < judging.baseline_floor:
         return f"baseline failed: {name} {mean:.1f}, at least {judging.baseline_floor:g} is needed"
@@ -283,5 +285,5 @@ def _published(question: Question, metric: str) -> float | None:
     for column in question.table.columns:
         printed = question.baseline.published[column.id]
         if (column.metric, column.criterion) == wanted and printed is not None:
-            return printed * (100.0 if column.unit == "fraction" else 1.0)
+            return printed * points(column.unit)
     return None

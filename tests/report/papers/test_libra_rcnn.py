@@ -12,8 +12,10 @@ from replication.catalog import Catalog, Paper, load_catalog
 from replication.errors import ResultError
 from replication.report import write_report
 from replication.report.cells import compare, compare_all
-from replication.report.papers.libra import draw_balanced_l1, draw_effects, draw_sampling, drawings, effects
+from replication.report.papers import paper_drawings
+from replication.report.papers.libra_rcnn import draw_balanced_l1, draw_effects, draw_sampling, effects
 from replication.results.files import write_json
+from replication.results.layout import Layout
 
 SAMPLING: dict[str, Any] = {
     "variant": "faster_rcnn_R50",
@@ -95,11 +97,10 @@ def test_balanced_l1_has_a_line_each():
 def test_figures_stand_in_the_page_and_in_files(libra, protocol, results, add_run):
     for variant, ap in (("faster_rcnn_R50", 40.0), ("libra_rcnn_R50", 42.0), ("fast_rcnn_R50", 39.0)):
         add_run(variant, 0, ap)
-    folder = results / "mini" / "figures"
-    write_json(folder / "libra_sampling.json", "figure/1", SAMPLING)
-    write_json(folder / "libra_balanced_l1.json", "figure/1", BALANCED)
+    write_json(Layout(results, protocol.name).figure_data("libra_rcnn", "sampling"), "figure/1", SAMPLING)
+    write_json(Layout(results, protocol.name).figure_data("libra_rcnn", "balanced_l1"), "figure/1", BALANCED)
     page = write_report(libra, protocol, results, ["giou-T5", "libra-T1", "libra-T2"]).read_text()
-    assert sorted(path.stem for path in (folder / "svg").glob("libra*.svg")) == [
+    assert sorted(path.stem for path in (results / "mini" / "figures" / "svg").glob("libra*.svg")) == [
         "libra-T1_curves", "libra-T1_effects", "libra-T2_curves", "libra_rcnn_balanced_l1", "libra_rcnn_sampling",
     ]  # fmt: skip
     assert page.count("hard negatives (highest loss)") == 1
@@ -110,24 +111,28 @@ def test_figures_stand_in_the_page_and_in_files(libra, protocol, results, add_ru
 
 @pytest.mark.parametrize("table", [f"libra-T{number}" for number in range(1, 7)])
 def test_figure_5_stands_with_any_table_of_the_paper_before_a_run_is_finished(libra, protocol, results, table):
-    write_json(results / "mini" / "figures" / "libra_balanced_l1.json", "figure/1", BALANCED)
-    found = drawings(compare_all(libra, ["giou-T5", table, "libra-T3"], protocol, results), protocol, results)
-    assert [one.name for one in found[table]] == ["libra_rcnn_balanced_l1"]
-    assert "giou-T5" not in found
+    write_json(Layout(results, protocol.name).figure_data("libra_rcnn", "balanced_l1"), "figure/1", BALANCED)
+    shown = compare_all(libra, ["giou-T5", table, "libra-T3"], protocol, results)
+    drawn = paper_drawings(libra.papers["libra_rcnn"], shown, protocol, results)
+    assert [one.name for one in drawn[table]] == ["libra_rcnn_balanced_l1"]
+    assert "giou-T5" not in drawn
 
 
 def test_other_papers_have_none(catalog, protocol, results, add_run):
     add_run("base")
     assert isinstance(catalog.papers["giou"], Paper)
-    assert drawings(compare_all(catalog, ["giou-T5"], protocol, results), protocol, results) == {}
+    shown = compare_all(catalog, ["giou-T5"], protocol, results)
+    assert paper_drawings(catalog.papers["giou"], shown, protocol, results) == {"giou-T5": []}
 
 
 def test_broken_figure_data_are_named(libra, protocol, results):
-    path = results / "mini" / "figures" / "libra_sampling.json"
+    path = Layout(results, protocol.name).figure_data("libra_rcnn", "sampling")
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"schema": "figure/9"}))
-    with pytest.raises(ResultError, match=r"libra_sampling\.json: schema is 'figure/9'"):
-        drawings(compare_all(libra, ["libra-T1"], protocol, results), protocol, results)
+    with pytest.raises(ResultError, match=r"libra_rcnn/sampling\.json: schema is 'figure/9'"):
+        paper_drawings(
+            libra.papers["libra_rcnn"], compare_all(libra, ["libra-T1"], protocol, results), protocol, results
+        )
 
 
 def test_curves_of_an_rpn_show_its_own_loss(libra, protocol, results, add_run):
