@@ -23,6 +23,7 @@ from replication.report import render_table, write_report
 from replication.report.cells import compare_all
 from replication.report.tables import tidy_csv
 from replication.results.files import read_json, write_json
+from replication.results.layout import Layout
 from replication.verdicts import judge
 from replication.verdicts.registered import check_plan
 

@@ -28,7 +28,7 @@ HERE = Layout(Path("results"), "mini")
         (HERE.timed, "mini/latency/timed.done"),
         (HERE.verdicts, "mini/verdicts.json"),
         (HERE.table("giou-T5", "tex"), "mini/tables/giou-T5.tex"),
-        (HERE.figure_data("libra_sampling"), "mini/figures/libra_sampling.json"),
+        (HERE.figure_data("libra_rcnn", "sampling"), "mini/figures/data/libra_rcnn/sampling.json"),
         (HERE.figure("giou_forest"), "mini/figures/svg/giou_forest.svg"),
         (HERE.report, "mini/report.html"),
         (HERE.log("train/a-seed0"), "mini/logs/train/a-seed0.log"),
