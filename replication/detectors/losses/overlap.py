@@ -1,4 +1,4 @@
-"""Overlap of box pairs, with gradients that stay finite on degenerate boxes. Shared by the IoU and GIoU losses.
+"""IoU and GIoU of box pairs, with gradients that stay finite on degenerate boxes.
 
 Boxes are XYXY, absolute pixels, (..., 4); pairs may be broadcast against each other. A prediction's corners are put
 in order with min and max first (GIoU, algorithm 2), a target must be ordered already. Areas of the union and of the
