@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,19 @@ from replication.training.data import Record
 # Weights files are verified against pinned hashes, so their names suffice.
 NOT_HASHED = ("SEED", "OUTPUT_DIR", "MODEL.DEVICE", "MODEL.EFFICIENTNET_LITE.WEIGHTS", "DATALOADER.NUM_WORKERS")
 
+MAX_SEED = 2**32 - 1  # numpy's limit; torch takes more
+
 
 def add_training_config(cfg: CfgNode) -> None:
     """Keys of the training room: ``SOLVER.OPTIMIZER`` is ``sgd`` (the papers') or ``adamw``."""
     cfg.SOLVER.OPTIMIZER = "sgd"
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
+
+
+def check_seed(seed: int) -> None:
+    """Raise ConfigError for a seed that torch's or numpy's generators do not take."""
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"--seed {seed}: expected a whole number from 0 to {MAX_SEED}")
 
 
 def run_config(
@@ -36,6 +45,7 @@ def run_config(
     stand-in backbone, its schedule, its overrides (``Protocol.groups``), the data.
     Raises ConfigError naming the file and key for an unknown key or a value of a wrong type.
     """
+    check_seed(seed)
     cfg = get_cfg()
     add_replication_config(cfg)
     add_training_config(cfg)
@@ -51,6 +61,7 @@ def run_config(
     for group in protocol.groups(variant.meta_architecture):
         for key, value in protocol.overrides.get(group, {}).items():
             _override(cfg, key, value, f"protocol {protocol.name}: overrides.{group}.{key}")
+    _check_schedule(cfg, f"protocol {protocol.name}: iterations: variant {variant.name}")
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = num_classes
     cfg.MODEL.RETINANET.NUM_CLASSES = num_classes
     cfg.INPUT.MASK_FORMAT = mask_format
@@ -112,6 +123,16 @@ def _set_iterations(cfg: CfgNode, variant: Variant, iterations: int) -> None:
     # Rounded down: a drop must come before the end.
     cfg.SOLVER.STEPS = tuple(step * total // cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
     cfg.SOLVER.MAX_ITER = total
+
+
+def _check_schedule(cfg: CfgNode, where: str) -> None:
+    """Each drop of the learning rate needs an iteration of its own before the end."""
+    drops = [0, *cfg.SOLVER.STEPS, cfg.SOLVER.MAX_ITER]
+    if any(first >= second for first, second in pairwise(drops)):
+        raise ConfigError(
+            f"{where} has SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER} and SOLVER.STEPS {list(cfg.SOLVER.STEPS)}: expected "
+            "ascending numbers between 0 and MAX_ITER; give more iterations"
+        )
 
 
 def _override(cfg: CfgNode, key: str, value: Any, where: str) -> None:
