@@ -114,7 +114,7 @@ def write_checkpoint(data: dict[str, Any], path: Path) -> None:
             aside.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """What ``write_checkpoint`` wrote, its tensors on ``device``.
 
     Raises WeightsError when the file is missing, is not the one that was written, or when nobody recorded which.
