@@ -61,7 +61,6 @@ def run_config(
     for group in protocol.groups(variant.meta_architecture):
         for key, value in protocol.overrides.get(group, {}).items():
             _override(cfg, key, value, f"protocol {protocol.name}: overrides.{group}.{key}")
-    _check_schedule(cfg, f"protocol {protocol.name}: iterations: variant {variant.name}")
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = num_classes
     cfg.MODEL.RETINANET.NUM_CLASSES = num_classes
     cfg.INPUT.MASK_FORMAT = mask_format
@@ -102,6 +101,17 @@ def scale_schedule(cfg: CfgNode, batch: int) -> None:
     cfg.SOLVER.IMS_PER_BATCH = batch
 
 
+def check_schedule(cfg: CfgNode, variant: Variant, protocol: Protocol) -> None:
+    """Raise ConfigError unless each drop of the learning rate has an iteration of its own before the end."""
+    marks = [0, *cfg.SOLVER.STEPS, cfg.SOLVER.MAX_ITER]
+    if any(first >= second for first, second in pairwise(marks)):
+        raise ConfigError(
+            f"protocol {protocol.name}: iterations: variant {variant.name} has SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER} "
+            f"and SOLVER.STEPS {list(cfg.SOLVER.STEPS)}: expected ascending numbers between 0 and MAX_ITER; give more "
+            "iterations"
+        )
+
+
 def config_hash(cfg: CfgNode) -> str:
     """Twelve hex digits of everything in the config, but the seed, that decides what a run computes."""
     flat = dict(_flatten(cfg))
@@ -123,16 +133,6 @@ def _set_iterations(cfg: CfgNode, variant: Variant, iterations: int) -> None:
     # Rounded down: a drop must come before the end.
     cfg.SOLVER.STEPS = tuple(step * total // cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
     cfg.SOLVER.MAX_ITER = total
-
-
-def _check_schedule(cfg: CfgNode, where: str) -> None:
-    """Each drop of the learning rate needs an iteration of its own before the end."""
-    drops = [0, *cfg.SOLVER.STEPS, cfg.SOLVER.MAX_ITER]
-    if any(first >= second for first, second in pairwise(drops)):
-        raise ConfigError(
-            f"{where} has SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER} and SOLVER.STEPS {list(cfg.SOLVER.STEPS)}: expected "
-            "ascending numbers between 0 and MAX_ITER; give more iterations"
-        )
 
 
 def _override(cfg: CfgNode, key: str, value: Any, where: str) -> None:

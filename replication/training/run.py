@@ -27,7 +27,7 @@ from replication.errors import ConfigError, ResultError, TrainingError, WeightsE
 from replication.results.files import read_json, write_json, write_text
 from replication.results.fingerprint import training_fingerprint
 from replication.training.checkpoint import read_checkpoint, remove_checkpoints, usable_checkpoint, write_checkpoint
-from replication.training.config import check_seed, config_hash, mask_format, run_config
+from replication.training.config import check_schedule, check_seed, config_hash, mask_format, run_config
 from replication.training.curves import PARTIAL, Curves, Progress, say
 from replication.training.data import Record, training_records
 from replication.training.devices import devices, out_of_memory, visible_names
@@ -115,6 +115,7 @@ def train(job: Job, restart: bool = False, gpus: int = 1) -> Path:
     cfg = run_config(
         job.variant, job.protocol, job.seed, len(split.classes), job.folder, mask_format(records, job.variant)
     )
+    check_schedule(cfg, job.variant, job.protocol)
     identity = job.identity()
     with _locked(job.folder), devices(job.protocol.device, gpus) as taken:
         if restart:

@@ -167,11 +167,10 @@ def test_both_checkpoints_damaged_start_anew(job: Job, monkeypatch: pytest.Monke
 
 
 KILLED = """
-import os, signal, sys
+import os, runpy, signal
 import torch
 from pathlib import Path
 from replication.training import checkpoint
-from replication.__main__ import main
 
 def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -198,7 +197,7 @@ torch.save, Path.replace = save, replace
 if "WHERE" == "record":
     plain_write = checkpoint.write_text
     checkpoint.write_text = lambda path, text: die() if count[0] == 2 else plain_write(path, text)
-sys.exit(main())
+runpy.run_module("replication", run_name="__main__")
 """
 
 
@@ -380,7 +379,7 @@ def test_the_largest_seed_trains(job: Job):
 
 def test_a_schedule_that_leaves_no_iterations_is_named(job: Job):
     short = Job(load_catalog().variants["faster_rcnn_R50_voc_giou"], job.protocol, 0, job.results)
-    with pytest.raises(ConfigError, match=r"smoke: iterations: .*voc_giou has SOLVER.MAX_ITER 1 and .*more iterations"):
+    with pytest.raises(ConfigError, match=r"protocol smoke: iterations: .*voc_giou has SOLVER.MAX_ITER 1 and .*more"):
         train(short)
 
 
