@@ -15,7 +15,7 @@ from pycocotools import mask as rle
 from replication.datasets import Split, load_split
 from replication.inference.levels import selects_online, write_levels
 from replication.inference.model import outputs, trained_model
-from replication.results.files import load_json, write_text
+from replication.results.files import check_writable, load_json, write_text
 from replication.results.fingerprint import settings_fingerprint
 from replication.results.run import Run
 from replication.results.schemas import Provenance, write
@@ -35,6 +35,7 @@ def detect(run: Run) -> Path:
     Raises ResultError when the run is not trained.
     """
     check_trained(run)
+    check_writable(run.folder)
     split = load_split(run.protocol, "val")
     cfg = run_config(run.variant, run.protocol, run.seed, len(split.classes), run.folder)
     with devices(run.protocol.device) as taken:

@@ -71,14 +71,10 @@ class RunFiles:
         return self.folder / ".lock"
 
     @property
-    def last_checkpoint(self) -> Path:
-        """Names the checkpoint that an interrupted training goes on from."""
-        return self.folder / "last_checkpoint"
-
-    @property
     def checkpoints(self) -> list[Path]:
         """Checkpoints of a training under way, earliest first."""
-        return sorted(self.folder.glob("checkpoint_*.pth"))
+        found = [path for path in self.folder.glob("checkpoint_*.pth") if _iteration(path).isdigit()]
+        return sorted(found, key=lambda path: int(_iteration(path)))
 
     @property
     def abandoned(self) -> list[Path]:
@@ -88,7 +84,7 @@ class RunFiles:
     @property
     def leftovers(self) -> list[Path]:
         """Everything that a training or a test has left, which a training from the start must not meet."""
-        patterns = ("*.pth", ".*.pth", "last_checkpoint", "*.json", "*.jsonl", ".*.jsonl", "config.yaml")
+        patterns = ("*.pth", ".*.pth.*", "*.sha256", "*.json", "*.jsonl", ".*.jsonl", "config.yaml")
         return [path for pattern in patterns for path in self.folder.glob(pattern)]
 
 
@@ -228,6 +224,10 @@ class Layout:
         """The runs that have metrics."""
         pattern = _under(self.run("*", "*").metrics, self.folder)
         return [RunFiles(path.parent) for path in sorted(self.folder.glob(pattern))]
+
+
+def _iteration(checkpoint: Path) -> str:
+    return checkpoint.stem.removeprefix("checkpoint_")
 
 
 def _under(path: Path, folder: Path) -> str:

@@ -21,6 +21,7 @@ from replication.results.schemas import Provenance, read
 from replication.timing.candidates import Batch, calibrate, count
 from replication.timing.inputs import Size, Source, make_inputs, shapes
 from replication.timing.stages import Anatomy, dissect
+from replication.training.checkpoint import read_checkpoint
 from replication.training.config import run_config
 from replication.training.devices import on_device
 
@@ -184,7 +185,7 @@ def load_weights(model: nn.Module, run: RunFiles) -> dict[str, Any]:
     path = run.model
     made = read(run.provenance, Provenance)
     device = next(model.parameters()).device
-    state = torch.load(path, map_location=device, weights_only=True)["model"]
+    state = read_checkpoint(path, device)["model"]
     own = model.state_dict()
     # A trained variant may carry a moving average that Detectron2's class does not know.
     state = {key: value for key, value in state.items() if key in own or not key.endswith("_extra_state")}

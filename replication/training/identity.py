@@ -1,12 +1,15 @@
-"""Whether a finished run is of this code, these settings and these data."""
+"""Whether a finished run is of this code, these settings and these data, and its verified weights."""
 
 from __future__ import annotations
 
+import torch
+
 from replication.datasets import data_hash
-from replication.errors import ResultError
+from replication.errors import ResultError, WeightsError
 from replication.results.fingerprint import training_fingerprint
 from replication.results.run import Run
 from replication.results.schemas import Provenance, read
+from replication.training.checkpoint import read_checkpoint
 from replication.training.data import Record
 from replication.training.proposals import OpenProposals, open_proposals, proposals_hash
 
@@ -38,15 +41,34 @@ def check_trained(run: Run) -> None:
             f"{run.files.model}: no such file; train the run first: `replication train --variant "
             f"{run.variant.name} --seed {run.seed}`"
         )
-    check_identity(run, identity(run), "train it again")
+    check_identity(run, identity(run), "train it again with --restart")
 
 
 def check_identity(run: Run, expected: dict[str, str], what_to_do: str) -> None:
     """Raise ResultError when the finished run in the folder was made by other code, settings or data."""
-    made = read(run.files.provenance, Provenance)
+    try:
+        made = read(run.files.provenance, Provenance)
+    except ResultError as error:
+        reason = str(error).rpartition("; ")[0]
+        raise ResultError(
+            f"{reason}; so it is unknown what made the run's {run.files.model.name}: {what_to_do}"
+        ) from error
     for key, value in expected.items():
         if getattr(made, key) != value:
             raise ResultError(
                 f"{run.folder}: holds a finished run whose {key} is {getattr(made, key)}, now it is {value}: other "
                 f"code, settings or data; {what_to_do}, or choose another --results folder"
             )
+
+
+def trained_weights(run: Run, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """The verified weights of a finished run, of a test-time variant its source's; WeightsError when damaged."""
+    run = run.trained
+    try:
+        state: dict[str, torch.Tensor] = read_checkpoint(run.files.model, device)["model"]
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}; train the run again: `replication train --variant {run.variant.name} --seed {run.seed} "
+            "--restart`"
+        ) from error
+    return state

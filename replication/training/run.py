@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,14 +24,14 @@ from replication.results.files import write_text
 from replication.results.layout import RunFiles
 from replication.results.run import Run
 from replication.results.schemas import Provenance, write
-from replication.training.checkpoint import save_atomically
-from replication.training.config import config_hash, mask_format, run_config
+from replication.training.checkpoint import remove_checkpoints, usable_checkpoint, write_checkpoint
+from replication.training.config import check_schedule, check_seed, config_hash, mask_format, run_config
 from replication.training.curves import Curves, Progress, say
 from replication.training.data import Record, training_records
-from replication.training.devices import devices, on_device, prepare_process, visible_names
-from replication.training.identity import check_identity, identity, proposals_of
+from replication.training.devices import devices, on_device, out_of_memory, prepare_process, visible_names
+from replication.training.identity import check_identity, identity, proposals_of, trained_weights
 from replication.training.provenance import environment, now, weights
-from replication.training.trainer import Checkpoints, Trainer
+from replication.training.trainer import TERMINATED, Checkpoints, Trainer
 
 CURVE_POINTS = 200  # lines of curves.jsonl in a whole training, about
 
@@ -47,12 +49,14 @@ def train(run: Run, restart: bool = False, gpus: int = 1) -> Path:
             f"--variant {run.variant.name}: is tested with the weights of {run.variant.weights_from} and has no "
             f"training of its own; train that: --variant {run.variant.weights_from}, then detect with this one"
         )
+    check_seed(run.seed)
     prepare_process(run.protocol)
     split = load_split(run.protocol, "train")
     records = training_records(split.records)
     cfg = run_config(
         run.variant, run.protocol, run.seed, len(split.classes), run.folder, mask_format(records, run.variant)
     )
+    check_schedule(cfg, run.variant, run.protocol)
     expected = identity(run)
     with _locked(run.files), devices(run.protocol.device, gpus) as taken:
         for path in run.files.abandoned:
@@ -61,9 +65,10 @@ def train(run: Run, restart: bool = False, gpus: int = 1) -> Path:
             _discard(run.files)
         if run.files.model.exists():
             check_identity(run, expected, "give --restart to discard it and train again")
+            trained_weights(run)
             say(f"{run.label}: already trained")
             return run.files.model
-        _drop_stale(run, expected)
+        usable_checkpoint(run.folder, expected, run.label)
         write_text(run.files.config, cfg.dump())
         if gpus == 1:
             _fit(run, cfg, records, expected, taken[0])
@@ -75,15 +80,27 @@ def train(run: Run, restart: bool = False, gpus: int = 1) -> Path:
 def _launch(run: Run, cfg: CfgNode, records: list[Record], expected: dict[str, str], taken: list[torch.device]) -> None:
     """One process a GPU; they see only the GPUs that this process holds the locks of."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible_names(taken))
+    before = signal.signal(signal.SIGTERM, _pass_on)
     try:
         launch(_fit_on_rank, len(taken), dist_url="auto", args=(run, cfg, records, expected))
     except ProcessRaisedException as error:
         message = str(error).strip().rpartition("Error: ")[2]
         raise TrainingError(f"{run.folder}: {message}") from error
     except ProcessExitedException as error:
+        if error.exit_code == TERMINATED:
+            raise SystemExit(TERMINATED) from error
         raise TrainingError(
             f"{run.folder}: {error}; killed, perhaps for memory. The last checkpoint is kept: run the command again."
         ) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _pass_on(number: int, frame: Any) -> None:
+    """A signal for the processes that train."""
+    for process in multiprocessing.active_children():
+        if process.pid is not None:
+            os.kill(process.pid, number)
 
 
 def _fit_on_rank(run: Run, cfg: CfgNode, records: list[Record], expected: dict[str, str], kind: str = "cuda") -> None:
@@ -92,6 +109,10 @@ def _fit_on_rank(run: Run, cfg: CfgNode, records: list[Record], expected: dict[s
     _fit(run, cfg, records, expected, on)
 
 
+@out_of_memory(
+    "lower `batch` in the protocol (the learning rate follows it), or INPUT.MIN_SIZE_TRAIN and INPUT.MAX_SIZE_TRAIN in "
+    "its overrides, share the batch with --gpus, or use a GPU with more memory. The last checkpoint is kept"
+)
 def _fit(run: Run, cfg: CfgNode, records: list[Record], expected: dict[str, str], on: torch.device) -> None:
     made_by = environment(on)  # before the training: the checkout may change under it
     started, clock = now(), time.perf_counter()
@@ -136,9 +157,9 @@ def _fit(run: Run, cfg: CfgNode, records: list[Record], expected: dict[str, str]
         },
     )
     # Last, because its presence says that the run is finished.
-    save_atomically({"model": trainer.checkpointer.model.state_dict()}, run.files.model)
-    for path in (*run.files.checkpoints, run.files.last_checkpoint, curves.path):
-        path.unlink(missing_ok=True)
+    write_checkpoint({"model": trainer.checkpointer.model.state_dict()}, run.files.model)
+    remove_checkpoints(run.folder)
+    curves.path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -154,23 +175,6 @@ def _locked(files: RunFiles) -> Iterator[None]:
         raise TrainingError(f"{folder}: not writable ({error.strerror}); choose another --results folder") from error
     with lock:
         yield
-
-
-def _drop_stale(run: Run, expected: dict[str, str]) -> None:
-    """Remove what an unfinished run of other code, settings or data left."""
-    pointer = run.files.last_checkpoint
-    if not pointer.exists():
-        return
-    path = pointer.with_name(pointer.read_text().strip())
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        stale = any(found.get(key) != value for key, value in expected.items())
-        reason = "belongs to other code, settings or data"
-    except Exception as error:  # torch raises whatever its reader stumbles on
-        stale, reason = True, f"is not readable ({str(error).splitlines()[0]})"
-    if stale:
-        say(f"{run.label}: {path.name} {reason}: the unfinished training is discarded")
-        _discard(run.files)
 
 
 def _discard(files: RunFiles) -> None:

@@ -17,6 +17,7 @@ from replication.cli import main
 from replication.errors import ConfigError
 from replication.planning.costs import recorded_costs
 from replication.planning.plan import make_plan
+from replication.planning.steps import steps
 from replication.planning.workflow import from_workflow, where
 from replication.results.fingerprint import settings_fingerprint, training_fingerprint
 
@@ -57,7 +58,7 @@ def test_a_users_folder_adds_to_the_built_in_one(own: Path):
     assert {name: both.papers[name] for name in alone.papers} == alone.papers
     assert load_protocol("toy_scale", both.folders) == both.protocols["toy_scale"]
     plan = make_plan(both, load_protocol("toy_scale", both.folders), own / "results")
-    assert [run.variant for run in plan.runs] == ["old_R50", "new_R50"]
+    assert [run.variant.name for run in plan.runs] == ["old_R50", "new_R50"]
     assert plan.iterations("new_R50") == 10
 
 
@@ -146,7 +147,7 @@ def test_costs_of_all_folders_count(own: Path):
     assert recorded_costs().items() <= both.items()
     catalog = load_catalog(CONFIGS, own)
     plan = make_plan(catalog, catalog.protocols["toy_scale"], own / "results")
-    assert {step.run.variant: step.seconds for step in plan.steps} == {"old_R50": None, "new_R50": 5.0}
+    assert {step.run.variant.name: step.seconds for step in steps(plan)} == {"old_R50": None, "new_R50": 5.0}
 
 
 def test_a_cost_that_is_recorded_twice_names_both_files(own: Path):
@@ -217,7 +218,7 @@ def test_the_command_line_takes_folders(own: Path, capsys: pytest.CaptureFixture
 def test_the_workflow_takes_folders_and_hands_them_on(own: Path, monkeypatch: pytest.MonkeyPatch):
     spaced = own.rename(own.with_name("my configs"))
     config = {"protocol": "toy_scale", "configs": str(spaced), "results": "my results"}
-    assert [run.variant for run in from_workflow(config).runs] == ["old_R50", "new_R50"]
+    assert [run.variant.name for run in from_workflow(config).runs] == ["old_R50", "new_R50"]
     assert from_workflow({**config, "configs": [str(spaced)]}).runs == from_workflow(config).runs
     options = ["--protocol", "toy_scale", "--results", "my results", "--configs", str(spaced)]
     assert shlex.split(where(config)) == options

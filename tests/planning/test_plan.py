@@ -208,8 +208,11 @@ def test_figure_5_needs_a_table_of_its_paper_and_figure_3_its_detector_too(
 def test_a_figure_s_data_need_the_run_that_the_paper_names(tmp_path: Path):
     plan = plan_of(tmp_path, tables=["libra-T1"])
     run = tmp_path / "smoke" / "runs" / "faster_rcnn_R50" / "seed0"
-    assert plan.figure_inputs("libra_rcnn", "sampling") == [str(run / "model_final.pth"), str(run / "provenance.json")]
-    assert plan.figure_inputs("libra_rcnn", "balanced_l1") == []
+    assert rule_values.figure_inputs(plan, "libra_rcnn", "sampling") == [
+        str(run / "model_final.pth"),
+        str(run / "provenance.json"),
+    ]
+    assert rule_values.figure_inputs(plan, "libra_rcnn", "balanced_l1") == []
 
 
 def test_a_test_time_variant_needs_its_source_and_no_training(tmp_path: Path):

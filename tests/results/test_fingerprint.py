@@ -256,7 +256,7 @@ MODELS = {"training", "detection", "proposals", "figures", "timing"}
         ),
         ("verdicts/output.py", "claim", "assertion", {"judging", "rendering"}),
         ("report/templates/page.html.jinja", "What made these numbers", "Provenance", {"rendering"}),
-        ("report/papers/libra.py", "random sampling", "at random", {"rendering"}),
+        ("report/papers/libra_rcnn.py", "random sampling", "at random", {"rendering"}),
         ("catalog/schedule.py", "90_000", "80_000", MODELS),
         ("training/trainer.py", "import", "import os; import", {"training"}),
         ("training/checkpoint.py", "cannot write", "no room to write", set()),

@@ -72,7 +72,7 @@ def test_no_other_module_builds_a_path_of_the_results():
 
 def test_what_is_archived_is_what_is_there(tmp_path: Path):
     layout = Layout(tmp_path, "mini")
-    kept = [layout.data, layout.report, layout.table("a", "md"), layout.figure("b"), layout.figure_data("c")]
+    kept = [layout.data, layout.report, layout.table("a", "md"), layout.figure("b"), layout.figure_data("c", "d")]
     kept.append(layout.latency / "cpu" / "a.json")
     for path in (*kept, layout.timed, layout.ground_truth, layout.log("prepare"), layout.run("a", 0).metrics):
         path.parent.mkdir(parents=True, exist_ok=True)

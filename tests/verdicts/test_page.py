@@ -275,7 +275,7 @@ def test_a_changed_claim_of_one_paper_leaves_the_others_renderable(world, catalo
         write_report(later, protocol, results, ["boxes-T1", "boxes_v2-T1"])
     text = str(error.value)
     assert "verdicts.json: plan.papers.boxes_v2: the claims of boxes_v2 (papers/boxes_v2.yaml)" in text
-    assert "run `python -m replication verdicts --tables boxes-T1,boxes_v2-T1` again, or show other tables" in text
+    assert "run `replication verdicts --tables boxes-T1,boxes_v2-T1` again, or show other tables" in text
     assert "\n" not in text
     (results / protocol.name / "archive.json").write_text("{}")
     with pytest.raises(ResultError, match=r"cannot be judged again: show boxes-T1 with --tables$"):
