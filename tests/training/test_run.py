@@ -25,6 +25,7 @@ from replication.training import devices as device_room
 from replication.training.checkpoint import write_checkpoint
 from replication.training.config import run_config
 from replication.training.data import training_records
+from replication.training.identity import identity
 from replication.training.run import _fit_on_rank, train
 
 
@@ -134,7 +135,7 @@ def test_two_processes_share_a_training(job: Run):
     cfg = run_config(two.variant, two.protocol, two.seed, 10, two.folder)
     two.folder.mkdir(parents=True)
     meeting = f"file://{two.folder}/meeting"
-    torch.multiprocessing.spawn(_one_of_two, nprocs=2, args=(meeting, two, cfg, records, two.identity()))
+    torch.multiprocessing.spawn(_one_of_two, nprocs=2, args=(meeting, two, cfg, records, identity(two)))
     made = read_json(two.folder / "provenance.json", "provenance/1")
     assert (made["processes"], made["batch"], made["iterations"]) == (2, 2, 6)
     first, other = curve(one), curve(two)
