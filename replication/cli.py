@@ -132,6 +132,7 @@ def _add_data(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verb = _verb(subparsers, "doctor", "check environment, data and weights; exit 2 on errors, 0 on warnings")
     verb.set_defaults(protocol=None)
     verb.add_argument("--deep", action="store_true", help="decode every image of large data sets too")
+    verb.add_argument("-v", "--verbose", action="store_true", help="show what is in order, too")
     _format(verb)
 
 
@@ -178,16 +179,17 @@ def _add_time(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _add_results(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    verb = _verb(subparsers, "evaluate", "AP of a run, or of any COCO detections against a COCO ground truth")
-    verb.add_argument("detections", type=Path, nargs="?", help="COCO result file; without it --variant names a run")
-    verb.add_argument("ground_truth", type=Path, nargs="?", help="COCO annotation file")
+    verb = _verb(subparsers, "evaluate", "AP of a run, or of any detections against a ground truth")
+    verb.add_argument("detections", type=Path, nargs="?", help="file or folder; without it --variant names a run")
+    text = "COCO file, VOC image list or folder, YOLO data.yaml or folder"
+    verb.add_argument("ground_truth", type=Path, nargs="?", help=text)
     _run(verb, required=False)
     criteria = ("iou", "giou", "giou_paper", "voc07", "voc", "voc07_giou", "voc_giou")
     verb.add_argument("--criterion", choices=criteria, help="what makes a detection true; default: iou")
     verb.add_argument("--against", type=Path, metavar="OTHER_DETECTIONS", help="detections to compare with, paired")
     text = "resamplings of the images for intervals, with --seed; default: 2000 with --against, else none"
     verb.add_argument("--bootstrap", type=_at_least(0), metavar="N", help=text)
-    verb.add_argument("--verify", action="store_true", help="compute again with pycocotools, fail above 1e-12")
+    verb.add_argument("--verify", action="store_true", help="compare with pycocotools as installed, fail above 1e-12")
     verb.add_argument("--out", type=Path, help="also write the numbers to this JSON file")
     _format(verb)
     verb = _verb(subparsers, "verdicts", "judge the papers' claims by the finished runs and write verdicts.json")

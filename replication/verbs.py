@@ -83,7 +83,8 @@ def doctor(options: Arguments) -> int:
 
     protocol = load_protocol(options.protocol) if options.protocol else None
     findings = doctor(protocol, deep=options.deep, results=options.results)
-    print(json.dumps(findings_json(findings), indent=1) if options.format == "json" else findings_table(findings))
+    as_json = options.format == "json"
+    print(json.dumps(findings_json(findings), indent=1) if as_json else findings_table(findings, options.verbose))
     return exit_code(findings)
 
 
@@ -161,7 +162,7 @@ def figures(options: Arguments) -> None:
 
 def evaluate(options: Arguments) -> None:
     """Evaluate a run or two files, and print the numbers."""
-    from replication.evaluation import format_evaluation
+    from replication.evaluation_text import format_evaluation
 
     if (options.detections is None) == (options.variant is None):
         raise ConfigError("evaluate: give either DETECTIONS and GROUND_TRUTH, or --variant")

@@ -13,7 +13,7 @@ from replication.catalog.papers import (
     Row,
     Table,
 )
-from replication.catalog.protocols import AreaRanges, CocoData, EmbeddedData, Protocol, VocData, load_protocol
+from replication.catalog.protocols import AreaRanges, CocoData, EmbeddedData, Protocol, VocData, YoloData, load_protocol
 from replication.catalog.records import CONFIGS
 from replication.catalog.select import Run, select
 from replication.catalog.variants import Variant
@@ -37,6 +37,7 @@ __all__ = [
     "Table",
     "Variant",
     "VocData",
+    "YoloData",
     "catalog_json",
     "catalog_table",
     "load_catalog",

@@ -8,14 +8,15 @@ from typing import Any
 from replication.catalog import Protocol, Run
 from replication.errors import ResultError
 from replication.evaluation.matching import Criterion, Matches, cached_match
-from replication.evaluation.output import write_metrics
-from replication.evaluation.pair import describe
+from replication.evaluation.pair import describe, with_masks
 from replication.evaluation.proposals import describe_proposals
 from replication.evaluation.summary import summary
 from replication.formats.columns import Detections, GroundTruth
-from replication.formats.inputs import doubts, read_detections, read_ground_truth, with_masks
-from replication.results.files import read_json
+from replication.formats.detections import read_detections, warnings_of
+from replication.formats.truth import read_ground_truth
+from replication.results.files import read_json, write_json
 
+METRICS_SCHEMA = "metrics/1"
 CRITERIA: dict[str, tuple[Criterion, Criterion]] = {"coco": ("iou", "giou"), "voc2007": ("voc07", "voc07_giou")}
 """Of each benchmark: the criterion of a run's ``metrics``, and the one of its ``giou_metrics``."""
 
@@ -33,7 +34,12 @@ def evaluate_run(run: Run, protocol: Protocol, results: Path, class_agnostic: bo
     else:
         result = _detected(run, protocol, results, truth, found, paths)
     write_metrics(run.folder(results) / "metrics.json", result, run.variant, run.protocol, run.seed)
-    return result | {"warnings": doubts(paths[0], found, truth)}
+    return result | {"warnings": warnings_of(paths[0], found, truth)}
+
+
+def write_metrics(path: Path, result: dict[str, Any], variant: str, protocol: str, seed: int) -> None:
+    """Write ``metrics.json`` of one run, schema ``metrics/1``: whose numbers they are, then the numbers."""
+    write_json(path, METRICS_SCHEMA, {"variant": variant, "protocol": protocol, "seed": seed, **result})
 
 
 def _detected(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from replication.catalog import VocData
 from replication.datasets import Prepared, Split
 from replication.errors import ConfigError, DataError
-from replication.formats.image_info import read_image_info
+from replication.formats.coco import read_image_info
+from replication.formats.splits import training_split
 from replication.inference.detect import detections
 from replication.inference.model import outputs, trained_model
 from replication.training.config import run_config
@@ -27,12 +27,12 @@ def detect_images(job: Job, images: Path, folder: Path) -> list[dict[str, Any]]:
             f"--variant {job.variant.name}: is tested on the proposals of {job.variant.proposals_from}, which are of "
             "the protocol's own images; choose a variant that makes its own"
         )
-    if isinstance(job.protocol.data, VocData):
+    if job.protocol.data.test_server == "voc":
         raise ConfigError(
             f"--images: protocol {job.protocol.name} has data in VOC's form, whose submission is of the list data.val"
         )
     job.check_trained()
-    split = read_image_info(images, folder)
+    split = training_split(images.stem, read_image_info(images), folder)
     _check_categories(job, split, images)
     cfg = run_config(job.variant, job.protocol, job.seed, len(split.classes), job.folder)
     with devices(job.protocol.device) as taken:

@@ -12,15 +12,13 @@ from tabulate import tabulate
 
 from replication.catalog import (
     Catalog,
-    CocoData,
     Protocol,
     Run,
-    VocData,
     load_judging,
     select,
 )
 from replication.catalog.variants import PROPOSALS_SEED, resolve
-from replication.datasets.inputs import annotation_files
+from replication.datasets.splits import annotation_files
 from replication.planning.costs import Cost, measured_cost, readable_provenance, recorded_costs
 from replication.results.files import sha256_json
 from replication.results.fingerprint import settings_fingerprint, training_fingerprint
@@ -183,10 +181,7 @@ class Plan:
     @property
     def downloads(self) -> tuple[str, ...]:
         """Names of the data sets that the ``data`` verb can fetch for this protocol."""
-        data = self.protocol.data
-        if isinstance(data, CocoData):
-            return (data.download,) if data.download else ()
-        return data.download if isinstance(data, VocData) else ()
+        return self.protocol.data.downloads
 
     def _step(self, run: Run) -> Step:
         source = self.weights_of(run)

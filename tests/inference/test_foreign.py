@@ -15,7 +15,7 @@ from replication.datasets import load_split, prepare
 from replication.datasets.splits import coco_paths
 from replication.errors import ConfigError, DataError, ResultError
 from replication.evaluation import Options, evaluate, evaluate_run
-from replication.formats.image_info import read_image_info
+from replication.formats.coco import read_image_info
 from replication.inference.detect import detect
 from replication.inference.foreign import detect_images
 from replication.training.run import Job, train
