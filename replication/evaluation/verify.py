@@ -110,8 +110,9 @@ def verify(paths: tuple[Path, Path], matches: Matches, area_ranges: AreaRanges, 
     evaluator = f"pycocotools {version('pycocotools')}"
     if matches.criterion != "iou":
         evaluator += " with GIoU in place of its overlap"
-    reasons = list(_reasons(paths, masks))
+    reasons: list[str] = []
     try:
+        reasons += _reasons(paths, masks)
         expected = reference(paths, area_ranges, matches.criterion, masks)
     except Exception as error:  # whatever pycocotools makes of files that it does not foresee
         text = f"pycocotools cannot evaluate these files: {type(error).__name__}: {error}"

@@ -209,7 +209,7 @@ def _objects(entries: list[_Annotation], images: _Ids, categories: _Ids, problem
         ignore = _tried(flag, entry.ignore, "ignore", faults)
         difficult = _tried(flag, entry.difficult, "difficult", faults)
         x, y, width, height = entry.bbox
-        if not (is_finite(x) and is_finite(y) and is_finite(width) and is_finite(height)):
+        if not (is_finite(x + width) and is_finite(y + height) and is_finite(width * height)):
             faults.append(f"bbox is {list(entry.bbox)}, expected four finite numbers [x, y, width, height]")
         elif width < 0 or height < 0:
             faults.append(f"bbox {list(entry.bbox)} has negative width or height; boxes are [x, y, width, height]")

@@ -53,7 +53,9 @@ def checked_detections(
 
 def check_boxes(problems: Problems, xywh: Floats) -> None:
     """Refuse boxes with numbers that are not finite, or of negative width or height."""
-    if (bad := first(~np.all(np.isfinite(xywh), axis=1))) is not None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        extent = np.column_stack([xywh[:, :2] + xywh[:, 2:], xywh[:, 2] * xywh[:, 3]])
+    if (bad := first(~np.all(np.isfinite(extent), axis=1))) is not None:
         message = f"bbox is {xywh[bad].tolist()}, expected four finite numbers [x, y, width, height]"
         raise problems.fail(f"detections[{bad}]", message)
     if len(xywh) and (bad := first(xywh[:, 2:].min(axis=1) < 0)) is not None:
