@@ -7,6 +7,7 @@ from pathlib import Path
 
 from replication.catalog import Catalog, Protocol, Variant, select
 from replication.catalog.protocols import SplitName
+from replication.datasets.weights import WEIGHTS, find
 from replication.doctor.findings import Finding
 from replication.errors import ReplicationError
 from replication.formats.splits import Split
@@ -55,8 +56,13 @@ def _can_build() -> bool:
 
 
 def _builds(variant: Variant, protocol: Protocol, splits: dict[SplitName, Split]) -> str | None:
-    """What is wrong with a variant's configuration, or the model that it describes; weights are not loaded."""
-    if not _can_build():
+    """What is wrong with a variant's configuration, or the model that it describes; weights are not loaded.
+
+    A stand-in whose weights are not here is told with the weights: its configuration would download them.
+    """
+    stand_in = protocol.backbones.get(variant.backbone)
+    absent = stand_in is not None and (stand_in not in WEIGHTS or find(WEIGHTS[stand_in]) is None)
+    if absent or not _can_build():
         return None
     import torch
     from detectron2.modeling import build_model
@@ -66,6 +72,7 @@ def _builds(variant: Variant, protocol: Protocol, splits: dict[SplitName, Split]
     classes = len(splits["train"].classes) if "train" in splits else CLASSES
     cfg = run_config(variant, protocol, 0, classes, Path("."))
     cfg.defrost()
+    cfg.MODEL.EFFICIENTNET_LITE.WEIGHTS = ""
     cfg.MODEL.DEVICE = "meta"  # shapes without numbers: built in no time
     try:
         with torch.device("meta"):

@@ -24,12 +24,16 @@ def is_yolo_results(folder: Path, truth: GroundTruth) -> bool:
 
 
 def read_yolo_results(folder: Path, truth: GroundTruth) -> Detections:
-    """Detections of ``<image>.txt`` files, in the folder or its ``labels``; the n-th class of the truth is class n - 1.
+    """Detections of ``<image>.txt`` files, in the folder or its ``labels``.
 
+    Class n is the n-th name of a ``classes.txt`` beside them, without one the n-th class of the ground truth, from 0.
     Images without a file have no detections. The ground truth has to tell the images' sizes. Raises ResultError naming
     file and line.
     """
     images = NameIndex(truth.image_names)
+    names = _class_names(folder) or truth.class_names
+    ids = dict(zip(truth.class_names, truth.class_ids.tolist(), strict=True))
+    numbers = [ids.get(name, -1 - place) for place, name in enumerate(names)]  # below 0: not in the ground truth
     image_ids: list[int] = []
     rows: list[list[float]] = []
     for path in _files(folder):
@@ -43,22 +47,31 @@ def read_yolo_results(folder: Path, truth: GroundTruth) -> Detections:
             if not line.strip():
                 continue
             try:
-                row = _row(line.split(), len(truth.class_ids))
+                row = _row(line.split(), len(names))
             except ValueError as error:
                 raise ResultError(f"{path}, line {number}: {error}") from None
             image_ids.append(int(truth.image_ids[place]))
             index, x, y, w, h, score = row
-            rows.append([index, score, (x - w / 2) * width, (y - h / 2) * height, w * width, h * height])
+            rows.append([numbers[int(index)], score, (x - w / 2) * width, (y - h / 2) * height, w * width, h * height])
     columns = np.array(rows, np.float64).reshape(-1, 6)
-    label = truth.class_ids[columns[:, 0].astype(np.int64)]
+    label = columns[:, 0].astype(np.int64)
+    foreign = {number: repr(name) for number, name in zip(numbers, names, strict=True) if number < 0}
     problems = Problems(folder, ResultError)
     image = np.array(image_ids, np.int64)
-    return checked_detections(problems, image, label, columns[:, 1].copy(), columns[:, 2:], truth)
+    return checked_detections(problems, image, label, columns[:, 1].copy(), columns[:, 2:], truth, foreign=foreign)
 
 
 def _files(folder: Path) -> list[Path]:
     place = folder / "labels" if (folder / "labels").is_dir() else folder
     return [path for path in result_files(place) if path.suffix == ".txt" and path.name != CLASSES]
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    """The names of a ``classes.txt`` in the folder or its ``labels``; none without one."""
+    for path in (folder / CLASSES, folder / "labels" / CLASSES):
+        if path.is_file():
+            return tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
+    return ()
 
 
 def _row(texts: list[str], classes: int) -> list[float]:

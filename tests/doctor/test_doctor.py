@@ -15,6 +15,7 @@ from replication.catalog.protocols import Protocol
 from replication.doctor import contents as contents_module
 from replication.doctor import environment as environment_module
 from replication.doctor import images as images_module
+from replication.doctor import variants as variants_module
 from replication.doctor.check import doctor, exit_code, findings_json, findings_table, needed_weights
 from replication.doctor.environment import environment
 from replication.doctor.findings import SHOWN, Finding, shorten
@@ -434,3 +435,68 @@ def test_doctor_raises_nothing_for_no_data_at_all(tmp_path: Path, monkeypatch: p
     except ReplicationError as error:
         pytest.fail(f"raised {error}")
     assert exit_code(findings) == 2
+
+
+def masked(root: Path, mask: Any) -> None:
+    change(root, lambda d: [entry.update(segmentation=mask) for entry in d["annotations"]])
+
+
+POLYGON = [[5, 6, 25, 6, 25, 16, 5, 16]]
+EMBEDDED_BACKBONE = {"backbones": {"R-50": "efficientnet_lite0"}, "run_backbones": ("R-50",)}
+
+
+@pytest.mark.parametrize(("mask", "missing"), [(POLYGON, 0), ([], 3), ([[]], 3), ([[1, 2, 3, 4]], 3), (None, 3)])
+def test_tables_that_need_masks_which_the_data_lack(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: Any, missing: int
+) -> None:
+    monkeypatch.setattr(variants_module, "_can_build", lambda: False)
+    masked(root, mask)
+    own = coco().model_copy(update=EMBEDDED_BACKBONE | {"tables": ("giou-T7",)})
+    found = [finding for finding in errors(doctor(own, results=tmp_path)) if "mask" in finding.message]
+    assert len(found) == bool(missing)
+    if missing:
+        assert f"{missing} of 3 training objects have no mask, or an empty one; mask_rcnn_R50" in found[0].message
+
+
+def test_a_table_of_another_benchmark_is_told(root: Path, tmp_path: Path) -> None:
+    own = coco().model_copy(update=EMBEDDED_BACKBONE | {"benchmark": "coco", "tables": ("giou-T4",)})
+    found = [finding for finding in errors(doctor(own, results=tmp_path)) if finding.area == "variants"]
+    assert len(found) == 1
+    assert "table giou-T4 is of benchmark voc2007" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"MODEL.NO_SUCH_KEY": 1}, "MODEL.NO_SUCH_KEY"),
+        ({"MODEL.ROI_HEADS.IN_FEATURES": ["p9"]}, "the model cannot be built: KeyError"),
+    ],
+)
+def test_a_variant_that_does_not_build_is_told(
+    root: Path, tmp_path: Path, overrides: dict[str, Any], message: str
+) -> None:
+    pytest.importorskip("detectron2")
+    masked(root, POLYGON)
+    own = coco().model_copy(update=EMBEDDED_BACKBONE | {"tables": ("libra-T1",)})
+    fine = [finding for finding in doctor(own, results=tmp_path) if finding.area == "variants"]
+    assert [finding.level for finding in fine] == ["ok"]
+    assert "fit the data and build" in fine[0].message
+    wrong = own.model_copy(update={"overrides": {"GeneralizedRCNN": overrides}})
+    found = [finding for finding in errors(doctor(wrong, results=tmp_path)) if finding.area == "variants"]
+    assert found
+    assert all(message in finding.message for finding in found)
+
+
+def test_what_stops_prepare_is_told(root: Path) -> None:
+    content = json.loads((root / "val.json").read_text())
+    (root / "val.json").write_text(json.dumps(content | {"annotations": []}))
+    assert "no image of the val split has an object" in only(contents(coco(), deep=False)).message
+    (root / "val.json").write_text(json.dumps(content | {"categories": content["categories"][:1]}))
+    assert "name different categories" in only(contents(coco(), deep=False)).message
+
+
+def test_problems_come_first() -> None:
+    findings = [Finding("ok", "data", "a", "fine"), Finding("warning", "data", "b", "odd", "look"),
+                Finding("error", "data", "c", "bad", "mend")]  # fmt: skip
+    lines = findings_table(findings, verbose=True).splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == ["error", "warning", "ok", "1"]

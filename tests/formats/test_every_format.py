@@ -518,3 +518,20 @@ def test_boxes_without_area_in_the_ground_truth_equal_pycocotools(tmp_path: Path
     assert result["verified"]["boxes"]["difference"] < 1e-12
     assert any("1 objects have boxes without area" in text for text in result["warnings"])
     assert sum(len(record["annotations"]) for record in load_split(protocol("coco", tmp_path), "train").records) == 3
+
+
+def test_names_of_classes_beside_yolo_detections_are_heeded(tmp_path: Path) -> None:
+    """In another order than the ground truth's, and with one that it lacks."""
+    truth = write_yolo(tmp_path / "truth")
+    found = write_results_yolo(tmp_path / "found")
+    plain = evaluate(found, truth)
+    (found / "classes.txt").write_text("bowl\nplate\nmug\n")
+    for file in (found / "labels").glob("shelf*.txt"):
+        file.write_text(
+            re.sub(r"(?m)^(\d)", lambda match: "21"[int(match[1])], file.read_text()) + "0 .5 .5 .1 .1 .5\n"
+        )
+    named = evaluate(found, truth)
+    assert named["per_class"] == plain["per_class"]
+    assert any(
+        "of no class in the ground truth: category_id 'bowl' (3 detections)" in text for text in named["warnings"]
+    )
