@@ -1,4 +1,4 @@
-"""What the doctor says: findings, and their two forms for people and for programs."""
+"""Findings of the doctor, and their two forms: text for people, JSON for programs."""
 
 from __future__ import annotations
 

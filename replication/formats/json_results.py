@@ -16,8 +16,8 @@ import numpy as np
 
 from replication.errors import ResultError
 from replication.formats.annotations import Box
-from replication.formats.coco import box, load_json, mapped, require
 from replication.formats.columns import Detections, Floats, GroundTruth, Ints, indices
+from replication.formats.json_files import box, load_json, mapped, require
 from replication.formats.problems import Problems
 from replication.formats.result_columns import BY_NAME, ClassIds, ImageIds, checked_detections
 from replication.formats.segmentations import uncovered

@@ -96,7 +96,7 @@ def annotation_files(root: Path, part: VocSplit) -> list[Path]:
 
 
 def listed_files(root: Path, part: VocSplit, problems: Problems) -> Iterator[Listed]:
-    """The files of a split; an image or annotation that is missing is told to ``problems``."""
+    """The files of a split; an image or annotation that is missing is added to ``problems``."""
     source, folder = image_list(root, part), root / part.folder
     files = _whole_folder(folder) if source is None else _listed(source, folder)
     where = folder if source is None else source
