@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -11,6 +12,7 @@ from replication.catalog.records import Record
 from replication.errors import ConfigError
 
 Benchmark = Literal["coco", "voc2007"]
+SplitName = Literal["train", "val"]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 META_ARCHITECTURES: dict[str, str | None] = {
     "GeneralizedRCNN": None,
@@ -21,7 +23,33 @@ META_ARCHITECTURES: dict[str, str | None] = {
 """Meta-architectures and, for one that extends another, which: a protocol's settings for that hold for it too."""
 
 
-class EmbeddedData(Record):
+class _Data(Record):
+    """What can be asked of any kind of data."""
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """Data sets that ``replication data`` can fetch for it."""
+        return ()
+
+    @property
+    def test_server(self) -> Literal["coco", "voc"]:
+        """Whose form of submission it takes."""
+        return "coco"
+
+    def name_of(self, split: SplitName) -> str:
+        """A split by the name of its file or list."""
+        raise NotImplementedError
+
+    def set_name(self, split: SplitName) -> str:
+        """A split by its own name: ``val2017`` of ``instances_val2017.json``, VOC's ``test``."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """The training and validation data in words."""
+        return f"trained on {self.name_of('train')}, evaluated on {self.name_of('val')}"
+
+
+class EmbeddedData(_Data):
     """Digit scenes on photographs, made from ``seed`` (``replication.datasets.embedded``).
 
     ``train`` and ``val`` are numbers of images, ``size`` the (height, width) range of the images in pixels.
@@ -33,6 +61,22 @@ class EmbeddedData(Record):
     val: int = Field(ge=1)
     size: tuple[int, int]
 
+    def name_of(self, split: SplitName) -> str:
+        """A split in words."""
+        return f"the embedded {'training' if split == 'train' else 'validation'} images"
+
+    def set_name(self, split: SplitName) -> str:
+        """The split."""
+        return split
+
+    def describe(self) -> str:
+        """The data in words, with numbers of images and seed."""
+        height, width = self.size
+        return (
+            f"embedded scenes of handwritten digits on photographs, {self.train} training and {self.val} validation "
+            f"images of {height} to {width} pixels, seed {self.seed}"
+        )
+
 
 class CocoSplit(Record):
     """One COCO JSON file and the folder its ``file_name`` entries lie in."""
@@ -41,7 +85,12 @@ class CocoSplit(Record):
     images: str
 
 
-class CocoData(Record):
+def coco_set_name(annotations: Path) -> str:
+    """A COCO file's name without its kind: ``test-dev2017`` of ``image_info_test-dev2017.json``."""
+    return annotations.stem.removeprefix("image_info_").removeprefix("instances_")
+
+
+class CocoData(_Data):
     """COCO-format data; relative paths are under ``$DETECTRON2_DATASETS`` (default ``datasets``).
 
     A split is one file or a list of files that are joined, as COCO 2014's train and "valminusminival" were.
@@ -57,15 +106,32 @@ class CocoData(Record):
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, Mapping) else value
 
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """Its one download, if any."""
+        return (self.download,) if self.download else ()
+
+    def parts(self, split: SplitName) -> tuple[CocoSplit, ...]:
+        """The files of a split."""
+        return self.train if split == "train" else self.val
+
+    def name_of(self, split: SplitName) -> str:
+        """The files' names without suffix."""
+        return " + ".join(part.annotations.removesuffix(".json") for part in self.parts(split))
+
+    def set_name(self, split: SplitName) -> str:
+        """The files' names without kind."""
+        return "+".join(coco_set_name(Path(part.annotations)) for part in self.parts(split))
+
 
 class VocSplit(Record):
-    """One list of image ids, ``<folder>/ImageSets/Main/<split>.txt``."""
+    """One list of image ids, ``<folder>/ImageSets/Main/<split>.txt``; without ``split`` the folder's every XML file."""
 
     folder: str = "."
-    split: str
+    split: str | None = None
 
 
-class VocData(Record):
+class VocData(_Data):
     """VOC-format data: Annotations, ImageSets, JPEGImages under ``root``/``folder``.
 
     ``classes`` fixes names and order; without it they are read from the training annotations and sorted.
@@ -78,8 +144,61 @@ class VocData(Record):
     classes: tuple[str, ...] | None = None
     download: tuple[Literal["voc2007", "voc2012"], ...] = ()
 
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """Its downloads."""
+        return self.download
 
-Data = Annotated[EmbeddedData | CocoData | VocData, Field(discriminator="kind")]
+    @property
+    def test_server(self) -> Literal["coco", "voc"]:
+        """VOC's server takes a result file for each class."""
+        return "voc"
+
+    def parts(self, split: SplitName) -> tuple[VocSplit, ...]:
+        """The lists of a split."""
+        return self.train if split == "train" else self.val
+
+    def name_of(self, split: SplitName) -> str:
+        """Folders and lists."""
+        return " + ".join(f"{part.folder} {part.split or 'all'}".removeprefix(". ") for part in self.parts(split))
+
+    def set_name(self, split: SplitName) -> str:
+        """The lists."""
+        return "+".join(part.split or Path(part.folder).name or "all" for part in self.parts(split))
+
+
+class YoloData(_Data):
+    """YOLO-format data: ``root`` is ``data.yaml``, or the folder with it or with ``classes.txt``.
+
+    ``train`` and ``val`` are folders of images, or text files that list them, under ``root``; without them they are
+    what ``data.yaml`` names so. ``classes`` replaces the names that the data give.
+    """
+
+    kind: Literal["yolo"]
+    root: str
+    train: tuple[str, ...] | None = Field(default=None, min_length=1)
+    val: tuple[str, ...] | None = Field(default=None, min_length=1)
+    classes: tuple[str, ...] | None = None
+
+    @field_validator("train", "val", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    def parts(self, split: SplitName) -> tuple[str, ...] | None:
+        """The folders or lists of a split; None where ``data.yaml`` names them."""
+        return self.train if split == "train" else self.val
+
+    def name_of(self, split: SplitName) -> str:
+        """Root and folders."""
+        return " + ".join(f"{self.root} {part}" for part in self.parts(split) or (split,))
+
+    def set_name(self, split: SplitName) -> str:
+        """The folders' names."""
+        return "+".join(Path(part).name or split for part in self.parts(split) or (split,))
+
+
+Data = Annotated[EmbeddedData | CocoData | VocData | YoloData, Field(discriminator="kind")]
 
 
 class AreaRanges(Record):

@@ -50,7 +50,7 @@ CRITERIA = ("iou", "giou", "giou_paper", "voc07", "voc", "voc07_giou", "voc_giou
     metavar="COUNT",
     help="Resamplings of the images, for intervals.  [default: 2000 with --against, else none]",
 )
-@click.option("--verify", is_flag=True, help="Compute again with pycocotools; fail where they differ by over 1e-12.")
+@click.option("--verify", is_flag=True, help="Compare with pycocotools as installed; fail above 1e-12.")
 @click.option("--out", type=FILE, metavar="FILE", help="Write the numbers to this JSON file too.")
 @protocol_option()
 @results_option
@@ -65,7 +65,7 @@ def evaluate(
     **options: Any,
 ) -> None:
     """Compute AP of a run, or of any DETECTIONS against a GROUND_TRUTH."""
-    from replication.evaluation import format_evaluation
+    from replication.cli.evaluation_text import format_evaluation
 
     if (detections is None) == (variant is None):
         raise ConfigError("evaluate: give either DETECTIONS and GROUND_TRUTH, or --variant")
@@ -106,7 +106,7 @@ def _evaluate_files(
     from replication.evaluation import Options, evaluate
 
     if ground_truth is None:
-        raise ConfigError("evaluate: GROUND_TRUTH is missing: the COCO annotation file of the detections' images")
+        raise ConfigError("evaluate: GROUND_TRUTH is missing: the annotations of the detections' images")
     replicates = bootstrap if bootstrap is not None else 2000 if against is not None else 0
     if replicates == 1:
         raise ConfigError("evaluate: --bootstrap 1: a standard error needs at least 2 replicates")

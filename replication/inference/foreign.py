@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from replication.catalog import VocData
 from replication.datasets import Split
 from replication.errors import ConfigError, DataError
-from replication.formats.image_info import read_image_info
+from replication.formats.coco import read_image_info
+from replication.formats.splits import training_split
 from replication.inference.detect import detections
 from replication.inference.model import outputs, trained_model
 from replication.results.run import Run
@@ -29,12 +29,12 @@ def detect_images(run: Run, images: Path, folder: Path) -> list[dict[str, Any]]:
             f"--variant {run.variant.name}: is tested on the proposals of {run.variant.proposals_from}, which are of "
             "the protocol's own images; choose a variant that makes its own"
         )
-    if isinstance(run.protocol.data, VocData):
+    if run.protocol.data.test_server == "voc":
         raise ConfigError(
             f"--images: protocol {run.protocol.name} has data in VOC's form, whose submission is of the list data.val"
         )
     check_trained(run)
-    split = read_image_info(images, folder)
+    split = training_split(images.stem, read_image_info(images), folder)
     _check_categories(run, split, images)
     cfg = run_config(run.variant, run.protocol, run.seed, len(split.classes), run.folder)
     with devices(run.protocol.device) as taken:
