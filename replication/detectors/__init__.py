@@ -6,16 +6,19 @@ from replication.detectors.efficientnet_lite import EfficientNetLite, use_backbo
 from replication.detectors.fsaf import FSAF
 from replication.detectors.libra import BalancedPyramid, BottomUpPath, ReplicationRPN
 from replication.detectors.retinanet import ReplicationRetinaNet
+from replication.detectors.yolov3 import Darknet53, YOLOv3
 
 __all__ = [
     "FSAF",
     "BalancedPyramid",
     "BottomUpPath",
     "BoxPredictor",
+    "Darknet53",
     "EfficientNetLite",
     "ReplicationROIHeads",
     "ReplicationRPN",
     "ReplicationRetinaNet",
+    "YOLOv3",
     "add_replication_config",
     "use_backbone",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from replication.detectors.fsaf.config import add_fsaf_config
+from replication.detectors.yolov3.config import add_yolov3_config
 
 
 def add_replication_config(cfg: Any) -> None:
@@ -17,6 +18,7 @@ def add_replication_config(cfg: Any) -> None:
     # State dict of the ImageNet classifier, its hash verified by who sets it; empty for random weights.
     cfg.MODEL.EFFICIENTNET_LITE.WEIGHTS = ""
     add_fsaf_config(cfg)
+    add_yolov3_config(cfg)
     _add_libra_config(cfg)
 
 
