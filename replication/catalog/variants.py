@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from replication.catalog.papers import State
+from replication.catalog.protocols import Protocol
 from replication.catalog.records import Record, parse, read_yaml
 from replication.errors import ConfigError
 
@@ -14,23 +15,33 @@ BASE_KEY = "_BASE_"
 
 DEFAULTS: dict[str, Any] = {
     "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+    "MODEL.BACKBONE.NAME": "build_resnet_backbone",
     "MODEL.MASK_ON": False,
     "MODEL.RESNETS.DEPTH": 50,
     "MODEL.RESNETS.NUM_GROUPS": 1,
     "MODEL.RESNETS.WIDTH_PER_GROUP": 64,
     "SOLVER.MAX_ITER": 40000,
+    "SOLVER.IMS_PER_BATCH": 16,
 }
 """Values that Detectron2 0.6 (config/defaults.py) takes for a key that no file sets."""
 
 OWN_DEFAULTS: dict[str, Any] = {"DATASETS.PROPOSALS_FROM": "", "MODEL.WEIGHTS_FROM": ""}
 """The same for our own keys; all but the last are in the config as well (``replication.detectors.config``)."""
 
+ONE_X = 90_000
+"""Iterations of the schedule that protocols scale: Detectron's 1x at batch 16; Libra R-CNN's 12 epochs are 87,960."""
+
+OWN_LENGTH = ("YOLOv3",)
+"""Meta-architectures without such a schedule: their variants' own lengths, 502,000 and 50,000, are what is scaled."""
+
+DARKNET53 = "build_darknet53_backbone"
+
 PROPOSALS_SEED = 0
 """The run of the variant DATASETS.PROPOSALS_FROM whose proposals all runs of a protocol share."""
 
 
 class Variant(Record):
-    """One detector at the papers' scale: ``iterations`` is its full SOLVER.MAX_ITER, ``masks`` MASK_ON.
+    """One detector at the papers' scale: SOLVER.MAX_ITER ``iterations`` of ``batch`` images, ``masks`` MASK_ON.
 
     ``proposals_from`` names the variant, an RPN, on whose fixed proposals it is trained and tested; empty for one that
     makes its own. ``weights_from`` names the variant whose weights it takes, tested in another way: it is then a
@@ -42,6 +53,7 @@ class Variant(Record):
     backbone: str
     meta_architecture: str
     iterations: int
+    batch: int
     masks: bool
     proposals_from: str = ""
     weights_from: str = ""
@@ -50,6 +62,13 @@ class Variant(Record):
     def trained(self) -> Variant:
         """The variant whose training makes its weights: itself, or of a test-time variant the one that it names."""
         return read_variant(self.path.with_name(f"{self.weights_from}.yaml")) if self.weights_from else self
+
+    def iterations_under(self, protocol: Protocol) -> int:
+        """Length of the training under a protocol: its schedule, or the variant's own by the linear rule."""
+        length = protocol.iterations_of(self.meta_architecture)
+        if length is None:
+            return round(self.iterations * self.batch / protocol.batch_of(self.meta_architecture))
+        return length if self.meta_architecture in OWN_LENGTH else round(self.iterations * length / ONE_X)
 
     @property
     def class_agnostic(self) -> bool:
@@ -77,13 +96,16 @@ def read_variant(path: Path) -> Variant:
         {
             "name": path.stem,
             "path": path,
-            "backbone": backbone_label(
+            "backbone": "D-53"
+            if values["MODEL.BACKBONE.NAME"] == DARKNET53
+            else backbone_label(
                 values["MODEL.RESNETS.DEPTH"],
                 values["MODEL.RESNETS.NUM_GROUPS"],
                 values["MODEL.RESNETS.WIDTH_PER_GROUP"],
             ),
             "meta_architecture": values["MODEL.META_ARCHITECTURE"],
             "iterations": values["SOLVER.MAX_ITER"],
+            "batch": values["SOLVER.IMS_PER_BATCH"],
             "masks": values["MODEL.MASK_ON"],
             "proposals_from": values["DATASETS.PROPOSALS_FROM"],
             "weights_from": values["MODEL.WEIGHTS_FROM"],

@@ -53,7 +53,7 @@ WEIGHTS: dict[str, WeightsFile] = {
     "catalog://ImageNetPretrained/FAIR/X-101-64x4d": WeightsFile(
         "ImageNetPretrained/FBResNeXt/X-101-64x4d.pkl", url=f"{DETECTRON}/ImageNetPretrained/FBResNeXt/X-101-64x4d.pkl"
     ),
-    # The address that the authors' README gives; no SHA-256 of it was found either.
+    # The address that Darknet's own instructions give; no SHA-256 of it was found either.
     "darknet53.conv.74": WeightsFile("darknet53.conv.74", url="https://pjreddie.com/media/files/darknet53.conv.74"),
     "efficientnet_lite0": WeightsFile(
         "efficientnet-lite0-57934424.pth",

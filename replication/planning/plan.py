@@ -19,7 +19,7 @@ from replication.catalog import (
     load_judging,
     select,
 )
-from replication.catalog.variants import PROPOSALS_SEED, resolve
+from replication.catalog.variants import PROPOSALS_SEED
 from replication.datasets.inputs import annotation_files
 from replication.planning.costs import Cost, measured_cost, readable_provenance, recorded_costs
 from replication.results.files import sha256_json
@@ -27,7 +27,6 @@ from replication.results.fingerprint import settings_fingerprint, training_finge
 
 FIGURES_FROM = "faster_rcnn_R50"  # the detector among whose proposals Libra R-CNN's figure 3 samples
 TRAINED = ("done", "trained")  # states in which a run's weights are there and of this code
-PAPER_ITERATIONS = 90_000  # Detectron's 1x schedule at batch 16; Libra R-CNN's 12 epochs are 87,960
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,7 @@ class Plan:
 
     def iterations(self, variant: str) -> int:
         """Length of a variant's training under the protocol."""
-        record = self.catalog.variants[variant]
-        one_x = self.protocol.iterations_of(record.meta_architecture)
-        if one_x is None:
-            batch = int(resolve(record.path)["SOLVER"]["IMS_PER_BATCH"])
-            return round(record.iterations * batch / self.protocol.batch)
-        return round(record.iterations * one_x / PAPER_ITERATIONS)
+        return self.catalog.variants[variant].iterations_under(self.protocol)
 
     def cost(self, variant: str) -> Cost | None:
         """Seconds an iteration: of a run of the same results folder if there is one, else as recorded in configs."""

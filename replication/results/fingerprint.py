@@ -15,7 +15,7 @@ from replication.results.files import sha256_json
 PACKAGE = Path(__file__).resolve().parents[1]
 
 # Detectors' modules that a training does not run.
-INFERENCE = ("detectors/multi_scale.py", "detectors/fsaf/inference.py")
+INFERENCE = ("detectors/multi_scale.py", "detectors/fsaf/inference.py", "detectors/yolov3/inference.py")
 
 # Modules whose code changes what a training computes; what only checks, prints or renders is left out, "!" by name.
 TRAINING = (
@@ -26,10 +26,13 @@ TRAINING = (
     "formats/coco.py",
     "formats/splits.py",
     "formats/voc.py",
+    "training/augmentation.py",
     "training/config.py",
     "training/data.py",
     "training/optimizer.py",
+    "training/passes.py",
     "training/proposals.py",
+    "training/schedule.py",
     "training/trainer.py",
 )
 _INFERRED = (*(pattern for pattern in TRAINING if not pattern.startswith("!")), "inference/model.py")
@@ -47,7 +50,7 @@ RENDERING = (
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {
     *("name", "title", "note", "benchmark", "data", "area_ranges", "tables", "seeds", "run_backbones"),
-    *("judged_seeds", "workers", "device", "checkpoint_every"),
+    *("judged_seeds", "workers", "device", "checkpoint_every", "batches"),
 }
 
 
@@ -72,6 +75,7 @@ def training_fingerprint(variant: Variant, protocol: Protocol) -> str:
     settings = protocol.model_dump(mode="json", exclude=NOT_TRAINED)
     # What the protocol says of other architectures and backbones is not this variant's concern.
     settings["overrides"] = [protocol.overrides.get(group) for group in protocol.groups(variant.meta_architecture)]
+    settings["batch"] = protocol.batch_of(variant.meta_architecture)
     settings["iterations"] = protocol.iterations_of(variant.meta_architecture)
     settings["backbones"] = protocol.backbones.get(variant.backbone)
     return sha256_json([fingerprint(TRAINING), resolve(variant.path), settings])[:12]

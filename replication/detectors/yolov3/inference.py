@@ -37,7 +37,8 @@ def detect(raw: Tensor, grid: Grid, limits: Limits, image_size: tuple[int, int])
     scores = scores[where, classes]
     boxes = grid.decode_at(raw[slots[where]], slots[where])
     # In double, since classes are kept apart by shifting their boxes.
-    keep = batched_nms(boxes.double().clamp(-_FARTHEST, _FARTHEST), scores, classes, limits.nms_thresh)
+    finite = boxes.double().clamp(-_FARTHEST, _FARTHEST)
+    keep = batched_nms(finite, scores.double(), classes, limits.nms_thresh)
     return Instances(image_size, pred_boxes=Boxes(boxes[keep]), scores=scores[keep], pred_classes=classes[keep])
 
 
