@@ -1,7 +1,7 @@
-"""Box head of Faster and Mask R-CNN with the box regression loss as a switch: smooth L1, balanced L1, IoU or GIoU.
+"""Box head of Faster and Mask R-CNN with the box regression loss and the sampling of RoIs as switches.
 
-MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE chooses, BBOX_REG_LOSS_WEIGHT multiplies (10 for IoU and GIoU). Only the final
-box refinement changes; the RPN keeps its own loss (GIoU, section 5.2).
+MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE chooses the loss, BBOX_REG_LOSS_WEIGHT multiplies it (10 for IoU and GIoU). Only
+the final box refinement changes; the RPN has a loss of its own (GIoU, section 5.2).
 """
 
 from __future__ import annotations
@@ -17,74 +17,40 @@ from detectron2.structures import Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
-from replication.detectors.libra import BalancedL1, BalancedSampler, log_negative_bins
-from replication.detectors.losses import giou_loss, iou, iou_loss
-from replication.errors import ConfigError
-
-_DECODED_LOSSES = {"iou": iou_loss, "giou": giou_loss}
-
-
-def log_mean_iou(pred_boxes: Tensor, gt_boxes: Tensor) -> None:
-    """Put the mean IoU of matched (N, 4) XYXY boxes into the event storage as ``iou``; nothing when N is 0."""
-    if len(pred_boxes):
-        get_event_storage().put_scalar("iou", iou(pred_boxes.detach(), gt_boxes).mean().item())
+from replication.detectors.libra import BalancedSampler, log_negative_bins
+from replication.detectors.losses import BoxRegLoss, MatchedBoxes, build_box_reg_loss
 
 
 class BoxPredictor(FastRCNNOutputLayers):  # type: ignore[misc]
-    """Detectron2's class scores and box deltas, with balanced L1 on the deltas, or IoU and GIoU on the decoded boxes.
+    """Detectron2's class scores and box deltas, with any registered loss on the boxes.
 
     With ``smooth_l1`` it is Detectron2's predictor bit for bit. Every loss is summed over the foreground RoIs and
     divided by the number of all sampled RoIs, as the GIoU authors' code and Detectron2 both do.
     """
 
     @configurable  # type: ignore[untyped-decorator]
-    def __init__(
-        self,
-        input_shape: Any,
-        *,
-        box_reg_loss_type: str = "smooth_l1",
-        balanced_l1: BalancedL1 | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """See FastRCNNOutputLayers; ``box_reg_loss_type`` is smooth_l1, balanced_l1, iou or giou, else ConfigError.
-
-        ``balanced_l1`` is the loss of that name.
-        """
-        known = ("smooth_l1", "balanced_l1", *_DECODED_LOSSES)
-        if box_reg_loss_type not in known:
-            raise ConfigError(
-                f"MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE: {box_reg_loss_type!r} is unknown; "
-                f"choose from {', '.join(known)}"
-            )
-        super().__init__(input_shape, box_reg_loss_type=box_reg_loss_type, **kwargs)
-        self.balanced_l1 = balanced_l1
+    def __init__(self, input_shape: Any, *, regression_loss: BoxRegLoss, **kwargs: Any) -> None:
+        """See FastRCNNOutputLayers; ``regression_loss`` takes the place of ``box_reg_loss_type``."""
+        super().__init__(input_shape, **kwargs)
+        self.regression_loss = regression_loss
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: Any) -> dict[str, Any]:
         """Arguments of ``__init__`` from MODEL.ROI_BOX_HEAD."""
-        parts: dict[str, Any] = super().from_config(cfg, input_shape)
-        if parts["box_reg_loss_type"] == "balanced_l1":
-            node = cfg.MODEL.ROI_BOX_HEAD.BALANCED_L1
-            parts["balanced_l1"] = BalancedL1.from_config(node, "MODEL.ROI_BOX_HEAD.BALANCED_L1")
-        return parts
+        loss = build_box_reg_loss(cfg, "ROI_BOX_HEAD")
+        return {**super().from_config(cfg, input_shape), "regression_loss": loss}
 
     def box_reg_loss(self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor) -> Tensor:
         """Scalar loss of R sampled RoIs: boxes (R, 4) XYXY, deltas (R, 4 K) or (R, 4), classes (R,) with K = none."""
         foreground = ((gt_classes >= 0) & (gt_classes < self.num_classes)).nonzero().squeeze(1)
         deltas = pred_deltas.view(-1, pred_deltas.shape[1] // 4, 4)
         classes = gt_classes[foreground] if deltas.shape[1] > 1 else torch.zeros_like(foreground)
-        deltas = deltas[foreground, classes]
-        pred_boxes = self.box2box_transform.apply_deltas(deltas, proposal_boxes[foreground])
-        matched = gt_boxes[foreground]
-        log_mean_iou(pred_boxes, matched)
-        if self.box_reg_loss_type == "smooth_l1":
-            loss: Tensor = super().box_reg_loss(proposal_boxes, gt_boxes, pred_deltas, gt_classes)
-            return loss
-        if self.balanced_l1 is not None:
-            total = self.balanced_l1.sum(deltas, self.box2box_transform.get_deltas(proposal_boxes[foreground], matched))
-        else:
-            total = _DECODED_LOSSES[self.box_reg_loss_type](pred_boxes, matched, reduction="sum")
-        return total / max(gt_classes.numel(), 1)
+        matched = MatchedBoxes(
+            deltas[foreground, classes], proposal_boxes[foreground], gt_boxes[foreground], self.box2box_transform
+        )
+        loss = self.regression_loss.sum(matched) / max(gt_classes.numel(), 1)
+        matched.log_mean_iou()
+        return loss
 
 
 @ROI_HEADS_REGISTRY.register()

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
-from replication.detectors.libra import innermost_builder
+from replication.detectors.wrappers import innermost_builder
 from replication.errors import ConfigError, WeightsError
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -32,6 +33,15 @@ _BUILDERS = {
     "build_retinanet_resnet_fpn_backbone": "build_retinanet_efficientnet_lite_fpn_backbone",
     "build_darknet53_backbone": "build_efficientnet_lite_backbone",
 }
+
+
+def add_efficientnet_lite_config(cfg: Any) -> None:
+    """Add the node MODEL.EFFICIENTNET_LITE, in place."""
+    node = cfg.MODEL.EFFICIENTNET_LITE = CfgNode()
+    # One of NAMES.
+    node.NAME = NAMES[0]
+    # State dict of the ImageNet classifier, its hash verified by who sets it; empty for random weights.
+    node.WEIGHTS = ""
 
 
 class EfficientNetLite(Backbone):  # type: ignore[misc]

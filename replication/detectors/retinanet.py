@@ -1,4 +1,4 @@
-"""Detectron2's RetinaNet with balanced L1 as one more box loss, which also reports how well its matched boxes fit."""
+"""Detectron2's RetinaNet with any registered box loss, which also reports how well its matched boxes fit."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch import RetinaNet
 from detectron2.structures import Boxes
+from detectron2.utils.events import get_event_storage
+from fvcore.nn import sigmoid_focal_loss
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from replication.detectors.box_head import log_mean_iou
-from replication.detectors.libra import BalancedL1
+from replication.detectors.losses import BoxRegLoss, MatchedBoxes, build_box_reg_loss
 
 
 @META_ARCH_REGISTRY.register()
 class ReplicationRetinaNet(RetinaNet):  # type: ignore[misc]
     """RetinaNet, losses and weights bit for bit Detectron2's, with ``iou`` of the positive anchors in the storage.
 
-    MODEL.RETINANET.BBOX_REG_LOSS_TYPE ``balanced_l1`` exchanges the box loss, summed over the positive anchors and
-    divided as Detectron2 divides.
+    MODEL.RETINANET.BBOX_REG_LOSS_TYPE chooses the box loss, which is summed over the positive anchors and divided as
+    Detectron2 divides; BBOX_REG_LOSS_WEIGHT multiplies it.
     """
 
     @configurable  # type: ignore[untyped-decorator]
-    def __init__(self, *, balanced_l1: BalancedL1 | None = None, **kwargs: Any) -> None:
-        """See RetinaNet; ``balanced_l1`` takes the place of its box loss unless None."""
+    def __init__(self, *, regression_loss: BoxRegLoss, regression_weight: float, **kwargs: Any) -> None:
+        """See RetinaNet; ``regression_loss`` takes the place of ``box_reg_loss_type``."""
         super().__init__(**kwargs)
-        self.balanced_l1 = balanced_l1
+        self.regression_loss, self.regression_weight = regression_loss, regression_weight
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
         """Arguments of ``__init__`` from MODEL.RETINANET."""
-        parts: dict[str, Any] = super().from_config(cfg)
-        if parts["box_reg_loss_type"] == "balanced_l1":
-            node = cfg.MODEL.RETINANET.BALANCED_L1
-            parts["balanced_l1"] = BalancedL1.from_config(node, "MODEL.RETINANET.BALANCED_L1")
-            parts["box_reg_loss_type"] = "smooth_l1"  # RetinaNet's own, whose value is then put aside
-        return parts
+        return {
+            **super().from_config(cfg),
+            "regression_loss": build_box_reg_loss(cfg, "RETINANET"),
+            "regression_weight": cfg.MODEL.RETINANET.BBOX_REG_LOSS_WEIGHT,
+        }
 
     def losses(
         self,
@@ -48,21 +49,27 @@ class ReplicationRetinaNet(RetinaNet):  # type: ignore[misc]
         gt_boxes: list[Tensor],
     ) -> dict[str, Tensor]:
         """RetinaNet.losses: per level (N, A, K) logits and (N, A, 4) deltas; per image (R,) labels, (R, 4) boxes."""
-        # Detectron2's focal loss is TorchScript, which rewrites itself after its first calls and then rounds otherwise:
-        # a resumed process would differ from one that was never interrupted.
-        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            losses: dict[str, Tensor] = super().losses(anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes)
         labels = torch.stack(gt_labels)
-        image, anchor = ((labels >= 0) & (labels != self.num_classes)).nonzero(as_tuple=True)
-        positive, matched = Boxes.cat(anchors).tensor[anchor], torch.stack(gt_boxes)[image, anchor]
-        with torch.set_grad_enabled(self.balanced_l1 is not None):
-            deltas = torch.cat(pred_anchor_deltas, dim=1)[image, anchor]
-        with torch.no_grad():
-            log_mean_iou(self.box2box_transform.apply_deltas(deltas, positive), matched)
-        if self.balanced_l1 is not None:
-            total = self.balanced_l1.sum(deltas, self.box2box_transform.get_deltas(positive, matched))
-            losses["loss_box_reg"] = total / self.loss_normalizer
-        return losses
+        valid = labels >= 0
+        image, anchor = (valid & (labels != self.num_classes)).nonzero(as_tuple=True)
+        get_event_storage().put_scalar("num_pos_anchors", len(anchor) / len(labels))
+        normalizer = self._ema_update("loss_normalizer", max(len(anchor), 1), 100)
+        logits = torch.cat(pred_logits, dim=1)[valid]
+        wanted = one_hot(labels[valid], num_classes=self.num_classes + 1)[:, :-1].to(logits.dtype)
+        # Not its TorchScript form, which rewrites itself after its first calls and then rounds otherwise: a resumed
+        # process would differ from one that was never interrupted.
+        focal = sigmoid_focal_loss(
+            logits, wanted, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma, reduction="sum"
+        )
+        matched = MatchedBoxes(
+            torch.cat(pred_anchor_deltas, dim=1)[image, anchor],
+            Boxes.cat(anchors).tensor[anchor],
+            torch.stack(gt_boxes)[image, anchor],
+            self.box2box_transform,
+        )
+        box_reg = self.regression_weight * self.regression_loss.sum(matched)
+        matched.log_mean_iou()
+        return {"loss_cls": focal / normalizer, "loss_box_reg": box_reg / normalizer}
 
     def get_extra_state(self) -> Tensor:
         """Detectron2's moving average of the number of positives, so that a resumed run divides by what it would have.

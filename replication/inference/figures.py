@@ -15,8 +15,8 @@ from torch import Tensor
 
 from replication.catalog import Protocol
 from replication.datasets import load_split
-from replication.detectors.libra import balanced_l1_loss
 from replication.detectors.libra.sampling import choose_balanced, iou_bins
+from replication.detectors.losses import balanced_l1_loss
 from replication.errors import ConfigError
 from replication.inference.model import trained_model
 from replication.results.files import write_json

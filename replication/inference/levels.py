@@ -10,7 +10,7 @@ from detectron2.data import DatasetMapper
 from detectron2.data.detection_utils import build_augmentation
 
 from replication.detectors import FSAF
-from replication.detectors.fsaf.selection import OnlineSelection
+from replication.detectors.fsaf.losses import OnlineSelection
 from replication.results.files import write_json
 from replication.training.data import Record, training_records
 

@@ -15,10 +15,17 @@ from detectron2.modeling.meta_arch import RetinaNet
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from replication.detectors.fsaf.grid import CellRule, Level, decode, locations
-from replication.detectors.fsaf.losses import anchor_free_loss
-from replication.detectors.fsaf.selection import HeuristicSelection, OnlineSelection
-from replication.detectors.fsaf.targets import Objects, TargetAssigner, Targets, pad_objects
+from replication.detectors.fsaf.cells import (
+    CellRule,
+    Level,
+    Objects,
+    TargetAssigner,
+    Targets,
+    decode,
+    locations,
+    pad_objects,
+)
+from replication.detectors.fsaf.losses import HeuristicSelection, OnlineSelection, anchor_free_loss
 from replication.detectors.losses import giou_loss, iou_loss, log_iou_loss
 
 Benchmark = Callable[..., Any]

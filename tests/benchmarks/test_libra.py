@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from replication.catalog import load_catalog, load_protocol
 from replication.detectors import add_replication_config
-from replication.detectors.libra import BalancedSampler, balanced_l1_loss
+from replication.detectors.libra import BalancedSampler
 from replication.detectors.libra.pyramid import BalancedPyramid, NonLocal
+from replication.detectors.losses import balanced_l1_loss
 from replication.timing.latency import What, ratio_text
 from replication.timing.run import Settings, time_variants
 

@@ -13,7 +13,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling.box_regression import Box2BoxTransform
 
 from replication.detectors import ReplicationRetinaNet, add_replication_config
-from replication.detectors.libra import BalancedL1, balanced_l1_loss
+from replication.detectors.losses import balanced_l1_loss, build_box_reg_loss
 from replication.errors import ConfigError
 
 GRID = [(0.2, 1.0), (0.3, 1.0), (0.5, 1.0), (0.5, 1.5), (0.5, 2.0)]  # table 6
@@ -124,30 +124,35 @@ def test_unknown_reduction() -> None:
 def config(**changes: Any) -> CfgNode:
     cfg = get_cfg()
     add_replication_config(cfg)
-    node = cfg.MODEL.ROI_BOX_HEAD.BALANCED_L1
+    cfg.MODEL.RETINANET.BBOX_REG_LOSS_TYPE = "balanced_l1"
     for key, value in changes.items():
-        node[key] = value
-    return node
+        cfg.MODEL.RETINANET.BALANCED_L1[key] = value
+    return cfg
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"FORM": "mine"}, r"HERE\.FORM: 'mine' is unknown; choose from paper, released"),
-        ({"BETA": 0.11}, r"HERE\.BETA: 0\.11 needs HERE\.FORM released"),
-        ({"ALPHA": 0.0}, r"HERE\.ALPHA: 0\.0 is not greater than 0"),
-        ({"GAMMA": -1.0}, r"HERE\.GAMMA: -1\.0 is not greater than 0"),
-        ({"FORM": "released", "BETA": float("nan")}, r"HERE\.BETA: nan is not greater than 0"),
+        ({"FORM": "mine"}, r"MODEL\.RETINANET\.BALANCED_L1\.FORM: 'mine' is unknown; choose from paper, released"),
+        (
+            {"BETA": 0.11},
+            r"BALANCED_L1\.BETA: 0\.11 needs MODEL\.RETINANET\.BALANCED_L1\.FORM released",
+        ),
+        ({"ALPHA": 0.0}, r"MODEL\.RETINANET\.BALANCED_L1\.ALPHA: 0\.0 is not greater than 0"),
+        ({"GAMMA": -1.0}, r"MODEL\.RETINANET\.BALANCED_L1\.GAMMA: -1\.0 is not greater than 0"),
+        ({"FORM": "released", "BETA": float("nan")}, r"MODEL\.RETINANET\.BALANCED_L1\.BETA: nan is not greater than 0"),
     ],
 )
 def test_settings_that_make_no_loss(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        BalancedL1.from_config(config(**changes), "HERE")
+        build_box_reg_loss(config(**changes), "RETINANET")
 
 
 def test_forms() -> None:
-    assert BalancedL1.from_config(config(), "HERE") == BalancedL1(0.5, 1.5, 1.0)
-    assert BalancedL1.from_config(config(FORM="released", BETA=0.11), "HERE") == BalancedL1(0.5, 1.5, 0.11)
+    pred, target = torch.linspace(-3, 3, 24).view(6, 4), torch.zeros(6, 4)
+    for changes, beta in (({}, 1.0), ({"FORM": "released", "BETA": 0.11}, 0.11)):
+        loss = build_box_reg_loss(config(**changes), "RETINANET")
+        assert torch.equal(loss.function(pred, target), balanced_l1_loss(pred, target, 0.5, 1.5, beta))
 
 
 def test_retinanet_s_box_loss() -> None:
@@ -157,10 +162,9 @@ def test_retinanet_s_box_loss() -> None:
 
     net = ReplicationRetinaNet.__new__(ReplicationRetinaNet)
     torch.nn.Module.__init__(net)
-    net.num_classes, net.box2box_transform, net.balanced_l1 = 3, Box2BoxTransform((1.0, 1.0, 1.0, 1.0)), BalancedL1(
-        0.5, 1.5, 0.11
-    )  # fmt: skip
-    net.box_reg_loss_type, net.smooth_l1_beta, net.focal_loss_alpha, net.focal_loss_gamma = "smooth_l1", 0.1, 0.25, 2.0
+    net.num_classes, net.box2box_transform = 3, Box2BoxTransform((1.0, 1.0, 1.0, 1.0))
+    net.regression_loss = build_box_reg_loss(config(FORM="released", BETA=0.11), "RETINANET")
+    net.regression_weight, net.focal_loss_alpha, net.focal_loss_gamma = 1.0, 0.25, 2.0
     net.loss_normalizer, net.loss_normalizer_momentum = 100, 0.9
     anchors = [Boxes(torch.tensor([[0.0, 0, 10, 10], [5, 5, 15, 25]]))]
     deltas = torch.tensor([[[0.3, 0, 0, 0], [0, 0.05, 0, -2.0]], [[0.1, 0.1, 0.1, 0.1], [0, 0, 0, 0]]])

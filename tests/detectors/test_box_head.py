@@ -15,8 +15,7 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor
 
 from replication.detectors import BoxPredictor, ReplicationROIHeads, add_replication_config
-from replication.detectors.libra import BalancedL1, balanced_l1_loss
-from replication.detectors.losses import giou_loss, iou, iou_loss
+from replication.detectors.losses import balanced_l1_loss, build_box_reg_loss, giou_loss, iou, iou_loss
 from replication.errors import ConfigError
 
 CLASSES, FEATURES = 3, 8
@@ -31,9 +30,8 @@ def predictor(kind: type, loss: str, weight: float = 1.0, agnostic: bool = False
         num_classes=CLASSES,
         cls_agnostic_bbox_reg=agnostic,
         smooth_l1_beta=1.0,
-        box_reg_loss_type=loss,
+        **({"regression_loss": build_box_reg_loss(roi_config(loss), "ROI_BOX_HEAD")} if kind is BoxPredictor else {}),
         loss_weight={"loss_box_reg": weight},
-        **({"balanced_l1": BalancedL1(0.5, 1.5, 1.0)} if loss == "balanced_l1" else {}),
     )
     torch.nn.init.normal_(head.bbox_pred.weight, std=0.3)  # far from the start, where every delta is 0
     return head
@@ -135,7 +133,7 @@ def test_only_the_true_class_is_trained() -> None:
     assert torch.equal(gradient[[0, 2]], torch.zeros(2, 4))
 
 
-@pytest.mark.parametrize("loss", ["smooth_l1", "balanced_l1", "iou", "giou"])
+@pytest.mark.parametrize("loss", ["smooth_l1", "l1", "balanced_l1", "iou", "giou"])
 @pytest.mark.parametrize("classes", [[[3, 3, 3]], [[], []]])
 def test_without_foreground_the_loss_is_zero_with_a_graph(loss: str, classes: list[list[int]]) -> None:
     head = predictor(BoxPredictor, loss, weight=10.0)
@@ -146,7 +144,7 @@ def test_without_foreground_the_loss_is_zero_with_a_graph(loss: str, classes: li
     assert torch.equal(head.bbox_pred.weight.grad, torch.zeros_like(head.bbox_pred.weight))
 
 
-@pytest.mark.parametrize("loss", ["smooth_l1", "balanced_l1", "iou", "giou"])
+@pytest.mark.parametrize("loss", ["smooth_l1", "l1", "balanced_l1", "iou", "giou"])
 def test_mean_iou_is_logged(loss: str) -> None:
     head, sampled = predictor(BoxPredictor, loss), proposals(MIXED)
     _, logged = losses(head, sampled)
@@ -178,6 +176,7 @@ def roi_config(loss: str, mask: bool = True) -> CfgNode:
     cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 16
     cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION = 4
     cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE = loss
+    cfg.MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA = 1.0
     cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT = 10.0
     cfg.MODEL.ROI_MASK_HEAD.NUM_CONV = 1
     cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = 8
@@ -200,12 +199,10 @@ def test_roi_heads_start_with_detectron2s_weights() -> None:
 def test_config_selects_the_loss() -> None:
     heads = ReplicationROIHeads(roi_config("giou", mask=False), {"p2": ShapeSpec(channels=4, stride=4)})
     assert isinstance(heads.box_predictor, BoxPredictor)
-    assert heads.box_predictor.box_reg_loss_type == "giou"
+    assert heads.box_predictor.regression_loss.name == "giou"
     assert heads.box_predictor.loss_weight == {"loss_box_reg": 10.0}
 
 
 def test_unknown_loss_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"BBOX_REG_LOSS_TYPE: 'l3' is unknown; choose from smooth_l1, balanced_l1, iou, giou"
-    ):
+    with pytest.raises(ConfigError, match=r"ROI_BOX_HEAD\.BBOX_REG_LOSS_TYPE: 'l3' is unknown; choose from .*giou"):
         ReplicationROIHeads(roi_config("l3"), {"p2": ShapeSpec(channels=4, stride=4)})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from replication.detectors.fsaf.grid import CellRule, Level, decode, levels_of, locations
+from replication.detectors.fsaf.cells import CellRule, Level, decode, levels_of, locations
 
 EIGHT = Level(stride=8, height=4, width=6)
 

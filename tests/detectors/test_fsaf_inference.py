@@ -12,7 +12,7 @@ from detectron2.modeling.meta_arch import RetinaNet
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from replication.detectors.fsaf.grid import decode, levels_of, locations
+from replication.detectors.fsaf.cells import decode, levels_of, locations
 from replication.detectors.fsaf.inference import Limits, detect_together
 
 K, A, SCALE = 5, 3, 4.0

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from replication.detectors.fsaf.cells import Targets
 from replication.detectors.fsaf.losses import anchor_free_loss
-from replication.detectors.fsaf.targets import Targets
 from replication.detectors.losses import log_iou_loss
 
 K = 2

@@ -9,9 +9,8 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from replication.detectors.fsaf.grid import CellRule, Level, decode, locations
-from replication.detectors.fsaf.selection import HeuristicSelection, OnlineSelection
-from replication.detectors.fsaf.targets import Objects, pad_objects
+from replication.detectors.fsaf.cells import CellRule, Level, Objects, decode, locations, pad_objects
+from replication.detectors.fsaf.losses import HeuristicSelection, OnlineSelection
 
 K = 3
 LEVELS = [Level(8, 8, 10), Level(16, 4, 5), Level(32, 2, 3), Level(64, 1, 2)]

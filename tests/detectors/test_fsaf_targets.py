@@ -9,8 +9,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from replication.detectors.fsaf.grid import CellRule, Level
-from replication.detectors.fsaf.targets import Objects, TargetAssigner, Targets, pad_objects
+from replication.detectors.fsaf.cells import CellRule, Level, Objects, TargetAssigner, Targets, pad_objects
 
 K = 3
 LEVELS = [Level(8, 8, 8), Level(16, 4, 4), Level(32, 2, 2)]

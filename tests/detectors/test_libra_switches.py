@@ -87,21 +87,16 @@ DETECTRON2 = {"ROI_HEADS__NAME": "StandardROIHeads", "PROPOSAL_GENERATOR__NAME":
     ],
 )
 def test_every_component_off_is_detectron2(variant: str, ours: dict[str, str], theirs: dict[str, str]) -> None:
-    """Losses of three steps, then all weights and the detections, to the last bit.
-
-    Not RetinaNet's weights: Detectron2's focal loss is TorchScript that rewrites itself between calls and then rounds
-    otherwise, so two networks of one process differ by 1e-9. That its gradients are Detectron2's is tested beside it.
-    """
-    close = {"rtol": 0.0, "atol": 1e-7 if "retinanet" in variant else 0.0}
+    """Losses of three steps, then all weights and the detections, to the last bit."""
     one, other = model(config(variant, **ours)), model(config(variant, **theirs))
     assert one.state_dict().keys() - other.state_dict().keys() <= {"_extra_state"}
     assert steps(one) == steps(other)
     for (name, mine), (_, their) in zip(one.named_parameters(), other.named_parameters(), strict=True):
-        torch.testing.assert_close(mine, their, msg=name, **close)
+        assert torch.equal(mine, their), name
     with torch.no_grad():
         found = [net.eval()(batch())[0]["instances"] for net in (one, other)]
-    torch.testing.assert_close(found[0].pred_boxes.tensor, found[1].pred_boxes.tensor, **close)
-    torch.testing.assert_close(found[0].scores, found[1].scores, **close)
+    assert torch.equal(found[0].pred_boxes.tensor, found[1].pred_boxes.tensor)
+    assert torch.equal(found[0].scores, found[1].scores)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from replication.detectors import add_replication_config, use_backbone
-from replication.detectors.libra import balanced_l1_loss
 from replication.detectors.libra.sampling import iou_bins
+from replication.detectors.losses import balanced_l1_loss
 
 VARIANTS = Path(__file__).parents[2] / "configs" / "variants"
 LIBRA = {"SAMPLER.NEGATIVES": "iou_balanced", "SAMPLER.POSITIVES": "gt_balanced"}
@@ -139,7 +139,7 @@ def test_libra_rpn_has_all_three_parts() -> None:
     rpn = net.proposal_generator
     assert cfg.MODEL.BACKBONE.NAME == "build_balanced_pyramid_backbone"
     assert (rpn.sampler.negatives, rpn.sampler.positives, rpn.sampler.negative_below) == (True, True, 0.3)
-    assert rpn.balanced_l1 is not None
+    assert rpn.regression_loss.name == "balanced_l1"
     assert net.backbone.refined
     losses = step(net.train(), batch(3, 1))
     assert all(value.isfinite() for value in losses.values())

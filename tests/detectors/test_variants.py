@@ -193,9 +193,9 @@ FAST: dict[
     "_balanced_pafpn": ({PYRAMID}, {"MODEL.BALANCED_PYRAMID.BUILDER": "build_pafpn_backbone"}),
     "_smooth_l1_w15": (set(), {f"{BOX}BBOX_REG_LOSS_WEIGHT": 1.5}),
     "_smooth_l1_w20": (set(), {f"{BOX}BBOX_REG_LOSS_WEIGHT": 2.0}),
-    "_l1": (set(), {f"{BOX}SMOOTH_L1_BETA": 0.0}),
-    "_l1_w15": (set(), {f"{BOX}SMOOTH_L1_BETA": 0.0, f"{BOX}BBOX_REG_LOSS_WEIGHT": 1.5}),
-    "_l1_w20": (set(), {f"{BOX}SMOOTH_L1_BETA": 0.0, f"{BOX}BBOX_REG_LOSS_WEIGHT": 2.0}),
+    "_l1": (set(), {f"{BOX}BBOX_REG_LOSS_TYPE": "l1"}),
+    "_l1_w15": (set(), {f"{BOX}BBOX_REG_LOSS_TYPE": "l1", f"{BOX}BBOX_REG_LOSS_WEIGHT": 1.5}),
+    "_l1_w20": (set(), {f"{BOX}BBOX_REG_LOSS_TYPE": "l1", f"{BOX}BBOX_REG_LOSS_WEIGHT": 2.0}),
     "_balanced_l1_a02_g10": ({LOSS}, {f"{BOX}BALANCED_L1.ALPHA": 0.2, f"{BOX}BALANCED_L1.GAMMA": 1.0}),
     "_balanced_l1_a03_g10": ({LOSS}, {f"{BOX}BALANCED_L1.ALPHA": 0.3, f"{BOX}BALANCED_L1.GAMMA": 1.0}),
     "_balanced_l1_a05_g10": ({LOSS}, {f"{BOX}BALANCED_L1.GAMMA": 1.0}),
@@ -231,7 +231,7 @@ def test_libra_rcnn_is_faster_rcnn_with_all_switches_on(backbone: str) -> None:
 def test_fast_rcnn_is_faster_rcnn_without_its_rpn() -> None:
     cfg, plain = variant("fast_rcnn_R50"), variant("faster_rcnn_R50")
     assert cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals"
-    cfg.MODEL.PROPOSAL_GENERATOR.NAME, cfg.MODEL.LOAD_PROPOSALS = "RPN", False
+    cfg.MODEL.PROPOSAL_GENERATOR.NAME, cfg.MODEL.LOAD_PROPOSALS = "ReplicationRPN", False
     cfg.DATASETS = plain.DATASETS
     assert cfg == plain
 

@@ -110,7 +110,7 @@ def test_how_weights_start() -> None:
 
 
 def test_all_losses_start_from_the_same_weights() -> None:
-    states = [build(small(BOX_LOSS=loss)).state_dict() for loss in ("mse", "iou", "giou")]
+    states = [build(small(BBOX_REG_LOSS_TYPE=loss)).state_dict() for loss in ("mse", "iou", "giou")]
     assert all(torch.equal(value, other[key]) for other in states[1:] for key, value in states[0].items())
 
 
@@ -131,7 +131,7 @@ def test_stages_of_darknet53_can_be_frozen() -> None:
 @pytest.mark.parametrize("boxes", [[[10.0, 10, 30, 40], [12.0, 12, 30, 40], [40.0, 20, 60, 44]], []])
 def test_a_step(loss: str, boxes: list[list[float]]) -> None:
     """Every parameter gets a finite gradient, and the same each time; without an object too."""
-    model = build(small(BOX_LOSS=loss))
+    model = build(small(BBOX_REG_LOSS_TYPE=loss))
     batch = [photo((48, 64), boxes), photo((64, 64), [], 5)]
     losses, logged = step(model, batch)
     assert set(losses) == {"loss_obj", "loss_cls", "loss_box"}
@@ -184,10 +184,11 @@ def test_detections_are_in_pixels_of_the_original_image_and_do_not_depend_on_oth
         ({"IN_FEATURES": ["res5", "res4", "p3"]}, "MODEL.YOLOV3.IN_FEATURES: .*p3.*the backbone has"),
         ({"WIDTHS": [512, 256]}, "MODEL.YOLOV3.WIDTHS: 2 entries for the 3 levels"),
         ({"WIDTHS": [512, 256, 3]}, "MODEL.YOLOV3.WIDTHS: .*even numbers"),
-        ({"BOX_LOSS": "diou"}, "MODEL.YOLOV3.BOX_LOSS: 'diou' is unknown; choose from mse, iou, giou"),
+        ({"BBOX_REG_LOSS_TYPE": "diou"}, "MODEL.YOLOV3.BBOX_REG_LOSS_TYPE: 'diou' is unknown; choose from mse, iou, giou, log_iou"),
+        ({"BBOX_REG_LOSS_TYPE": "smooth_l1"}, "MODEL.YOLOV3.BBOX_REG_LOSS_TYPE: 'smooth_l1' is unknown"),
         ({"GRADIENT": "best"}, "MODEL.YOLOV3.GRADIENT: 'best' is unknown"),
-        ({"GRADIENT": "released", "BOX_LOSS": "mse"}, "MODEL.YOLOV3.GRADIENT: released is a gradient of BOX_LOSS iou"),
-        ({"BOX_LOSS_WEIGHT": 0.0}, "MODEL.YOLOV3.BOX_LOSS_WEIGHT: 0.0: expected a positive number"),
+        ({"GRADIENT": "released", "BBOX_REG_LOSS_TYPE": "mse"}, "MODEL.YOLOV3.GRADIENT: released is for iou and giou"),
+        ({"BBOX_REG_LOSS_WEIGHT": 0.0}, "MODEL.YOLOV3.BBOX_REG_LOSS_WEIGHT: 0.0: expected a positive number"),
         ({"IGNORE_THRESH": 1.5}, "MODEL.YOLOV3.IGNORE_THRESH: 1.5: expected a number from 0 to 1"),
     ],
 )

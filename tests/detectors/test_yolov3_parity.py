@@ -15,6 +15,7 @@ from detectron2.structures import Boxes
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from replication.detectors.losses import BOX_REG_LOSS_REGISTRY
 from replication.detectors.yolov3.grid import Grid, flatten
 from replication.detectors.yolov3.inference import Limits, detect, remove_letterbox
 from replication.detectors.yolov3.losses import BoxLoss, Losses, yolo_losses
@@ -27,6 +28,10 @@ CASES = [str(name) for name in PARITY["cases"]]
 STRIDES = (32, 16, 8)
 # The arrays are float64 computed from float32 inputs by other expressions.
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def box_loss(kind: str, weight: float = 1.0, released: bool = False) -> BoxLoss:
+    return BoxLoss(None if kind == "mse" else BOX_REG_LOSS_REGISTRY.get(kind), weight, released)
 
 
 def cases_with(array: str) -> list[str]:
@@ -54,7 +59,7 @@ class Case:
         return content
 
     def losses(self, kind: str = "mse", released: bool = False) -> Losses:
-        return yolo_losses(self.raw, self.objects, self.targets, self.grid, BoxLoss(kind, 1.0, released), self.size)
+        return yolo_losses(self.raw, self.objects, self.targets, self.grid, box_loss(kind, 1.0, released), self.size)
 
     def slots(self) -> tuple[Tensor, Tensor]:
         """Image and slot of each positive of the file."""
@@ -179,7 +184,7 @@ def test_gradients_by_central_differences(kind: str) -> None:
     generator = torch.Generator().manual_seed(5)
 
     def total(raw: Tensor) -> Tensor:
-        losses = yolo_losses(raw, case.objects, case.targets, case.grid, BoxLoss(kind, 1.7), case.size)
+        losses = yolo_losses(raw, case.objects, case.targets, case.grid, box_loss(kind, 1.7), case.size)
         return losses.obj + losses.cls + losses.box
 
     raw = case.raw.detach().requires_grad_()

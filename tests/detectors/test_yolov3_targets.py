@@ -10,6 +10,7 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+from replication.detectors.losses import BOX_REG_LOSS_REGISTRY
 from replication.detectors.yolov3.grid import Grid, flatten
 from replication.detectors.yolov3.inference import Limits, detect, remove_letterbox
 from replication.detectors.yolov3.letterbox import letterbox, margins, square_side
@@ -21,6 +22,10 @@ ANCHORS = torch.tensor(
     dtype=torch.float64,
 )
 STRIDES = (32, 16, 8)
+
+
+def box_loss(kind: str, weight: float = 1.0, released: bool = False) -> BoxLoss:
+    return BoxLoss(None if kind == "mse" else BOX_REG_LOSS_REGISTRY.get(kind), weight, released)
 
 
 def maps(size: tuple[int, int], classes: int = 2, images: int = 1) -> list[Tensor]:
@@ -62,7 +67,7 @@ def one_prediction(t: list[float], stride: int, cell: int, anchor: int, gt: list
 
 
 def gradient(kind: str, matched: Matched, raw: Tensor, released: bool = False) -> list[float]:
-    loss = BoxLoss(kind, 1.0, released)(matched, (416, 416)).sum()
+    loss = box_loss(kind, 1.0, released)(matched, (416, 416)).sum()
     (found,) = torch.autograd.grad(loss, raw, retain_graph=True)
     values: list[float] = (found[found.abs().sum(dim=-1) > 0][..., :4]).flatten().tolist()
     return values or [0.0] * 4
@@ -91,7 +96,7 @@ def test_losses_of_a_prediction_at_the_anchor() -> None:
     expected = [-0.122111, -0.122111, 0.289979, 0.230121]
     assert gradient("mse", matched, raw) == pytest.approx(expected, abs=6e-7)
     for kind in ("iou", "giou"):
-        assert 1 - BoxLoss(kind)(matched, (416, 416)).item() == pytest.approx(0.766284, abs=5e-7)
+        assert 1 - box_loss(kind)(matched, (416, 416)).item() == pytest.approx(0.766284, abs=5e-7)
         assert gradient(kind, matched, raw) == pytest.approx([0, 0, 0.766284, 0.766284], abs=6e-7)
         assert gradient(kind, matched, raw, True) == pytest.approx([0, 0, 2.748051, 3.541933], abs=6e-7)
 
@@ -100,16 +105,16 @@ def test_losses_of_a_prediction_off_the_anchor() -> None:
     matched, raw = one_prediction([1, -1, 0.5, -0.5], 32, 6, 6, [160, 170, 260, 250])
     assert matched.boxes.flatten().tolist() == pytest.approx([119.7680, 173.3122, 311.0197, 227.9000], abs=6e-5)
     assert mse_loss(matched, (416, 416)).item() == pytest.approx(3.731300, abs=5e-7)
-    assert 1 - BoxLoss("iou")(matched, (416, 416)).item() == pytest.approx(0.420513, abs=5e-7)
-    assert 1 - BoxLoss("giou")(matched, (416, 416)).item() == pytest.approx(0.268952, abs=5e-7)
+    assert 1 - box_loss("iou")(matched, (416, 416)).item() == pytest.approx(0.420513, abs=5e-7)
+    assert 1 - box_loss("giou")(matched, (416, 416)).item() == pytest.approx(0.268952, abs=5e-7)
     assert gradient("giou", matched, raw) == pytest.approx([0, 0, 0.504285, -0.584719], abs=6e-7)
 
 
 def test_boxes_that_are_apart_in_one_axis() -> None:
     """The exact IoU loss has no gradient there, the released one has."""
     matched, raw = one_prediction([3, 0, -2, 0], 8, 12, 0, [96, 96, 100, 104])
-    assert BoxLoss("iou")(matched, (416, 416)).item() == 1
-    assert BoxLoss("giou")(matched, (416, 416)).item() == pytest.approx(1.540223, abs=5e-7)
+    assert box_loss("iou")(matched, (416, 416)).item() == 1
+    assert box_loss("giou")(matched, (416, 416)).item() == pytest.approx(1.540223, abs=5e-7)
     assert gradient("iou", matched, raw) == [0.0] * 4
     assert gradient("giou", matched, raw) == pytest.approx([0.020027, 0, -0.125612, 0.296668], abs=6e-7)
     assert gradient("iou", matched, raw, True) == pytest.approx([30.849, 0, -5.3092, -2.4783], abs=6e-4)
@@ -118,7 +123,7 @@ def test_boxes_that_are_apart_in_one_axis() -> None:
 def test_boxes_that_are_apart_in_both_axes() -> None:
     """There the released gradient pushes the centres apart."""
     matched, raw = one_prediction([3, 3, -2, -2], 8, 12, 0, [96, 96, 100, 100])
-    assert BoxLoss("giou")(matched, (416, 416)).item() == pytest.approx(1.739384, abs=5e-7)
+    assert box_loss("giou")(matched, (416, 416)).item() == pytest.approx(1.739384, abs=5e-7)
     exact, released = gradient("giou", matched, raw), gradient("giou", matched, raw, True)
     assert exact == pytest.approx([0.011352, 0.011081, -0.012505, -0.006789], abs=6e-7)
     assert released == pytest.approx([-173.596, -187.171, 18.8506, 18.3351], abs=6e-4)
@@ -158,7 +163,7 @@ def test_without_an_object_everything_is_negative() -> None:
     at, raw = grid((64, 64)), flatten(outputs, 7)
     nothing = objects([], (64, 64))
     targets = assign(nothing, at.decode(raw), at, 2, 0.7)
-    losses = yolo_losses(raw, nothing, targets, at, BoxLoss("giou"), (64, 64))
+    losses = yolo_losses(raw, nothing, targets, at, box_loss("giou"), (64, 64))
     assert losses.obj.item() == pytest.approx(252 * math.log(2))
     assert (losses.cls.item(), losses.box.item()) == (0, 0)
     assert losses.deltas.tolist() == [3, 12, 48]
@@ -224,7 +229,7 @@ def test_a_batch_is_its_images_put_together() -> None:
         boxes = [torch.tensor(truths[i], dtype=torch.float64).view(-1, 4) for i in which]
         truth = Objects.of(boxes, [torch.zeros(len(each), dtype=torch.long) for each in boxes], size)
         targets = assign(truth, at.decode(raw[which].detach()), at, 2, 0.3)
-        losses = yolo_losses(raw[which], truth, targets, at, BoxLoss("giou", 2.0), size)
+        losses = yolo_losses(raw[which], truth, targets, at, box_loss("giou", 2.0), size)
         total = losses.obj + losses.cls + losses.box
         return total, torch.autograd.grad(total * len(which), raw)[0]
 

@@ -17,7 +17,7 @@ from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from replication.detectors.fsaf.grid import decode
+from replication.detectors.fsaf.cells import decode
 
 _SLACK = 1e-3  # of a logit, by which the first test is laxer, so that rounding cannot make it drop what passes
 
@@ -57,7 +57,7 @@ def detect_together(
     Args:
         predictions: what FSAFHead gives: class and box maps by level, of the anchor-based, then the anchor-free branch.
         anchors: (Hi Wi A, 4) XYXY a level; empty without the anchor-based branch.
-        at: (R, 3) of ``grid.locations``.
+        at: (R, 3) of ``cells.locations``.
         box_scale: S.
         num_classes: K.
         box2box_transform: decodes the anchor-based deltas.

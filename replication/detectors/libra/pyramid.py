@@ -6,43 +6,14 @@ from typing import Any
 
 import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torch import Tensor, nn
 
+from replication.detectors.wrappers import PyramidWrapper, build_inner, register_wrapper
 from replication.errors import ConfigError
 
 REFINEMENTS = ("none", "conv", "non_local")
 BALANCED_STRIDE = 16  # the level that all are resized to: P4 (section 3.2; the authors' code for RetinaNet too)
-
-
-class PyramidWrapper(Backbone):  # type: ignore[misc]
-    """A backbone that changes the levels of another one, ``inner``, and keeps their names, sizes and channels.
-
-    The parts of ``inner`` keep their names in the state dict, so that a checkpoint of the plain FPN fits.
-    """
-
-    def __init__(self, inner: Any) -> None:
-        super().__init__()
-        # In a tuple, or its parts would be registered a second time, under ``inner.``.
-        self._inner = (inner,)
-        for name, part in inner.named_children():
-            self.add_module(name, part)
-
-    @property
-    def inner(self) -> Any:
-        """The backbone whose levels are changed."""
-        return self._inner[0]
-
-    @property
-    def size_divisibility(self) -> int:
-        """Of the inner backbone."""
-        return int(self.inner.size_divisibility)
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each level, the inner backbone's."""
-        shapes: dict[str, ShapeSpec] = self.inner.output_shape()
-        return shapes
 
 
 class NonLocal(nn.Module):
@@ -176,34 +147,14 @@ class BottomUpPath(PyramidWrapper):
         return levels
 
 
-@BACKBONE_REGISTRY.register()  # type: ignore[untyped-decorator]
+@register_wrapper("BALANCED_PYRAMID")
 def build_balanced_pyramid_backbone(cfg: Any, input_shape: ShapeSpec) -> BalancedPyramid:
     """The balanced feature pyramid around what MODEL.BALANCED_PYRAMID.BUILDER builds."""
-    inner = _build(cfg, input_shape, "BALANCED_PYRAMID")
+    inner = build_inner(cfg, input_shape, "BALANCED_PYRAMID")
     return BalancedPyramid(inner, cfg.MODEL.BALANCED_PYRAMID.REFINEMENT)
 
 
-@BACKBONE_REGISTRY.register()  # type: ignore[untyped-decorator]
+@register_wrapper("PAFPN")
 def build_pafpn_backbone(cfg: Any, input_shape: ShapeSpec) -> BottomUpPath:
     """PAFPN around the FPN that MODEL.PAFPN.BUILDER builds."""
-    return BottomUpPath(_build(cfg, input_shape, "PAFPN"))
-
-
-WRAPPERS = {"build_balanced_pyramid_backbone": "BALANCED_PYRAMID", "build_pafpn_backbone": "PAFPN"}
-"""Builders of this module, each with the node under MODEL whose BUILDER is inside it."""
-
-
-def innermost_builder(cfg: Any) -> tuple[Any, str]:
-    """The node and key that name the FPN's own builder: MODEL.BACKBONE.NAME, or the BUILDER within all wrappers."""
-    node, key = cfg.MODEL.BACKBONE, "NAME"
-    for _ in WRAPPERS:
-        if node[key] in WRAPPERS:
-            node, key = cfg.MODEL[WRAPPERS[node[key]]], "BUILDER"
-    return node, key
-
-
-def _build(cfg: Any, input_shape: ShapeSpec, name: str) -> Backbone:
-    builder = cfg.MODEL[name].BUILDER
-    if builder not in BACKBONE_REGISTRY or WRAPPERS.get(builder) == name:
-        raise ConfigError(f"MODEL.{name}.BUILDER: {builder!r} is no builder of an FPN in the backbone registry")
-    return BACKBONE_REGISTRY.get(builder)(cfg, input_shape)
+    return BottomUpPath(build_inner(cfg, input_shape, "PAFPN"))

@@ -7,10 +7,11 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from replication.detectors.losses import BOX_REG_LOSS_REGISTRY
 from replication.errors import ConfigError
 
-BOX_LOSSES = ("mse", "iou", "giou")
 GRADIENTS = ("exact", "released")
+RELEASED = ("iou", "giou")  # losses for which the authors' code has a gradient
 ANCHORS_PER_LEVEL = 3
 
 
@@ -25,12 +26,15 @@ def add_yolov3_config(cfg: Any) -> None:
     node.WIDTHS = [512, 256, 128]
     # (width, height) in pixels of the network's input, small to large: three a level, the first three the finest's.
     node.ANCHORS = [[10, 13], [16, 30], [33, 23], [30, 61], [62, 45], [59, 119], [116, 90], [156, 198], [373, 326]]
-    # mse: cross-entropy of the cell offsets and squared error of the log sides; iou, giou: of the decoded boxes.
-    node.BOX_LOSS = "mse"
-    # Multiplies iou and giou. mse has the weight 2 - (relative area) instead.
-    node.BOX_LOSS_WEIGHT = 1.0
+    # mse: cross-entropy of the cell offsets and squared error of the log sides; or a registered loss on decoded boxes.
+    node.BBOX_REG_LOSS_TYPE = "mse"
+    # Multiplies losses on decoded boxes. mse has the weight 2 - (relative area) instead.
+    node.BBOX_REG_LOSS_WEIGHT = 1.0
     # Of iou and giou. exact: automatic differentiation; released: the formula of the authors' code.
     node.GRADIENT = "exact"
+    for name, loss in BOX_REG_LOSS_REGISTRY:
+        if loss.on == "boxes" and loss.defaults:
+            node[name.upper()] = CfgNode(dict(loss.defaults))
     # A prediction that overlaps an object by more than this has no objectness loss, unless it is that object's own.
     node.IGNORE_THRESH = 0.7
     # Of objectness and of objectness times class.
@@ -47,11 +51,13 @@ def add_yolov3_config(cfg: Any) -> None:
 def check_yolov3_config(cfg: Any) -> None:
     """Raise ConfigError naming the key when a value of MODEL.YOLOV3 or an input side does not fit the others."""
     node = cfg.MODEL.YOLOV3
-    for key, known in (("BOX_LOSS", BOX_LOSSES), ("GRADIENT", GRADIENTS)):
+    losses = ("mse", *(name for name, loss in BOX_REG_LOSS_REGISTRY if loss.on == "boxes"))
+    for key, known in (("BBOX_REG_LOSS_TYPE", losses), ("GRADIENT", GRADIENTS)):
         if node[key] not in known:
             raise ConfigError(f"MODEL.YOLOV3.{key}: {node[key]!r} is unknown; choose from {', '.join(known)}")
-    if node.GRADIENT == "released" and node.BOX_LOSS == "mse":
-        raise ConfigError("MODEL.YOLOV3.GRADIENT: released is a gradient of BOX_LOSS iou and giou; choose exact for mse")
+    kind = node.BBOX_REG_LOSS_TYPE
+    if node.GRADIENT == "released" and kind not in RELEASED:
+        raise ConfigError(f"MODEL.YOLOV3.GRADIENT: released is for {' and '.join(RELEASED)}; choose exact for {kind}")
     levels = len(node.STRIDES)
     for key in ("IN_FEATURES", "WIDTHS"):
         if len(node[key]) != levels:
@@ -61,7 +67,7 @@ def check_yolov3_config(cfg: Any) -> None:
     if any(width < 2 or width % 2 for width in node.WIDTHS):
         raise ConfigError(f"MODEL.YOLOV3.WIDTHS: {list(node.WIDTHS)}: expected even numbers of channels")
     _check_anchors(node.ANCHORS, levels)
-    for key in ("BOX_LOSS_WEIGHT", "OUTPUT_SCALE"):
+    for key in ("BBOX_REG_LOSS_WEIGHT", "OUTPUT_SCALE"):
         if not node[key] > 0:
             raise ConfigError(f"MODEL.YOLOV3.{key}: {node[key]}: expected a positive number")
     for key in ("IGNORE_THRESH", "SCORE_THRESH_TEST", "NMS_THRESH_TEST", "BN_MOMENTUM"):

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from replication.detectors.losses import giou_loss, iou, iou_loss
+from replication.detectors.losses import BoxRegLoss, build_box_reg_loss, iou
 from replication.detectors.yolov3.grid import Grid
 from replication.detectors.yolov3.head import BOX_CHANNELS
 from replication.detectors.yolov3.released import released_loss
 from replication.detectors.yolov3.targets import Objects, Targets
 
-_DECODED_LOSSES = {"iou": iou_loss, "giou": giou_loss}
-
 
 @dataclass(frozen=True)
 class BoxLoss:
-    """Which box loss, its weight and gradient: see MODEL.YOLOV3."""
+    """A registered ``loss`` on decoded boxes with its weight, or None for YOLOv3's own; see MODEL.YOLOV3."""
 
-    name: str
+    loss: BoxRegLoss | None
     weight: float = 1.0
     released: bool = False
 
+    @classmethod
+    def from_config(cls, cfg: Any) -> BoxLoss:
+        """What MODEL.YOLOV3 names; ConfigError for a wrong setting of the loss."""
+        node = cfg.MODEL.YOLOV3
+        loss = None if node.BBOX_REG_LOSS_TYPE == "mse" else build_box_reg_loss(cfg, "YOLOV3")
+        return cls(loss, node.BBOX_REG_LOSS_WEIGHT, node.GRADIENT == "released")
+
     def __call__(self, matched: Matched, size: tuple[int, int]) -> Tensor:
         """The loss (N, G) of each object's prediction in an input of ``size`` (height, width), with its weight."""
-        if self.name == "mse":
+        if self.loss is None:
             return mse_loss(matched, size)
-        loss = _DECODED_LOSSES[self.name](matched.boxes, matched.target)
+        loss = self.loss.function(matched.boxes, matched.target, reduction="none")
         if self.released:
-            raw = matched.raw[..., :4]
-            loss = released_loss(raw, loss, matched.boxes, matched.target, size, self.name == "giou")
+            raw, enclosed = matched.raw[..., :4], self.loss.name == "giou"
+            loss = released_loss(raw, loss, matched.boxes, matched.target, size, enclosed)
         return self.weight * loss
 
 

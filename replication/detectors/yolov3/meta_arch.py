@@ -78,7 +78,7 @@ class YOLOv3(nn.Module):
             "in_features": node.IN_FEATURES,
             "strides": node.STRIDES,
             "anchors": node.ANCHORS,
-            "box_loss": BoxLoss(node.BOX_LOSS, node.BOX_LOSS_WEIGHT, node.GRADIENT == "released"),
+            "box_loss": BoxLoss.from_config(cfg),
             "ignore_thresh": node.IGNORE_THRESH,
             "limits": Limits(node.SCORE_THRESH_TEST, node.NMS_THRESH_TEST),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,

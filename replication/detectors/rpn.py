@@ -1,4 +1,4 @@
-"""RPN that takes up what Libra R-CNN puts into the second stage: its sampling and its box loss (Libra RPN, table 3)."""
+"""RPN with the sampling of anchors and the box loss as switches, as the second stage has them (Libra RPN, table 3)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import torch
 from detectron2.config import configurable
 from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
 from detectron2.structures import Boxes, Instances, pairwise_iou
+from detectron2.utils.events import get_event_storage
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from replication.detectors.libra.sampling import BalancedSampler
-from replication.detectors.losses.balanced_l1 import BalancedL1
+from replication.detectors.losses import BoxRegLoss, MatchedBoxes, build_box_reg_loss
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
@@ -22,23 +24,20 @@ class ReplicationRPN(RPN):  # type: ignore[misc]
     """
 
     @configurable  # type: ignore[untyped-decorator]
-    def __init__(
-        self, *, sampler: BalancedSampler | None = None, balanced_l1: BalancedL1 | None = None, **kwargs: Any
-    ) -> None:
-        """See RPN; ``sampler`` None samples as Detectron2, ``balanced_l1`` takes the place of its box loss if given."""
+    def __init__(self, *, regression_loss: BoxRegLoss, sampler: BalancedSampler | None = None, **kwargs: Any) -> None:
+        """See RPN; ``regression_loss`` takes the place of ``box_reg_loss_type``, ``sampler`` None samples as RPN."""
         super().__init__(**kwargs)
-        self.sampler, self.balanced_l1 = sampler, balanced_l1
+        self.sampler, self.regression_loss = sampler, regression_loss
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: Any) -> dict[str, Any]:
         """Arguments of ``__init__`` from MODEL.RPN."""
         node = cfg.MODEL.RPN
-        parts: dict[str, Any] = super().from_config(cfg, input_shape)
-        parts["sampler"] = BalancedSampler.from_config(node.SAMPLER, "MODEL.RPN.SAMPLER", node.IOU_THRESHOLDS[0])
-        if parts["box_reg_loss_type"] == "balanced_l1":
-            parts["balanced_l1"] = BalancedL1.from_config(node.BALANCED_L1, "MODEL.RPN.BALANCED_L1")
-            parts["box_reg_loss_type"] = "smooth_l1"  # RPN's own, whose value is then put aside
-        return parts
+        return {
+            **super().from_config(cfg, input_shape),
+            "sampler": BalancedSampler.from_config(node.SAMPLER, "MODEL.RPN.SAMPLER", node.IOU_THRESHOLDS[0]),
+            "regression_loss": build_box_reg_loss(cfg, "RPN"),
+        }
 
     @torch.no_grad()
     def label_and_sample_anchors(
@@ -76,15 +75,21 @@ class ReplicationRPN(RPN):  # type: ignore[misc]
         gt_boxes: list[Tensor],
     ) -> dict[str, Tensor]:
         """``loss_rpn_cls`` and ``loss_rpn_loc``; see RPN, which also says how they are divided."""
-        losses: dict[str, Tensor] = super().losses(
-            anchors, pred_objectness_logits, gt_labels, pred_anchor_deltas, gt_boxes
+        labels = torch.stack(gt_labels)
+        image, anchor = (labels == 1).nonzero(as_tuple=True)
+        valid = labels >= 0
+        storage = get_event_storage()
+        storage.put_scalar("rpn/num_pos_anchors", len(anchor) / len(labels))
+        storage.put_scalar("rpn/num_neg_anchors", (labels == 0).sum().item() / len(labels))
+        objectness = binary_cross_entropy_with_logits(
+            torch.cat(pred_objectness_logits, dim=1)[valid], labels[valid].float(), reduction="sum"
         )
-        if self.balanced_l1 is not None:
-            image, anchor = (torch.stack(gt_labels) == 1).nonzero(as_tuple=True)
-            targets = self.box2box_transform.get_deltas(
-                Boxes.cat(anchors).tensor[anchor], torch.stack(gt_boxes)[image, anchor]
-            )
-            total = self.balanced_l1.sum(torch.cat(pred_anchor_deltas, dim=1)[image, anchor], targets)
-            weight = self.loss_weight.get("loss_rpn_loc", 1.0)
-            losses["loss_rpn_loc"] = weight * total / (self.batch_size_per_image * len(gt_labels))
-        return losses
+        matched = MatchedBoxes(
+            torch.cat(pred_anchor_deltas, dim=1)[image, anchor],
+            Boxes.cat(anchors).tensor[anchor],
+            torch.stack(gt_boxes)[image, anchor],
+            self.box2box_transform,
+        )
+        sums = {"loss_rpn_cls": objectness, "loss_rpn_loc": self.regression_loss.sum(matched)}
+        normalizer = self.batch_size_per_image * len(labels)
+        return {name: total / normalizer * self.loss_weight.get(name, 1.0) for name, total in sums.items()}
