@@ -32,8 +32,30 @@ def test_iterations_are_its_own_or_those_of_what_it_extends() -> None:
             changed(iterations={"FSAF": 9}).iterations_of(wrong)
 
 
+def test_a_batch_of_its_own_changes_its_own_fingerprint_alone() -> None:
+    protocol = changed(batches={"ReplicationRetinaNet": 4})
+    assert [protocol.batch_of(name) for name in ("FSAF", "ReplicationRetinaNet", "YOLOv3")] == [4, 4, SMOKE.batch]
+    variants = load_catalog().variants
+    for name, same in (("retinanet_R50", False), ("fsaf_R50", False), ("faster_rcnn_R50", True)):
+        marks = [training_fingerprint(variants[name], each) for each in (SMOKE, protocol)]
+        assert (marks[0] == marks[1]) is same, name
+    with pytest.raises(ValueError, match="'FASF' is no meta-architecture here"):
+        changed(batches={"FASF": 4})
+
+
+def test_lengths_of_trainings() -> None:
+    """R-CNN's and RetinaNet's scale with the 1x schedule, YOLOv3's take what the protocol says; else the linear rule."""
+    variants = load_catalog().variants
+    long, yolo = variants["faster_rcnn_R101_2x"], variants["yolov3_D53_voc_iou"]
+    protocol = changed(iterations={"GeneralizedRCNN": 900, "YOLOv3": 70})
+    assert long.iterations_under(protocol) == round(long.iterations / 100)
+    assert [one.iterations_under(protocol) for one in (yolo, variants["yolov3_D53_iou"])] == [70, 70]
+    free = changed(iterations=None, batch=8, batches={"YOLOv3": 32})
+    assert (long.iterations_under(free), yolo.iterations_under(free)) == (2 * long.iterations, 100_000)
+
+
 def test_unknown_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"'FASF' is no meta-architecture here; known: GeneralizedRCNN, .*FSAF, all"):
+    with pytest.raises(ValueError, match=r"'FASF' is no meta-architecture here; known: GeneralizedRCNN, .*FSAF, YOLOv3, all"):
         changed(overrides={"FASF": {}})
 
 

@@ -151,6 +151,7 @@ def test_sides_that_overflow_do_not_disturb_other_detections(value: float) -> No
     alone = detect(raw[:9], grid_part(at, 9), Limits(0.005, 0.45), (64, 64))
     assert len(found) == 3
     assert torch.equal(found.pred_boxes.tensor[:1], alone.pred_boxes.tensor)
+    assert found.pred_boxes.tensor.isfinite().all()
 
 
 def grid_part(at: Grid, count: int) -> Grid:

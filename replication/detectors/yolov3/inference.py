@@ -12,7 +12,7 @@ from torchvision.ops import batched_nms
 from replication.detectors.yolov3.grid import Grid
 from replication.detectors.yolov3.head import BOX_CHANNELS
 
-# Untrained sides may overflow; this is far outside of any image, and keeps the arithmetic of NMS finite.
+# Untrained sides may overflow. This is far outside of any image, to which boxes are clipped in the end, and finite.
 _FARTHEST = 1e7
 
 
@@ -35,10 +35,9 @@ def detect(raw: Tensor, grid: Grid, limits: Limits, image_size: tuple[int, int])
     scores = objectness[slots, None] * raw[slots, BOX_CHANNELS:].sigmoid()
     where, classes = (scores > limits.score_thresh).nonzero(as_tuple=True)
     scores = scores[where, classes]
-    boxes = grid.decode_at(raw[slots[where]], slots[where])
+    boxes = grid.decode_at(raw[slots[where]], slots[where]).clamp(-_FARTHEST, _FARTHEST)
     # In double, since classes are kept apart by shifting their boxes.
-    finite = boxes.double().clamp(-_FARTHEST, _FARTHEST)
-    keep = batched_nms(finite, scores.double(), classes, limits.nms_thresh)
+    keep = batched_nms(boxes.double(), scores.double(), classes, limits.nms_thresh)
     return Instances(image_size, pred_boxes=Boxes(boxes[keep]), scores=scores[keep], pred_classes=classes[keep])
 
 

@@ -23,18 +23,20 @@ VERSION = (0, 2, 0)
 _FLOAT = np.dtype("<f4")
 
 
-def load_darknet(model: Any, path: Path) -> None:
-    """Load a file of the whole network, or of the backbone alone, into a YOLOv3 with Darknet-53.
+def load_darknet(model: Any, path: Path, whole: bool = False) -> None:
+    """Load a file of the whole network, or unless ``whole`` of the backbone alone, into a YOLOv3 with Darknet-53.
 
     Raises WeightsError when it cannot be read, or its length is neither that of the network nor of its backbone. The
     model is then unchanged. Which classes the outputs stand for is the user's to know: of COCO's 80 the order is that
     of ascending category ids.
     """
     header, values = _read(path)
-    whole, backbone = list(convolutions(model)), list(convolutions(model.backbone))
-    lengths = {sum(each.numel() for each in _tensors(part)): part for part in (whole, backbone)}
+    network, backbone = list(convolutions(model)), list(convolutions(model.backbone))
+    lengths = {sum(each.numel() for each in _tensors(part)): part for part in (network, backbone)}
     if len(values) not in lengths:
         raise WeightsError(f"{path}: {_misfit(model, len(values), header, sorted(lengths))}")
+    if whole and lengths[len(values)] is backbone:
+        raise WeightsError(f"{path}: holds the backbone alone, which detects nothing; give a file of the whole network")
     if not np.isfinite(values).all():
         raise WeightsError(f"{path}: holds values that are not finite; download it again or give another file")
     at = 0
