@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from replication.catalog.papers import State
-from replication.catalog.protocols import Protocol
 from replication.catalog.records import Record, parse, read_yaml
 from replication.errors import ConfigError
 
@@ -27,12 +26,6 @@ DEFAULTS: dict[str, Any] = {
 
 OWN_DEFAULTS: dict[str, Any] = {"DATASETS.PROPOSALS_FROM": "", "MODEL.WEIGHTS_FROM": ""}
 """The same for our own keys; all but the last are in the config as well (``replication.detectors.config``)."""
-
-ONE_X = 90_000
-"""Iterations of the schedule that protocols scale: Detectron's 1x at batch 16; Libra R-CNN's 12 epochs are 87,960."""
-
-OWN_LENGTH = ("YOLOv3",)
-"""Meta-architectures without such a schedule: their variants' own lengths, 502,000 and 50,000, are what is scaled."""
 
 DARKNET53 = "build_darknet53_backbone"
 
@@ -62,13 +55,6 @@ class Variant(Record):
     def trained(self) -> Variant:
         """The variant whose training makes its weights: itself, or of a test-time variant the one that it names."""
         return read_variant(self.path.with_name(f"{self.weights_from}.yaml")) if self.weights_from else self
-
-    def iterations_under(self, protocol: Protocol) -> int:
-        """Length of the training under a protocol: its schedule, or the variant's own by the linear rule."""
-        length = protocol.iterations_of(self.meta_architecture)
-        if length is None:
-            return round(self.iterations * self.batch / protocol.batch_of(self.meta_architecture))
-        return length if self.meta_architecture in OWN_LENGTH else round(self.iterations * length / ONE_X)
 
     @property
     def class_agnostic(self) -> bool:

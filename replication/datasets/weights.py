@@ -94,8 +94,8 @@ def weights_path(name: str) -> Path:
 
     A file in the weights folder (``$REPLICATION_WEIGHTS``, default ``weights`` under the data root) wins over the
     installed package and the download. Weights without a published hash, and files of your own, need a line in
-    ``weights.sha256`` beside them, but for Darknet's, where it is checked if there is one. Raises WeightsError when the file is missing, cannot be downloaded, has no known
-    hash, or another one than expected.
+    ``weights.sha256`` beside them; Darknet's may have one. Raises WeightsError when the file is missing, cannot be
+    downloaded, has no known hash, or another one than expected.
     """
     own = name not in WEIGHTS
     if own and not Path(name).is_file():

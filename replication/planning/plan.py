@@ -19,6 +19,7 @@ from replication.catalog import (
     load_judging,
     select,
 )
+from replication.catalog.schedule import training_iterations
 from replication.catalog.variants import PROPOSALS_SEED
 from replication.datasets.inputs import annotation_files
 from replication.planning.costs import Cost, measured_cost, readable_provenance, recorded_costs
@@ -67,7 +68,7 @@ class Plan:
 
     def iterations(self, variant: str) -> int:
         """Length of a variant's training under the protocol."""
-        return self.catalog.variants[variant].iterations_under(self.protocol)
+        return training_iterations(self.catalog.variants[variant], self.protocol)
 
     def cost(self, variant: str) -> Cost | None:
         """Seconds an iteration: of a run of the same results folder if there is one, else as recorded in configs."""

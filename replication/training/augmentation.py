@@ -79,7 +79,7 @@ class DarknetMapper(DatasetMapper):  # type: ignore[misc]
             raise ConfigError(f"INPUT.DARKNET.SIDES: {wrong or node.SIDES}: give multiples of {stride}")
         if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
             raise ConfigError(
-                "DATALOADER.ASPECT_RATIO_GROUPING: true with INPUT.DARKNET, whose images are all square; set it to false"
+                "DATALOADER.ASPECT_RATIO_GROUPING: true with INPUT.DARKNET, whose images are all square; set it false"
             )
         batch, total = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER
         self.sides = Sides(tuple(node.SIDES), node.EVERY, node.LAST, batch, total, cfg.SEED)

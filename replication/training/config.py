@@ -8,6 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from replication.catalog import Protocol, Variant
+from replication.catalog.schedule import training_iterations
 from replication.catalog.variants import resolve
 from replication.datasets.weights import weights_path
 from replication.detectors import add_replication_config, use_backbone
@@ -52,7 +53,7 @@ def run_config(
     scale_schedule(cfg, protocol.batch_of(variant.meta_architecture))
     _use_backbone(cfg, variant, protocol)
     if protocol.iterations is not None:
-        _set_iterations(cfg, variant.iterations_under(protocol))
+        _set_iterations(cfg, training_iterations(variant.trained, protocol))
     for group in protocol.groups(variant.meta_architecture):
         for key, value in protocol.overrides.get(group, {}).items():
             _override(cfg, key, value, f"protocol {protocol.name}: overrides.{group}.{key}")

@@ -24,7 +24,7 @@ def check_passes(images: int, per_pass: int) -> None:
         )
 
 
-def accumulate(model: torch.nn.Module, batch: list[dict[str, Any]], per_pass: int) -> dict[str, Tensor]:
+def accumulate(model: Any, batch: list[dict[str, Any]], per_pass: int) -> dict[str, Tensor]:
     """Add the gradients of the mean of the parts' losses; returns these means, without a graph.
 
     The model's losses are means over its images, so that is the loss of the whole batch. What the model logs in the

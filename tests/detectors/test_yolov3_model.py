@@ -117,7 +117,7 @@ def test_all_losses_start_from_the_same_weights() -> None:
 def test_the_stand_in_backbone_stands_under_the_head() -> None:
     model = build(small())
     assert isinstance(model.backbone, EfficientNetLite)
-    assert [level.block[0][0].in_channels for level in model.head.levels] == [320, 112 + 8, 40 + 4]
+    assert [level.block[0].conv.in_channels for level in model.head.levels] == [320, 112 + 8, 40 + 4]
     assert isinstance(build(config(NUM_CLASSES=1)).backbone, Darknet53)
 
 
@@ -184,7 +184,7 @@ def test_detections_are_in_pixels_of_the_original_image_and_do_not_depend_on_oth
         ({"IN_FEATURES": ["res5", "res4", "p3"]}, "MODEL.YOLOV3.IN_FEATURES: .*p3.*the backbone has"),
         ({"WIDTHS": [512, 256]}, "MODEL.YOLOV3.WIDTHS: 2 entries for the 3 levels"),
         ({"WIDTHS": [512, 256, 3]}, "MODEL.YOLOV3.WIDTHS: .*even numbers"),
-        ({"BBOX_REG_LOSS_TYPE": "diou"}, "MODEL.YOLOV3.BBOX_REG_LOSS_TYPE: 'diou' is unknown; choose from mse, iou, giou, log_iou"),
+        ({"BBOX_REG_LOSS_TYPE": "diou"}, "BBOX_REG_LOSS_TYPE: 'diou' is unknown; choose from mse, iou, giou, log_iou"),
         ({"BBOX_REG_LOSS_TYPE": "smooth_l1"}, "MODEL.YOLOV3.BBOX_REG_LOSS_TYPE: 'smooth_l1' is unknown"),
         ({"GRADIENT": "best"}, "MODEL.YOLOV3.GRADIENT: 'best' is unknown"),
         ({"GRADIENT": "released", "BBOX_REG_LOSS_TYPE": "mse"}, "MODEL.YOLOV3.GRADIENT: released is for iou and giou"),

@@ -41,9 +41,11 @@ def test_what_the_tables_say(name: str) -> None:
     cfg = config(name)
     voc, loss = "_voc_" in name, name.rpartition("_")[2]
     node, solver = cfg.MODEL.YOLOV3, cfg.SOLVER
-    assert (node.BBOX_REG_LOSS_TYPE, node.GRADIENT, node.NUM_CLASSES) == (loss, "exact", 20 if voc else 80)
-    assert node.IGNORE_THRESH == (0.5 if voc else 0.7)
-    assert cfg.INPUT.MIN_SIZE_TEST == cfg.INPUT.MAX_SIZE_TEST == (416 if voc else 608)
+    classes, ignored, side = (20, 0.5, 416) if voc else (80, 0.7, 608)
+    chosen = (node.BBOX_REG_LOSS_TYPE, node.GRADIENT, node.NUM_CLASSES, node.IGNORE_THRESH)
+    assert chosen == (loss, "exact", classes, ignored)
+    tested = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    assert tested == (side, side)
     schedule = (solver.MAX_ITER, *solver.STEPS)
     assert schedule == ((50_000, 40_000, 45_000) if voc else (502_000, 400_000, 450_000))
     assert (solver.IMS_PER_BATCH, solver.IMS_PER_PASS, solver.BASE_LR, solver.WARMUP_ITERS) == (64, 4, 0.001, 1000)

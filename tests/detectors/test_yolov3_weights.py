@@ -1,4 +1,4 @@
-"""Darknet's files: the network that they describe, against outputs of two other implementations, and what is no such file."""
+"""Darknet's files: the network that they describe, against two other implementations, and what is no such file."""
 
 from __future__ import annotations
 

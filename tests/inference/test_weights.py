@@ -73,7 +73,9 @@ def test_detections_without_a_training(protocol: Protocol, weights: Path, images
     for record in found:
         x, y, width, height = record["bbox"]
         limit = sizes[record["image_id"]]
-        assert x >= 0 <= y and x + width <= limit[0] + 1e-3 and y + height <= limit[1] + 1e-3
+        assert min(x, y) >= 0
+        assert x + width <= limit[0] + 1e-3
+        assert y + height <= limit[1] + 1e-3
         assert 0.005 < record["score"] <= 1
 
 

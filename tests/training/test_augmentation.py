@@ -88,11 +88,14 @@ def test_next_to_nothing_is_dropped_and_there_is_a_most(record: dict[str, Any]) 
         assert (sides >= 0.32).all()
         seen.add(tuple(one.gt_classes.tolist()))
     assert {(0, 1, 2), (0,)} <= seen
-    kept = {tuple(mapped(config(MAX_OBJECTS=1, JITTER=0.0), record, seed)["instances"].gt_classes) for seed in range(40)}
-    assert {tuple(map(int, one)) for one in kept} == {(0,), (1,), (2,)}
+    one_object = config(MAX_OBJECTS=1, JITTER=0.0)
+    kept = {tuple(mapped(one_object, record, seed)["instances"].gt_classes.tolist()) for seed in range(40)}
+    assert kept == {(0,), (1,), (2,)}
 
 
-@pytest.mark.parametrize(("hue", "saturation", "value"), [(0.1, 1.0, 1.0), (-0.1, 1.5, 1.0), (0.05, 0.7, 0.8), (0, 1, 1.4)])
+@pytest.mark.parametrize(
+    ("hue", "saturation", "value"), [(0.1, 1.0, 1.0), (-0.1, 1.5, 1.0), (0.05, 0.7, 0.8), (0, 1, 1.4)]
+)
 def test_colours_change_as_in_hsv(hue: float, saturation: float, value: float) -> None:
     """Against Python's own conversion, within the rounding of 8 bits; a hue below 0 goes round the circle."""
     generator = np.random.default_rng(0)

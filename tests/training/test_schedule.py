@@ -28,8 +28,10 @@ def optimizer(cfg: CfgNode) -> torch.optim.Optimizer:
 
 @pytest.mark.parametrize(
     ("update", "rate"),
-    [(1, 1e-15), (500, 6.25e-5), (999, 0.001 * 0.999**4), (1000, 0.001), (399_999, 0.001), (400_000, 1e-4)]
-    + [(449_999, 1e-4), (450_000, 1e-5), (502_000, 1e-5)],
+    [
+        *((1, 1e-15), (500, 6.25e-5), (999, 0.001 * 0.999**4), (1000, 0.001), (399_999, 0.001)),
+        *((400_000, 1e-4), (449_999, 1e-4), (450_000, 1e-5), (502_000, 1e-5)),
+    ],
 )
 def test_rates_of_the_paper_s_schedule(update: int, rate: float) -> None:
     assert 0.001 * burn_in_factor(update, 1000, (400_000, 450_000), 0.1) == pytest.approx(rate, rel=1e-12)

@@ -13,19 +13,23 @@ SLOPE = 0.1  # of the leaky ReLU
 STAGES = ((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4))  # channels and residual blocks
 
 
-class Convolution(nn.Sequential):
+class Convolution(nn.Module):
     """Convolution without bias, padded to keep the size (but for the stride), BatchNorm, leaky ReLU.
 
     Weights start from N(0, 2 / (k^2 channels_in)).
     """
 
     def __init__(self, channels_in: int, channels: int, kernel: int, stride: int = 1, momentum: float = 0.01) -> None:
-        super().__init__(
-            nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False),
-            nn.BatchNorm2d(channels, eps=BN_EPS, momentum=momentum),
-            nn.LeakyReLU(SLOPE, inplace=True),
-        )
-        nn.init.kaiming_normal_(self[0].weight, nonlinearity="relu")
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(channels, eps=BN_EPS, momentum=momentum)
+        self.activation = nn.LeakyReLU(SLOPE, inplace=True)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H, W), sides halved and rounded up with stride 2."""
+        result: Tensor = self.activation(self.norm(self.conv(x)))
+        return result
 
 
 class Residual(nn.Module):

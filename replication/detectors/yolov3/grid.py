@@ -48,8 +48,8 @@ class Grid:
             numbers = torch.tensor([stride, number], device=device).expand(len(cell), 2)
             parts.append((cell - row * width, row, *numbers.unbind(1), anchors[mine].repeat(height * width, 1)))
         column, row, stride_of, level, anchor = (torch.cat(part) for part in zip(*parts, strict=True))
-        of_anchors = (each.to(device) for each in (first, strides_of, widths_of))
-        return cls(column, row, stride_of, anchor, level, anchors, *of_anchors, per_cell)
+        first, strides_of, widths_of = (each.to(device) for each in (first, strides_of, widths_of))
+        return cls(column, row, stride_of, anchor, level, anchors, first, strides_of, widths_of, per_cell)
 
     def decode(self, raw: Tensor) -> Tensor:
         """Boxes (..., R, 4) XYXY in pixels of raw outputs (..., R, 4) or more; see ``decode``."""

@@ -64,14 +64,16 @@ class YOLOv3Head(nn.Module):
         self.num_classes = num_classes
         outputs = ANCHORS_PER_LEVEL * (BOX_CHANNELS + num_classes)
         coarser = [None, *widths[:-1]]
-        self.levels = nn.ModuleList(
+        levels = [
             Level(channels_in, above, width, outputs, momentum, weight_scale)
             for channels_in, above, width in zip(channels, coarser, widths, strict=True)
-        )
-        for level in self.levels:
+        ]
+        for level in levels:
+            assert level.predict.bias is not None
             bias = level.predict.bias.data.view(ANCHORS_PER_LEVEL, -1)
             bias[:, BOX_CHANNELS - 1] = objectness_bias
             bias[:, BOX_CHANNELS:] = class_bias
+        self.levels = nn.ModuleList(levels)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Maps (N, Ci, Hi, Wi) of strides 32, 16, 8 -> outputs (N, 3 (5 + K), Hi, Wi), anchor by anchor.

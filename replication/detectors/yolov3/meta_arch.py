@@ -32,6 +32,10 @@ class YOLOv3(nn.Module):
     in the middle of one grey square, whose side is the batch's longest, rounded up to the coarsest stride.
     """
 
+    anchors: Tensor
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     @configurable  # type: ignore[untyped-decorator]
     def __init__(
         self,

@@ -57,14 +57,15 @@ def unclamped_overlap(pred: Tensor, target: Tensor, enclosed: bool) -> Tensor:
 
     At an edge that both boxes share the prediction's has no gradient.
     """
-    inner_low, inner_high = _beyond(pred[..., :2], target[..., :2], True), _beyond(pred[..., 2:], target[..., 2:], False)
-    intersection = _area(inner_high - inner_low)
-    union = _area(pred[..., 2:] - pred[..., :2]) + _area(target[..., 2:] - target[..., :2]) - intersection
+    low, high = pred[..., :2], pred[..., 2:]
+    target_low, target_high = target[..., :2], target[..., 2:]
+    intersection = _area(_beyond(high, target_high, False) - _beyond(low, target_low, True))
+    union = _area(high - low) + _area(target_high - target_low) - intersection
     overlap = intersection / union
     if not enclosed:
         return overlap
-    outer_low, outer_high = _beyond(pred[..., :2], target[..., :2], False), _beyond(pred[..., 2:], target[..., 2:], True)
-    return overlap + union / _area(outer_high - outer_low) - 1
+    enclosing = _area(_beyond(high, target_high, True) - _beyond(low, target_low, False))
+    return overlap + union / enclosing - 1
 
 
 def _beyond(pred: Tensor, target: Tensor, larger: bool) -> Tensor:

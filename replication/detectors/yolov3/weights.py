@@ -1,4 +1,4 @@
-"""Darknet's weights files: a header, then little-endian float32, convolution by convolution in the order of the network.
+"""Darknet's weights files: a header, then little-endian float32, convolution by convolution.
 
 A convolution with BatchNorm gives bias, scale, running mean, running variance and weight, one without gives bias and
 weight, (out, in, k, k) row by row. The file says nothing of the network, so its length is what shows that it fits.
@@ -78,9 +78,8 @@ def convolutions(part: Any) -> Iterator[Layer]:
     inside: set[nn.Module] = set()
     for module in modules:
         if isinstance(module, Convolution):
-            conv, norm, _ = module
-            inside.add(conv)
-            yield Layer(conv, norm)
+            inside.add(module.conv)
+            yield Layer(module.conv, module.norm)
         elif isinstance(module, nn.Conv2d) and module not in inside:
             yield Layer(module, None)
 
@@ -121,8 +120,8 @@ def _misfit(model: Any, values: int, header: int, lengths: list[int]) -> str:
     fits = f"{4 * whole + header} bytes for {classes} classes, or {4 * backbone + header} for the backbone alone"
     if not rest and classes + more > 0:
         return (
-            f"is of a YOLOv3 with {classes + more} classes, the model has {classes}; give a file for {classes} classes, "
-            f"or data with {classes + more}"
+            f"is of a YOLOv3 with {classes + more} classes, the model has {classes}; give a file for {classes} "
+            f"classes, or data with {classes + more}"
         )
     size = 4 * values + header
     short = whole if values > backbone else backbone
