@@ -21,8 +21,8 @@ PER_IMAGE = 100  # a test server takes no more; only YOLOv3, whose detections ar
 def detect_images(job: Job, images: Path, folder: Path) -> list[dict[str, Any]]:
     """Run a trained detector on the images of an image-info file, which lie in ``folder``; returns COCO's results.
 
-    They are the best 100 of each image. Raises ConfigError for runs that cannot be on other images, DataError when the categories are not those of the
-    training data or images are missing, ResultError when the run is not trained.
+    They are the best 100 of each image. Raises ConfigError for runs that cannot be on other images, DataError when the
+    categories are not those of the training data or images are missing, ResultError when the run is not trained.
     """
     if job.variant.proposals_from:
         raise ConfigError(
