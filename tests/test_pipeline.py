@@ -218,7 +218,7 @@ def test_an_interrupted_training_is_gone_on_with(made: tuple[Path, str], tmp_pat
         str(tmp_path / "results"),
     ]
     process = subprocess.Popen([*train, "--variant", "faster_rcnn_R50_iou"], cwd=ROOT, stderr=subprocess.DEVNULL)
-    while not (folder / "last_checkpoint").exists() and process.poll() is None:
+    while not list(folder.glob("checkpoint_*.pth")) and process.poll() is None:
         pass
     process.kill()
     process.wait()

@@ -73,7 +73,7 @@ WEIGHTS: dict[str, WeightsFile] = {
 }
 
 # The papers' backbones, as rows and protocols label them, and the weights their training starts from.
-BACKBONES = {
+PRETRAINED = {
     "R-50": "detectron2://ImageNetPretrained/MSRA/R-50.pkl",
     "R-101": "detectron2://ImageNetPretrained/MSRA/R-101.pkl",
     "X-101-64x4d": "catalog://ImageNetPretrained/FAIR/X-101-64x4d",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from replication.catalog.protocols import Protocol
 from replication.datasets.roots import weights_root
-from replication.datasets.weights import BACKBONES, WEIGHTS, find, is_darknet, recorded, verify
+from replication.datasets.weights import PRETRAINED, WEIGHTS, find, is_darknet, recorded, verify
 from replication.doctor.contents import contents
 from replication.doctor.environment import environment
 from replication.doctor.findings import Finding, exit_code, findings_json, findings_table, shorten
@@ -32,8 +32,8 @@ def doctor(protocol: Protocol | None, deep: bool = False, results: Path = Path("
 
 def needed_weights(protocol: Protocol) -> list[str]:
     """Names of the weights that a protocol's runs start from: its stand-ins, else the papers' own backbones."""
-    labels = protocol.run_backbones or tuple(protocol.backbones or BACKBONES)
-    chosen = protocol.backbones or BACKBONES
+    labels = protocol.run_backbones or tuple(protocol.backbones or PRETRAINED)
+    chosen = protocol.backbones or PRETRAINED
     return list(dict.fromkeys(chosen[label] for label in labels if label in chosen))
 
 

@@ -1,1 +1,1 @@
-"""What runs a trained model: detections, proposals, selected levels."""
+"""Outputs of a trained run: detections, proposals, levels. Its modules need torch and Detectron2: import by name."""

@@ -15,7 +15,7 @@ from pycocotools import mask as rle
 from replication.datasets import Split, load_split
 from replication.inference.levels import selects_online, write_levels
 from replication.inference.model import outputs, trained_model
-from replication.results.files import read_json, write_json, write_text
+from replication.results.files import check_writable, read_json, write_json, write_text
 from replication.results.fingerprint import settings_fingerprint
 from replication.training.config import config_hash, run_config
 from replication.training.devices import devices
@@ -33,6 +33,7 @@ def detect(job: Job) -> Path:
     Raises ResultError when the run is not trained.
     """
     job.check_trained()
+    check_writable(job.folder)
     split = load_split(job.protocol, "val")
     cfg = run_config(job.variant, job.protocol, job.seed, len(split.classes), job.folder)
     with devices(job.protocol.device) as taken:

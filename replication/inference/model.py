@@ -15,9 +15,14 @@ from replication.datasets import Split
 from replication.detectors.multi_scale import DenseDetectorWithTTA
 from replication.training.curves import say
 from replication.training.data import val_loader
-from replication.training.run import FINAL, Job, prepare_process
+from replication.training.devices import out_of_memory
+from replication.training.run import Job, prepare_process, trained_weights
 
 SECONDS_BETWEEN_LINES = 15.0
+MEMORY_ADVICE = (
+    "lower INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST in the protocol's overrides, wait until nothing else uses the "
+    "device, or use one with more memory"
+)
 
 
 def trained_model(job: Job, cfg: CfgNode) -> Any:
@@ -27,8 +32,7 @@ def trained_model(job: Job, cfg: CfgNode) -> Any:
     """
     prepare_process(job.protocol)
     model = build_model(cfg).eval().to(memory_format=torch.channels_last)
-    path = job.trained.folder / FINAL
-    model.load_state_dict(torch.load(path, map_location=cfg.MODEL.DEVICE, weights_only=True)["model"])
+    model.load_state_dict(trained_weights(job, cfg.MODEL.DEVICE))
     return model
 
 
@@ -40,7 +44,7 @@ def outputs(job: Job, model: Any, cfg: CfgNode, split: Split, what: str) -> Iter
     predictor = DenseDetectorWithTTA(cfg, model) if cfg.TEST.AUG.ENABLED else model
     started = last = time.perf_counter()
     loader = val_loader(cfg, split.records, job.proposals(split.name, split.records))
-    with torch.no_grad():
+    with torch.no_grad(), out_of_memory(MEMORY_ADVICE):
         for done, batch in enumerate(loader, 1):
             yield batch[0]["image_id"], predictor(batch)[0]
             now = time.perf_counter()

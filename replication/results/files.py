@@ -43,6 +43,16 @@ def make_folder(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Raise ReplicationError naming the folder where no file can be written in it, before hours of work are done."""
+    make_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
 def _unwritable(path: Path, error: OSError) -> ReplicationError:
     misplaced = error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
     advice = "Choose another path" if misplaced else "Free disk space or choose a writable folder"

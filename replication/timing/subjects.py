@@ -19,6 +19,7 @@ from replication.results.files import read_json, sha256_file
 from replication.timing.candidates import Batch, calibrate, count
 from replication.timing.inputs import Size, Source, make_inputs, shapes
 from replication.timing.stages import Anatomy, dissect
+from replication.training.checkpoint import read_checkpoint
 from replication.training.config import run_config
 from replication.training.run import FINAL, on_device
 
@@ -187,7 +188,7 @@ def load_weights(model: nn.Module, folder: Path) -> dict[str, Any]:
     path = folder / FINAL
     made = read_json(folder / "provenance.json", "provenance/1")
     device = next(model.parameters()).device
-    state = torch.load(path, map_location=device, weights_only=True)["model"]
+    state = read_checkpoint(path, device)["model"]
     own = model.state_dict()
     # A trained variant may carry a moving average that Detectron2's class does not know.
     state = {key: value for key, value in state.items() if key in own or not key.endswith("_extra_state")}

@@ -1,4 +1,1 @@
-"""One run, from config to checkpoint and detections.
-
-Its modules need torch and Detectron2, so nothing is imported here.
-"""
+"""One run, from config to ``model_final.pth``. Its modules need torch and Detectron2: import them by name."""

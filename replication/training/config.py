@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from replication.training.data import Record
 # Weights files are verified against pinned hashes, so their names suffice.
 NOT_HASHED = ("SEED", "OUTPUT_DIR", "MODEL.DEVICE", "MODEL.EFFICIENTNET_LITE.WEIGHTS", "DATALOADER.NUM_WORKERS")
 
+MAX_SEED = 2**32 - 1  # numpy's limit; torch takes more
+
 
 def add_training_config(cfg: CfgNode) -> None:
     """Keys of the training room: ``SOLVER.OPTIMIZER`` is ``sgd`` (the papers') or ``adamw``.
@@ -34,6 +37,12 @@ def add_training_config(cfg: CfgNode) -> None:
     add_darknet_input_config(cfg)
 
 
+def check_seed(seed: int) -> None:
+    """Raise ConfigError for a seed that torch's or numpy's generators do not take."""
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"--seed {seed}: expected a whole number from 0 to {MAX_SEED}")
+
+
 def run_config(
     variant: Variant, protocol: Protocol, seed: int, num_classes: int, output: Path, mask_format: str = "polygon"
 ) -> CfgNode:
@@ -43,6 +52,7 @@ def run_config(
     stand-in backbone, its schedule, its overrides (``Protocol.groups``), the data.
     Raises ConfigError naming the file and key for an unknown key or a value of a wrong type.
     """
+    check_seed(seed)
     cfg = get_cfg()
     add_replication_config(cfg)
     add_training_config(cfg)
@@ -96,6 +106,17 @@ def scale_schedule(cfg: CfgNode, batch: int) -> None:
     cfg.SOLVER.STEPS = tuple(round(step / factor) for step in cfg.SOLVER.STEPS)
     cfg.SOLVER.WARMUP_ITERS = round(cfg.SOLVER.WARMUP_ITERS / factor)
     cfg.SOLVER.IMS_PER_BATCH = batch
+
+
+def check_schedule(cfg: CfgNode, variant: Variant, protocol: Protocol) -> None:
+    """Raise ConfigError unless each drop of the learning rate has an iteration of its own before the end."""
+    marks = [0, *cfg.SOLVER.STEPS, cfg.SOLVER.MAX_ITER]
+    if any(first >= second for first, second in pairwise(marks)):
+        raise ConfigError(
+            f"protocol {protocol.name}: iterations: variant {variant.name} has SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER} "
+            f"and SOLVER.STEPS {list(cfg.SOLVER.STEPS)}: expected ascending numbers between 0 and MAX_ITER; give more "
+            "iterations"
+        )
 
 
 def config_hash(cfg: CfgNode) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from detectron2.engine import HookBase
 
-from replication.results.files import write_bytes
+from replication.results.files import write_text
 
 PARTIAL = ".curves.jsonl"  # not curves.jsonl: a workflow deletes declared outputs before it starts a job again
 SKIPPED = ("data_time",)
@@ -22,26 +22,26 @@ class Curves(HookBase):  # type: ignore[misc]
     """Writes one JSON object every ``every`` iterations: means of all scalars since the last one, and the rate.
 
     Keys: ``iteration`` (count of finished iterations), ``lr``, ``s_per_iter`` (seconds), every loss, ``iou``.
-    Lines of iterations that a resumed run does again are dropped before it starts.
+    A resumed run goes on with the lines that its checkpoint holds.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
         self.path, self.final, self.every = folder / PARTIAL, folder / "curves.jsonl", every
+        self.lines: list[str] = []
         self.sums: dict[str, float] = {}
         self.count = self.timed = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The window under way, for checkpoints."""
-        return {"sums": dict(self.sums), "count": self.count}
+        """The lines so far and the window under way, for checkpoints."""
+        return {"lines": list(self.lines), "sums": dict(self.sums), "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a checkpoint's window."""
-        self.sums, self.count = dict(state["sums"]), state["count"]
+        """Go on with a checkpoint's lines and window."""
+        self.lines, self.sums, self.count = list(state["lines"]), dict(state["sums"]), state["count"]
 
     def before_train(self) -> None:
-        """Keep the lines before the first iteration of this process."""
-        kept = [line for line in _lines(self.path) if json.loads(line)["iteration"] <= self.trainer.start_iter]
-        write_bytes(self.path, "".join(f"{line}\n" for line in kept).encode())
+        """Start the clock; a file that an interrupted process left is replaced, whatever it holds."""
+        self._write(self.path)
         self.started = time.perf_counter()
 
     def after_step(self) -> None:
@@ -58,13 +58,16 @@ class Curves(HookBase):  # type: ignore[misc]
         line: dict[str, Any] = {"iteration": done}
         line |= {key: round(total / self.count, 6) for key, total in sorted(self.sums.items())}
         line["s_per_iter"] = round((now - self.started) / self.timed, 4)
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        self.lines.append(json.dumps(line))
+        self._write(self.path)
         self.sums, self.count, self.timed, self.started = {}, 0, 0, now
 
     def finish(self) -> None:
         """Publish the curve under its final name."""
-        write_bytes(self.final, self.path.read_bytes())
+        self._write(self.final)
+
+    def _write(self, path: Path) -> None:
+        write_text(path, "".join(f"{line}\n" for line in self.lines))
 
 
 class Progress(HookBase):  # type: ignore[misc]
@@ -97,10 +100,3 @@ def say(line: str) -> None:
     """One whole line on stderr, so that lines of jobs side by side do not mix."""
     with contextlib.suppress(BrokenPipeError):
         os.write(sys.stderr.fileno(), f"{line}\n".encode())
-
-
-def _lines(path: Path) -> list[str]:
-    """The whole lines of a file that may end in a broken one."""
-    if not path.exists():
-        return []
-    return [line[:-1] for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,6 +125,7 @@ def train_loader(
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_same,
+        worker_init_fn=_ignore_termination,
         generator=torch.Generator(),  # else starting a loader draws from the state that an iteration was keyed with
     )
     return checked(loader)
@@ -150,6 +152,11 @@ def checked(loader: DataLoader[Any]) -> Iterator[list[Record]]:
             if isinstance(item, DataError):
                 raise item
         yield batch
+
+
+def _ignore_termination(worker: int) -> None:
+    """A cluster sends SIGTERM to all processes; the main one still needs its workers to finish the iteration."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _same(batch: list[Any]) -> list[Any]:

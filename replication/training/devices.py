@@ -16,6 +16,19 @@ from replication.errors import TrainingError
 
 
 @contextlib.contextmanager
+def out_of_memory(advice: str) -> Iterator[None]:
+    """Turn what torch raises when memory does not suffice into a TrainingError that ends with ``advice``."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # a GPU's and a CPU's allocator raise RuntimeErrors
+        text = " ".join(str(error).split())
+        if not isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) and "allocate memory" not in text:
+            raise
+        reason = ". ".join(text.split(". ")[:2]).rstrip(".") or "memory allocation failed"
+        raise TrainingError(f"out of memory ({reason}): {advice}") from error
+
+
+@contextlib.contextmanager
 def devices(wanted: str, count: int = 1) -> Iterator[list[torch.device]]:
     """``count`` devices: with ``auto`` free GPUs when there are any, else the CPU; ``cpu``; ``cuda``: GPUs or an error.
 
@@ -40,17 +53,39 @@ def visible_names(taken: list[torch.device]) -> list[str]:
     return [names[on.index] for on in taken]
 
 
+def _locks(seen: int) -> list[Path]:
+    """The lock files of all GPUs, one for each physical GPU whatever its index here is."""
+    names = [torch.cuda.get_device_properties(index).uuid for index in range(seen)]
+    return [Path(tempfile.gettempdir()) / f"replication-gpu-{name}.lock" for name in names]
+
+
 def _take(count: int, seen: int, held: contextlib.ExitStack) -> list[int]:
     while True:
-        free = []
+        free: list[int] = []
+        denied: list[Path] = []
         with contextlib.ExitStack() as attempt:
-            for index in range(seen):
-                identity = torch.cuda.get_device_properties(index).uuid
-                lock = FileLock(Path(tempfile.gettempdir()) / f"replication-gpu-{identity}.lock")
-                with contextlib.suppress(Timeout):
+            for index, path in enumerate(_locks(seen)):
+                lock = FileLock(path, mode=0o666)  # for all users of the machine
+                try:
                     attempt.enter_context(lock.acquire(timeout=0))
                     free.append(index)
+                except Timeout:
+                    pass
+                except PermissionError:
+                    denied.append(path)
                 if len(free) == count:
                     held.enter_context(attempt.pop_all())
                     return free
+        if seen - len(denied) < count:
+            raise TrainingError(
+                f"{denied[0]}: the lock of a GPU belongs to user {_owner(denied[0])}, who may be using the GPU; ask "
+                "them to delete the file once they are done, or choose another GPU with CUDA_VISIBLE_DEVICES"
+            )
         time.sleep(1.0)
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (KeyError, OSError):
+        return "unknown"

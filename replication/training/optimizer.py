@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.solver.build import (
-    _generate_optimizer_class_with_gradient_clipping,
-    get_default_optimizer_params,
-    maybe_add_gradient_clipping,
-    reduce_param_groups,
-)
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping, reduce_param_groups
 
 from replication.errors import ConfigError
 
@@ -39,9 +33,9 @@ def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimiz
     common: dict[str, Any] = {"lr": cfg.SOLVER.BASE_LR, "weight_decay": cfg.SOLVER.WEIGHT_DECAY}
     if cfg.SOLVER.OPTIMIZER == "sgd":
         momentum = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}
-        return _clipping(cfg, torch.optim.SGD)(params, **common, **momentum)
+        return _clipping(cfg, torch.optim.SGD, params, **common, **momentum)
     if cfg.SOLVER.OPTIMIZER == "adamw":
-        return _clipping(cfg, torch.optim.AdamW)(params, **common)
+        return _clipping(cfg, torch.optim.AdamW, params, **common)
     raise ConfigError(f"SOLVER.OPTIMIZER: {cfg.SOLVER.OPTIMIZER!r} is not known; use sgd or adamw")
 
 
@@ -57,17 +51,19 @@ def _scaled(groups: list[dict[str, Any]], pretrained: torch.nn.Module, factor: f
     return joined
 
 
-def _clipping(cfg: CfgNode, optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
-    """``optimizer`` with the gradient clipping that the config asks for in its ``step``."""
+def _clipping(
+    cfg: CfgNode, kind: type[torch.optim.Optimizer], params: list[dict[str, Any]], **settings: Any
+) -> torch.optim.Optimizer:
+    """An optimiser with the gradient clipping that the config asks for in its ``step``."""
     clip = cfg.SOLVER.CLIP_GRADIENTS
-    if clip.ENABLED and clip.CLIP_TYPE == "full_model":
+    if not clip.ENABLED or clip.CLIP_TYPE != "full_model":
+        kind = maybe_add_gradient_clipping(cfg, kind)
+        return kind(params, **settings)
+    optimizer = kind(params, **settings)
 
-        def clip_together(parameters: Iterable[torch.nn.Parameter]) -> None:
-            torch.nn.utils.clip_grad_norm_(itertools.chain(parameters), clip.CLIP_VALUE, clip.NORM_TYPE)
+    def clip_together(optimizer: torch.optim.Optimizer, arguments: Any, options: Any) -> None:
+        every = itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups)
+        torch.nn.utils.clip_grad_norm_(every, clip.CLIP_VALUE, clip.NORM_TYPE)
 
-        together: type[torch.optim.Optimizer] = _generate_optimizer_class_with_gradient_clipping(
-            optimizer, global_clipper=clip_together
-        )
-        return together
-    apart: type[torch.optim.Optimizer] = maybe_add_gradient_clipping(cfg, optimizer)
-    return apart
+    optimizer.register_step_pre_hook(clip_together)
+    return optimizer

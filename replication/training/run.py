@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
+import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,17 +23,17 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from replication.catalog import Protocol, Run, Variant
 from replication.datasets import data_hash, load_split
-from replication.errors import ConfigError, ResultError, TrainingError
+from replication.errors import ConfigError, ResultError, TrainingError, WeightsError
 from replication.results.files import read_json, write_json, write_text
 from replication.results.fingerprint import training_fingerprint
-from replication.training.checkpoint import save_atomically
-from replication.training.config import config_hash, mask_format, run_config
+from replication.training.checkpoint import read_checkpoint, remove_checkpoints, usable_checkpoint, write_checkpoint
+from replication.training.config import check_schedule, check_seed, config_hash, mask_format, run_config
 from replication.training.curves import PARTIAL, Curves, Progress, say
 from replication.training.data import Record, training_records
-from replication.training.devices import devices, visible_names
+from replication.training.devices import devices, out_of_memory, visible_names
 from replication.training.proposals import Proposals, open_proposals, proposals_hash, proposals_path
 from replication.training.provenance import environment, now, weights
-from replication.training.trainer import Checkpoints, Trainer
+from replication.training.trainer import TERMINATED, Checkpoints, Trainer
 
 FINAL = "model_final.pth"
 CURVE_POINTS = 200  # lines of curves.jsonl in a whole training, about
@@ -90,7 +92,7 @@ class Job:
                 f"{final}: no such file; train the run first: `python -m replication train --variant "
                 f"{run.variant.name} --seed {run.seed}`"
             )
-        check_identity(run, run.identity(), "train it again")
+        check_identity(run, run.identity(), "train it again with --restart")
 
 
 def train(job: Job, restart: bool = False, gpus: int = 1) -> Path:
@@ -106,21 +108,24 @@ def train(job: Job, restart: bool = False, gpus: int = 1) -> Path:
             f"--variant {job.variant.name}: is tested with the weights of {job.variant.weights_from} and has no "
             f"training of its own; train that: --variant {job.variant.weights_from}, then detect with this one"
         )
+    check_seed(job.seed)
     prepare_process(job.protocol)
     split = load_split(job.protocol, "train")
     records = training_records(split.records)
     cfg = run_config(
         job.variant, job.protocol, job.seed, len(split.classes), job.folder, mask_format(records, job.variant)
     )
+    check_schedule(cfg, job.variant, job.protocol)
     identity = job.identity()
     with _locked(job.folder), devices(job.protocol.device, gpus) as taken:
         if restart:
             _discard(job.folder)
         if (job.folder / FINAL).exists():
             check_identity(job, identity, "give --restart to discard it and train again")
+            trained_weights(job)
             say(f"{job.label}: already trained")
             return job.folder / FINAL
-        _drop_stale(job, identity)
+        usable_checkpoint(job.folder, identity, job.label)
         write_text(job.folder / "config.yaml", cfg.dump())
         if gpus == 1:
             _fit(job, cfg, records, identity, taken[0])
@@ -132,15 +137,27 @@ def train(job: Job, restart: bool = False, gpus: int = 1) -> Path:
 def _launch(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str], taken: list[torch.device]) -> None:
     """One process a GPU; they see only the GPUs that this process holds the locks of."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible_names(taken))
+    before = signal.signal(signal.SIGTERM, _pass_on)
     try:
         launch(_fit_on_rank, len(taken), dist_url="auto", args=(job, cfg, records, identity))
     except ProcessRaisedException as error:
         message = str(error).strip().rpartition("Error: ")[2]
         raise TrainingError(f"{job.folder}: {message}") from error
     except ProcessExitedException as error:
+        if error.exit_code == TERMINATED:
+            raise SystemExit(TERMINATED) from error
         raise TrainingError(
             f"{job.folder}: {error}; killed, perhaps for memory. The last checkpoint is kept: run the command again."
         ) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _pass_on(number: int, frame: Any) -> None:
+    """A signal for the processes that train."""
+    for process in multiprocessing.active_children():
+        if process.pid is not None:
+            os.kill(process.pid, number)
 
 
 def _fit_on_rank(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str], kind: str = "cuda") -> None:
@@ -149,6 +166,10 @@ def _fit_on_rank(job: Job, cfg: CfgNode, records: list[Record], identity: dict[s
     _fit(job, cfg, records, identity, on)
 
 
+@out_of_memory(
+    "lower `batch` in the protocol (the learning rate follows it), or INPUT.MIN_SIZE_TRAIN and INPUT.MAX_SIZE_TRAIN in "
+    "its overrides, share the batch with --gpus, or use a GPU with more memory. The last checkpoint is kept"
+)
 def _fit(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str], on: torch.device) -> None:
     made_by = environment(on)  # before the training: the checkout may change under it
     started, clock = now(), time.perf_counter()
@@ -193,20 +214,37 @@ def _fit(job: Job, cfg: CfgNode, records: list[Record], identity: dict[str, str]
         },
     )
     # Last, because its presence says that the run is finished.
-    save_atomically({"model": trainer.checkpointer.model.state_dict()}, job.folder / FINAL)
-    for path in (*job.folder.glob("checkpoint_*.pth"), job.folder / "last_checkpoint", job.folder / PARTIAL):
-        path.unlink(missing_ok=True)
+    write_checkpoint({"model": trainer.checkpointer.model.state_dict()}, job.folder / FINAL)
+    remove_checkpoints(job.folder)
+    (job.folder / PARTIAL).unlink(missing_ok=True)
 
 
 def check_identity(job: Job, identity: dict[str, str], what_to_do: str) -> None:
     """Raise ResultError when the finished run in the folder was made by other code, settings or data."""
-    made = read_json(job.folder / "provenance.json", "provenance/1")
+    try:
+        made = read_json(job.folder / "provenance.json", "provenance/1")
+    except ResultError as error:
+        reason = str(error).rpartition("; ")[0]
+        raise ResultError(f"{reason}; so it is unknown what made the run's {FINAL}: {what_to_do}") from error
     for key, value in identity.items():
         if made.get(key) != value:
             raise ResultError(
                 f"{job.folder}: holds a finished run whose {key} is {made.get(key)}, now it is {value}: other code, "
                 f"settings or data; {what_to_do}, or choose another --results folder"
             )
+
+
+def trained_weights(job: Job, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """The verified weights of a finished run, of a test-time variant its source's; WeightsError when damaged."""
+    run = job.trained
+    try:
+        state: dict[str, torch.Tensor] = read_checkpoint(run.folder / FINAL, device)["model"]
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}; train the run again: `python -m replication train --variant {run.variant.name} "
+            f"--seed {run.seed} --restart`"
+        ) from error
+    return state
 
 
 def on_device(cfg: CfgNode, on: torch.device) -> CfgNode:
@@ -245,24 +283,7 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _drop_stale(job: Job, identity: dict[str, str]) -> None:
-    """Remove what an unfinished run of other code, settings or data left."""
-    pointer = job.folder / "last_checkpoint"
-    if not pointer.exists():
-        return
-    path = job.folder / pointer.read_text().strip()
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        stale = any(found.get(key) != value for key, value in identity.items())
-        reason = "belongs to other code, settings or data"
-    except Exception as error:  # torch raises whatever its reader stumbles on
-        stale, reason = True, f"is not readable ({str(error).splitlines()[0]})"
-    if stale:
-        say(f"{job.label}: {path.name} {reason}: the unfinished training is discarded")
-        _discard(job.folder)
-
-
 def _discard(folder: Path) -> None:
-    for pattern in ("*.pth", ".*.pth", "last_checkpoint", "*.json", "*.jsonl", ".*.jsonl", "config.yaml"):
+    for pattern in ("*.pth", ".*.pth", "*.sha256", "*.json", "*.jsonl", ".*.jsonl", "config.yaml"):
         for path in folder.glob(pattern):
             path.unlink()

@@ -6,6 +6,8 @@ killed and resumed computes what the uninterrupted run computes.
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -23,12 +25,15 @@ from detectron2.utils import comm
 from replication.datasets.weights import is_darknet, weights_path
 from replication.detectors.yolov3 import load_darknet
 from replication.errors import TrainingError
-from replication.training.checkpoint import AtomicCheckpointer
+from replication.training.checkpoint import KEPT, AtomicCheckpointer, remove_checkpoints
+from replication.training.curves import say
 from replication.training.data import train_loader
 from replication.training.optimizer import build_optimizer
 from replication.training.passes import accumulate, check_passes
 from replication.training.proposals import Proposals
 from replication.training.schedule import build_schedule
+
+TERMINATED = 128 + signal.SIGTERM  # exit code of a training that SIGTERM ended, as a shell gives it
 
 
 class KeyedRandomness(HookBase):  # type: ignore[misc]
@@ -44,21 +49,41 @@ class KeyedRandomness(HookBase):  # type: ignore[misc]
 
 
 class Checkpoints(HookBase):  # type: ignore[misc]
-    """A checkpoint every ``every`` iterations, replacing the one before; what ``extra`` returns is stored with it."""
+    """A checkpoint every ``every`` iterations, of which the newest are kept; what ``extra`` returns is stored in it.
+
+    After SIGTERM, which clusters send some time before they kill, the iteration under way gets a checkpoint too, and
+    the process ends with exit code 143: the next run goes on from there.
+    """
 
     def __init__(self, checkpointer: AtomicCheckpointer, every: int, extra: Callable[[], dict[str, Any]]) -> None:
         self.checkpointer, self.every, self.extra = checkpointer, every, extra
+        self.terminated = False
+
+    def before_train(self) -> None:
+        """Take SIGTERM over; with several processes the first one decides for all when to stop."""
+        if threading.current_thread() is threading.main_thread():
+            handler = self._terminate if comm.is_main_process() else signal.SIG_IGN
+            self.previous = signal.signal(signal.SIGTERM, handler)
 
     def after_step(self) -> None:
         """Save when due; not after the last iteration, whose result is the final model."""
         done = self.trainer.iter + 1
-        if done % self.every or done == self.trainer.max_iter or not comm.is_main_process():
+        if done == self.trainer.max_iter or not comm.is_main_process():
             return
-        name = f"checkpoint_{done:07d}"
-        self.checkpointer.save(name, **self.extra())
-        for old in Path(self.checkpointer.save_dir).glob("checkpoint_*.pth"):
-            if old.stem != name:
-                old.unlink()
+        if self.terminated or done % self.every == 0:
+            self.checkpointer.save(f"checkpoint_{done:07d}", **self.extra())
+            remove_checkpoints(Path(self.checkpointer.save_dir), keep=KEPT)
+        if self.terminated:
+            say(f"{self.checkpointer.save_dir}: ended by SIGTERM after iteration {done}; run again to go on from there")
+            raise SystemExit(TERMINATED)
+
+    def after_train(self) -> None:
+        """Give SIGTERM back."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.previous)
+
+    def _terminate(self, number: int, frame: Any) -> None:
+        self.terminated = True
 
 
 class Trainer(SimpleTrainer):  # type: ignore[misc]

@@ -142,7 +142,7 @@ def test_shipped_variants_resolve_as_detectron2_does() -> None:
     paths = sorted((CONFIGS / "variants").glob("*.yaml"))
     assert paths
     for path in paths:
-        expected = common.CfgNode.load_yaml_with_base(str(path))
+        expected = common.CfgNode.load_yaml_with_base(str(path), allow_unsafe=False)
         expected.get("MODEL", {}).pop("WEIGHTS_FROM", None)  # is no setting
         assert resolve(path) == expected, path
 

@@ -19,6 +19,7 @@ from replication.timing import run as run_room
 from replication.timing.latency import read_latency
 from replication.timing.run import Settings, Taken, interleave, one_pass, time_variants
 from replication.timing.subjects import Subject, choose_runs, compile_parts, memory_errors, subject_config
+from replication.training.checkpoint import write_checkpoint
 from replication.training.run import Job, train
 
 FAST = Settings(rounds=6, images=2, warmup=1, candidates=5, training_steps=0)
@@ -250,7 +251,7 @@ def test_a_test_in_several_views_is_not_timed_as_if_it_were_one(catalog: Catalog
 
 def test_weights_of_another_model_are_one_message(catalog: Catalog, protocol: Protocol, trained: Path):
     path = trained / "smoke" / "runs" / "retinanet_R50" / "seed0" / "model_final.pth"
-    torch.save({"model": {"head.cls_score.weight": torch.zeros(3)}}, path)
+    write_checkpoint({"model": {"head.cls_score.weight": torch.zeros(3)}}, path)
     with pytest.raises(TimingError, match=r"model_final\.pth: does not fit the model: .*cls_score"):
         time_variants(catalog, protocol, trained, ["retinanet_R50"], replace(FAST, device="cpu"))
 

@@ -21,7 +21,7 @@ from replication.errors import ConfigError, ReplicationError, ResultError, Train
 from replication.inference.detect import detect
 from replication.results.files import read_json
 from replication.training import devices as device_room
-from replication.training.checkpoint import save_atomically
+from replication.training.checkpoint import write_checkpoint
 from replication.training.config import run_config
 from replication.training.data import training_records
 from replication.training.run import FINAL, Job, _fit_on_rank, train
@@ -174,8 +174,7 @@ def test_seeds_of_a_variant_share_their_hashes(job: Job):
 
 def test_an_unfinished_run_of_other_settings_is_discarded_with_a_word(job: Job, capfd: pytest.CaptureFixture[str]):
     job.folder.mkdir(parents=True)
-    save_atomically({"model": {}, "training_fingerprint": "other"}, job.folder / "checkpoint_0000002.pth")
-    (job.folder / "last_checkpoint").write_text("checkpoint_0000002.pth")
+    write_checkpoint({"model": {}, "training_fingerprint": "other"}, job.folder / "checkpoint_0000002.pth")
     train(job)
     assert "checkpoint_0000002.pth belongs to other code, settings or data" in capfd.readouterr().err
 
@@ -183,9 +182,8 @@ def test_an_unfinished_run_of_other_settings_is_discarded_with_a_word(job: Job, 
 def test_a_broken_checkpoint_is_named_and_the_run_starts_again(job: Job, capfd: pytest.CaptureFixture[str]):
     job.folder.mkdir(parents=True)
     (job.folder / "checkpoint_0000002.pth").write_bytes(b"half a file")
-    (job.folder / "last_checkpoint").write_text("checkpoint_0000002.pth")
     train(job)
-    assert "checkpoint_0000002.pth is not readable" in capfd.readouterr().err
+    assert "checkpoint_0000002.pth: not verified" in capfd.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_stops_with_what_to_do(job: Job, capfd: pytest.CaptureFixture[str]):
@@ -211,19 +209,19 @@ def test_a_results_folder_that_cannot_be_written(job: Job, tmp_path: Path):
 
 def test_a_full_disk_names_the_file_and_keeps_what_was_there(tmp_path: Path):
     path = tmp_path / "checkpoint.pth"
-    save_atomically({"model": 1}, path)
+    write_checkpoint({"model": 1}, path)
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         with pytest.raises(TrainingError, match=r"checkpoint\.pth: cannot write the checkpoint.*Free disk space"):
-            save_atomically({"model": torch.zeros(1_000_000)}, path)
+            write_checkpoint({"model": torch.zeros(1_000_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pth"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.pth", "checkpoint.pth.sha256"]
 
 
 def test_ctrl_c_says_that_work_is_kept(job: Job, tmp_path: Path):
