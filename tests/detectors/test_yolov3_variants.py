@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.data.datasets import load_coco_json
 from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
 from torch import nn
 
-from replication.catalog import load_catalog, load_protocol, select
+from replication.catalog import VocData, load_catalog, load_protocol, select
+from replication.catalog.protocols import VocSplit
+from replication.formats.voc import read_voc
+from replication.training.augmentation import DarknetMapper
 from replication.training.config import run_config
 from replication.training.optimizer import build_optimizer
 from replication.training.run import on_device
@@ -74,6 +80,39 @@ def test_weight_decay_is_on_convolutions_weights_alone() -> None:
             assert decay[id(value)] == (0.0005 if conv_weight else 0.0), (type(module), name)
     assert {group["lr"] for group in optimizer.param_groups} == {0.001}
     assert optimizer.defaults["momentum"] == 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["yolov3_D53_giou", "yolov3_D53_voc_iou"])
+def test_a_step_at_full_size_on_photographs(name: str, shared: Path) -> None:
+    """With the paper's augmentation, its largest side and its whole network; every parameter gets a finite gradient."""
+    torch.set_num_threads(1)
+    cfg = on_device(config(name), torch.device("cpu"))
+    cfg.defrost()
+    cfg.INPUT.DARKNET.SIDES = [608]
+    if "_voc_" in name:
+        data = load_protocol("paper_voc0712").data
+        assert isinstance(data, VocData)
+        assert data.classes is not None
+        root, part = shared / "data" / "voc_mini" / "VOCdevkit", VocSplit(folder="VOC2007", split="trainval")
+        records = read_voc("train", root, [part], data.classes, difficult=False).records[:2]
+    else:
+        root = shared / "data" / "coco_mini"
+        truth = root / "annotations" / "instances_train2017_ccby.json"
+        records = load_coco_json(str(truth), str(root / "train2017"), "coco_mini_yolov3_step")[:2]
+    mapper = DarknetMapper(cfg)
+    np.random.seed(0)
+    batch = [mapper({**record, "position": position}) for position, record in enumerate(records)]
+    assert {tuple(one["image"].shape) for one in batch} == {(3, 608, 608)}
+    assert all(len(one["instances"]) for one in batch)
+    torch.manual_seed(0)
+    model = build_model(cfg).train()
+    with EventStorage():
+        losses = model(batch)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(loss > 0 for loss in losses.values())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("protocol", ["mini", "smoke", "custom"])

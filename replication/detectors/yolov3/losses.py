@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+from torch.nn.functional import one_hot
 
 from replication.detectors.losses import BoxRegLoss, build_box_reg_loss, iou
 from replication.detectors.yolov3.grid import Grid
@@ -127,15 +128,15 @@ def yolo_losses(
 def _by_level(
     raw: Tensor, labels: Tensor, objects: Objects, targets: Targets, grid: Grid
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean IoU, squared deltas and number of objects of each level; an object counts though it has lost its slot."""
+    """Mean IoU, squared deltas and number of objects of each level; objects whose slot another one owns count too."""
     levels = grid.anchors.shape[0] // grid.per_cell
     all_matched = Matched.of(raw, targets.slot, objects.valid, objects, grid)
     overlaps = iou(all_matched.boxes, all_matched.target).where(objects.valid, 0)
-    of_object = torch.nn.functional.one_hot(grid.level[targets.slot], levels).to(raw.dtype)
+    of_object = one_hot(grid.level[targets.slot], levels).to(raw.dtype)
     count = (of_object * objects.valid[..., None]).sum(dim=(0, 1))
     overlap = (of_object * overlaps[..., None]).sum(dim=(0, 1)) / count.clamp(min=1)
     cls = (targets.classes - labels.sigmoid()).square().sum(dim=-1).where(targets.owner, 0)
     obj = (targets.objectness - raw[..., BOX_CHANNELS - 1].sigmoid()).square().masked_fill(targets.ignored, 0)
-    of_slot = torch.nn.functional.one_hot(grid.level, levels).to(raw.dtype)
+    of_slot = one_hot(grid.level, levels).to(raw.dtype)
     deltas = obj.sum(dim=0) @ of_slot + (of_object * cls[..., None]).sum(dim=(0, 1))
     return overlap, deltas, count

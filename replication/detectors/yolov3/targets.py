@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from detectron2.structures import Instances
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 from torch.nn.utils.rnn import pad_sequence
@@ -47,11 +46,6 @@ class Objects:
         valid = large & (labels >= 0)
         unit = padded.new_tensor([0.0, 0.0, 1.0, 1.0])
         return cls(torch.where(valid[..., None], clipped, unit), labels.where(valid, 0), valid)
-
-    @classmethod
-    def of_instances(cls, instances: Sequence[Instances], size: tuple[int, int]) -> Objects:
-        """From ``gt_boxes`` and ``gt_classes`` of each image."""
-        return cls.of([one.gt_boxes.tensor for one in instances], [one.gt_classes for one in instances], size)
 
 
 @dataclass(frozen=True)
