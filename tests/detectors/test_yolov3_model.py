@@ -125,6 +125,10 @@ def test_stages_of_darknet53_can_be_frozen() -> None:
     model = Darknet53(freeze_at=3)
     trained = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {"res3", "res4", "res5"}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()(torch.rand(2, 3, 64, 64))
+    changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == trained
 
 
 @pytest.mark.parametrize("loss", ["mse", "iou", "giou"])

@@ -15,6 +15,7 @@ from replication.detectors.yolov3.grid import Grid, flatten
 from replication.detectors.yolov3.inference import Limits, detect, remove_letterbox
 from replication.detectors.yolov3.letterbox import letterbox, margins, square_side
 from replication.detectors.yolov3.losses import BoxLoss, Matched, mse_loss, yolo_losses
+from replication.detectors.yolov3.released import unclamped_overlap
 from replication.detectors.yolov3.targets import Objects, assign, closest_anchor
 
 ANCHORS = torch.tensor(
@@ -127,6 +128,18 @@ def test_boxes_that_are_apart_in_both_axes() -> None:
     exact, released = gradient("giou", matched, raw), gradient("giou", matched, raw, True)
     assert exact == pytest.approx([0.011352, 0.011081, -0.012505, -0.006789], abs=6e-7)
     assert released == pytest.approx([-173.596, -187.171, 18.8506, 18.3351], abs=6e-4)
+
+
+def test_boxes_so_far_apart_that_the_union_is_below_zero() -> None:
+    """The unclamped intersection exceeds both areas: of the released gradient GIoU's second term alone is left."""
+    pred, target = torch.tensor([[10.0, 10, 12, 12]], dtype=torch.float64), torch.tensor([[20.0, 20, 24, 24]])
+    edges = pred.requires_grad_()
+    (iou_gradient,) = torch.autograd.grad(unclamped_overlap(edges, target, False).sum(), edges)
+    assert not iou_gradient.any()
+    (gradient,) = torch.autograd.grad(unclamped_overlap(edges, target, True).sum(), edges)
+    # I = 8^2, U = 4 + 16 - 64 = -44, C = 14^2. An edge x1 moves X by -2, C by -14; x2 moves X by 2 and I by -8.
+    near, far = (-2 * 196 + 44 * -14) / 196**2, (2 + 8) / 196
+    assert gradient.flatten().tolist() == pytest.approx([near, near, far, far])
 
 
 def test_every_class_above_the_threshold_is_a_detection() -> None:

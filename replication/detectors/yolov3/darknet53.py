@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from detectron2.layers import ShapeSpec
+from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
@@ -50,7 +50,7 @@ class Darknet53(Backbone):  # type: ignore[misc]
     """The 52 convolutions of Darknet-53 below its classifier.
 
     Input (N, 3, H, W), RGB in [0, 1]; outputs ``res3``, ``res4``, ``res5`` of strides 8, 16, 32 and 256, 512, 1024
-    channels. The first ``freeze_at`` of stem, res1 .. res5 are not trained.
+    channels. The first ``freeze_at`` of stem, res1 .. res5 are not trained, nor are their statistics.
     """
 
     def __init__(self, momentum: float = 0.01, freeze_at: int = 0) -> None:
@@ -69,7 +69,8 @@ class Darknet53(Backbone):  # type: ignore[misc]
             if number >= 3
         }
         for name in ("stem", *self._stages)[:freeze_at]:
-            getattr(self, name).requires_grad_(False)
+            frozen = getattr(self, name).requires_grad_(False)
+            setattr(self, name, FrozenBatchNorm2d.convert_frozen_batchnorm(frozen))
 
     @property
     def size_divisibility(self) -> int:

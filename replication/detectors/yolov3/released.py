@@ -61,7 +61,9 @@ def unclamped_overlap(pred: Tensor, target: Tensor, enclosed: bool) -> Tensor:
     target_low, target_high = target[..., :2], target[..., 2:]
     intersection = _area(_beyond(high, target_high, False) - _beyond(low, target_low, True))
     union = _area(high - low) + _area(target_high - target_low) - intersection
-    overlap = intersection / union
+    # Boxes far apart in both axes have a union below 0; the authors' code then leaves out this term.
+    positive = union > 0
+    overlap = (intersection / union.where(positive, 1)).where(positive, 0)
     if not enclosed:
         return overlap
     enclosing = _area(_beyond(high, target_high, True) - _beyond(low, target_low, False))
