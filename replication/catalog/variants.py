@@ -46,8 +46,8 @@ class Variant(Record):
     backbone: str
     meta_architecture: str
     iterations: int
-    batch: int
     masks: bool
+    batch: int = 16
     proposals_from: str = ""
     weights_from: str = ""
 
