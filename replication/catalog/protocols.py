@@ -19,6 +19,7 @@ META_ARCHITECTURES: dict[str, str | None] = {
     "ProposalNetwork": None,
     "ReplicationRetinaNet": None,
     "FSAF": "ReplicationRetinaNet",
+    "YOLOv3": None,
 }
 """Meta-architectures and, for one that extends another, which: a protocol's settings for that hold for it too."""
 
@@ -228,10 +229,12 @@ class Protocol(Record):
 
     ``overrides`` maps ``all`` or a Detectron2 meta-architecture to config keys and values that are set after
     the variant's own file. ``iterations`` maps a meta-architecture to the length of the papers' 1x schedule
-    (90,000 iterations at batch 16) under this protocol; longer variants are scaled alike. What is given for an
+    (90,000 iterations at batch 16) under this protocol; longer variants are scaled alike. YOLOv3, which no such
+    schedule measures, takes what is given for it. What is given for an
     architecture holds for those that extend it too, unless they have their own. Without it the variant's
     own schedule is kept and scaled by the linear rule when ``batch`` is not the variant's; a learning rate among the
     overrides is taken as it is.
+    ``batches`` maps meta-architectures whose papers take another number of images an iteration than ``batch`` to it.
     ``backbones`` says which backbone stands for a paper's. ``tables``, ``seeds`` and ``run_backbones`` choose what runs
     when the command line does not; ``judged_seeds``, by default the same number, is that of the runs a variant for
     which the verdicts are registered. ``withdrawn`` names the claims whose verdicts must not be used.
@@ -245,6 +248,7 @@ class Protocol(Record):
     area_ranges: AreaRanges = AreaRanges()
     backbones: dict[str, str] = Field(default_factory=dict)
     batch: int = Field(ge=1)
+    batches: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     iterations: dict[str, Annotated[int, Field(ge=1)]] | None = None
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: int = Field(default=1, ge=1)
@@ -257,7 +261,7 @@ class Protocol(Record):
     checkpoint_every: int = Field(ge=1)
     withdrawn: tuple[Withdrawal, ...] = ()
 
-    @field_validator("iterations", "overrides")
+    @field_validator("batches", "iterations", "overrides")
     @classmethod
     def _known_groups(cls, groups: dict[str, Any] | None, field: ValidationInfo) -> dict[str, Any] | None:
         known = [*META_ARCHITECTURES, *(["all"] if field.field_name == "overrides" else [])]
@@ -283,6 +287,10 @@ class Protocol(Record):
         raise ConfigError(
             f"protocol {self.name}: iterations: no entry for {meta_architecture}; known: {', '.join(self.iterations)}"
         )
+
+    def batch_of(self, meta_architecture: str) -> int:
+        """Images an iteration: its own number, that of what it extends, or ``batch``."""
+        return next((self.batches[name] for name in _extended(meta_architecture) if name in self.batches), self.batch)
 
     @property
     def registered_seeds(self) -> int:

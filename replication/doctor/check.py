@@ -6,7 +6,7 @@ from pathlib import Path
 
 from replication.catalog import Catalog, Protocol, load_catalog
 from replication.datasets.roots import weights_root
-from replication.datasets.weights import PRETRAINED, WEIGHTS, find, verify
+from replication.datasets.weights import PRETRAINED, WEIGHTS, find, is_darknet, recorded, verify
 from replication.doctor.contents import contents
 from replication.doctor.environment import environment
 from replication.doctor.findings import Finding, exit_code, findings_json, findings_table, shorten
@@ -55,13 +55,16 @@ def _weights(name: str, needed: bool) -> list[Finding]:
     except WeightsError as error:
         message, _, action = str(error).removeprefix(f"{path}: ").partition("; ")
         return [Finding("error", "weights", str(path), message, action or "see the message")]
-    return [Finding("ok", "weights", str(path), f"SHA-256 as expected ({name})")]
+    known = weights.sha256 or recorded(path)
+    found = "SHA-256 as expected" if known else "a Darknet file without a known SHA-256: its length is checked"
+    return [Finding("ok", "weights", str(path), f"{found} ({name})")]
 
 
 def _absent(name: str) -> Finding:
     weights = WEIGHTS[name]
     if weights.url:
-        record = "" if weights.sha256 else ", then asks you to record its SHA-256: no published one is known"
+        hashed = weights.sha256 or is_darknet(Path(weights.path))
+        record = "" if hashed else ", then asks you to record its SHA-256: no published one is known"
         action = f"the first run downloads {weights.url}{record}; or put it at {weights_root() / weights.path}"
         return Finding("warning", "weights", name, "not here yet", action)
     package = (weights.package or "").replace("_", "-")

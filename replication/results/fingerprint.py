@@ -49,7 +49,7 @@ PROCESS = (
 )
 _NOT_COMPUTING = (*FILES, *SETTINGS, *PROCESS)
 # Modules of detectors that only a test runs.
-INFERENCE = ("detectors.multi_scale", "detectors.fsaf.inference")
+INFERENCE = ("detectors.multi_scale", "detectors.fsaf.inference", "detectors.yolov3.inference")
 
 TRAINING = Code(("training.trainer", "training.config", "datasets.splits", "detectors"), (*_NOT_COMPUTING, *INFERENCE))
 DETECTION = Code(("inference.detect", "detectors"), _NOT_COMPUTING)
@@ -69,7 +69,7 @@ REGISTERING = "detectors"
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {
     *("name", "title", "note", "benchmark", "data", "area_ranges", "tables", "seeds", "run_backbones"),
-    *("judged_seeds", "workers", "device", "checkpoint_every", "withdrawn"),
+    *("judged_seeds", "workers", "device", "checkpoint_every", "withdrawn", "batches"),
 }
 
 
@@ -107,6 +107,7 @@ def training_fingerprint(variant: Variant, protocol: Protocol) -> str:
     settings = protocol.model_dump(mode="json", exclude=NOT_TRAINED)
     # What the protocol says of other architectures and backbones is not this variant's concern.
     settings["overrides"] = [protocol.overrides.get(group) for group in protocol.groups(variant.meta_architecture)]
+    settings["batch"] = protocol.batch_of(variant.meta_architecture)
     settings["iterations"] = protocol.iterations_of(variant.meta_architecture)
     settings["backbones"] = protocol.backbones.get(variant.backbone)
     return sha256_json([fingerprint(TRAINING), resolve(variant.path), settings])[:12]

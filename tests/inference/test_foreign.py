@@ -83,6 +83,19 @@ def test_on_the_same_images_it_finds_the_same(tmp_path: Path, name: str, capfd):
     assert not (job.folder / "levels.json").exists()
 
 
+def test_a_detector_without_a_limit_sends_its_best_hundred(tmp_path: Path):
+    """YOLOv3, untrained, finds thousands of boxes an image."""
+    job = finding_all("yolov3_D53_giou", tmp_path / "results", tmp_path / "own.yaml")
+    prepare(job.protocol, job.results)
+    train(job)
+    found = json.loads(detect(job).read_text())
+    sent = detect_images(job, *image_info(job, tmp_path))
+    for image in {one["image_id"] for one in found}:
+        every = sorted((one["score"] for one in found if one["image_id"] == image), reverse=True)
+        assert len(every) > 100
+        assert [one["score"] for one in sent if one["image_id"] == image] == every[:100]
+
+
 def test_its_detections_evaluate_to_the_run_s_numbers(tmp_path: Path):
     job = finding_all("fsaf_R50", tmp_path, tmp_path / "own.yaml")
     truth = prepare(job.protocol, job.results).with_name("ground_truth.json")

@@ -102,7 +102,7 @@ def test_same_seed_same_bytes_and_another_seed_is_another_run(job: Run):
     assert not same(weights(first), weights(third))
 
 
-@pytest.mark.parametrize("name", ["mask_rcnn_R50_giou", "retinanet_R50", "fsaf_R50_joint"])
+@pytest.mark.parametrize("name", ["mask_rcnn_R50_giou", "retinanet_R50", "fsaf_R50_joint", "yolov3_D53_giou"])
 def test_a_run_killed_half_way_ends_like_an_uninterrupted_one(job: Run, tmp_path: Path, name: str):
     job = own(changed(Run(load_catalog().variants[name], job.protocol, 0, job.results), checkpoint_every=2))
     whole, killed = elsewhere(job, "whole"), elsewhere(job, "killed")
