@@ -38,7 +38,7 @@ def test_every_row_of_the_tables_is_built_and_selected() -> None:
     assert {CATALOG.row_state(row) for row in rows} == {"built"}
     assert {CATALOG.variants[name].backbone for name in NAMES} == {"D-53"}
     for data, protocol in PROTOCOL.items():
-        runs = {run.variant for run in select(CATALOG, load_protocol(protocol))}
+        runs = {variant.name for variant, _ in select(CATALOG, load_protocol(protocol))}
         assert {f"yolov3_D53_{data}{loss}" for loss in ("mse", "iou", "giou")} <= runs
 
 

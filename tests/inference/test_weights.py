@@ -12,12 +12,13 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from PIL import Image
 
+from replication import cli
 from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.detectors.yolov3 import save_darknet
 from replication.errors import ConfigError, WeightsError
 from replication.inference.weights import detect_with_weights, model_with_weights
 from replication.training.config import run_config
-from replication.training.run import on_device
+from replication.training.devices import on_device
 
 VARIANT = load_catalog().variants["yolov3_D53_giou"]
 IDS = [1, 2, 90]  # with a gap, and not in this order in the file
@@ -105,3 +106,18 @@ def test_what_it_refuses(protocol: Protocol, weights: Path, images: tuple[Path, 
     smoke = load_protocol("smoke")
     with pytest.raises(WeightsError, match="needs a YOLOv3 with backbone D-53"):
         detect_with_weights(VARIANT, smoke, weights, *images)
+
+
+def test_the_command_line_writes_the_same_records(
+    protocol: Protocol, weights: Path, images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    own, out = tmp_path / "own.yaml", tmp_path / "found" / "detections.json"
+    own.write_text(json.dumps(protocol.model_dump(mode="json")))
+    given = ["detect", "--protocol", str(own), "--variant", VARIANT.name, "--weights", str(weights)]
+    assert cli.main([*given, "--images", str(images[0]), "--image-folder", str(images[1]), "--out", str(out)]) == 0
+    assert json.loads(out.read_text()) == detect_with_weights(VARIANT, protocol, weights, *images)
+
+
+def test_the_command_line_asks_for_all_that_belongs_together(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["detect", "--variant", VARIANT.name, "--weights", str(weights)]) == 2
+    assert "--weights, --images, --image-folder and --out belong together" in capsys.readouterr().err
