@@ -2,8 +2,9 @@
 
 snakemake --cores all                                    the protocol `mini`
 snakemake --cores all --config protocol=paper            the papers' own
-snakemake --cores all --config tables=giou-T5 seeds=3    fewer tables, more runs a variant
-Every rule is one verb of `python -m replication`; what would run, and why: `python -m replication plan`.
+snakemake --cores all --config tables=giou-T5 seeds=3    fewer tables, more seeds per variant
+snakemake --cores all --config configs=DIR               also papers, variants and protocols of your own
+Every rule is one verb of `replication`; what would run, and why: `replication plan`.
 """
 
 import os
@@ -26,10 +27,10 @@ from replication.results.fingerprint import (
 )
 from replication.planning.plan import FIGURES_FROM
 from replication.planning.workflow import (
-    DEFAULT_PROTOCOL,
     choice,
     from_workflow,
     variant_pattern,
+    where,
 )
 
 min_version("9.25")
@@ -43,9 +44,7 @@ except ReplicationError as error:
 # The verbs run with the interpreter that runs the workflow, whatever `python` is elsewhere.
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 # How and where a step runs is no parameter of it: another folder's name or number of GPUs retrains nothing.
-os.environ["REPLICATION_WHERE"] = (
-    f"--protocol {config.get('protocol', DEFAULT_PROTOCOL)} --results {plan.results}"
-)
+os.environ["REPLICATION_WHERE"] = where(config)
 os.environ["REPLICATION_GPUS"] = str(config.get("gpus", 1))
 # None where no job is run: --report, --dry-run.
 CORES = workflow.resource_settings.cores or 1

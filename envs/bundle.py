@@ -35,7 +35,7 @@ PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)]
 PLATFORMS += ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"]
 README = """Wheels for Python {python} on x86-64 Linux with torch and torchvision already there. In this folder:
     python -m pip install --no-index --find-links . -r requirements.txt
-Then, in a checkout of the repository: python -m replication doctor
+Then: replication doctor
 """
 
 
@@ -126,7 +126,8 @@ class Workshop:
         """Build the detectron2 wheel and this package's; the latter from a copy, as setuptools leaves files behind."""
         copy = self.folder / "source"
         copy.mkdir()
-        shutil.copytree(ROOT / "replication", copy / "replication", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("replication", "configs"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "README.md", "LICENSE"):
             if (ROOT / name).exists():
                 shutil.copy(ROOT / name, copy)

@@ -1,4 +1,4 @@
-"""``python -m replication``."""
+"""``python -m replication``: the same as the command ``replication``."""
 
 import sys
 

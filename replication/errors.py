@@ -3,6 +3,18 @@
 A message names the file and the field, says what is wrong there, and what to do.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``did you mean a, b? `` for the known names that are closest to ``name``; empty when none is close."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known))
+    return f"did you mean {', '.join(close)}? " if close else ""
+
 
 class ReplicationError(Exception):
     """Base of all errors with a message meant for the user."""

@@ -1,8 +1,9 @@
-"""The papers, variants and protocols of ``configs/`` as typed, frozen records."""
+"""The papers, variants and protocols of ``configs/`` and of users' own folders as typed, frozen records."""
 
+from replication.catalog.folders import CONFIGS, config_folders
 from replication.catalog.judging import Judging, load_judging
 from replication.catalog.listing import catalog_json, catalog_table
-from replication.catalog.load import Catalog, load_catalog
+from replication.catalog.load import Catalog, load_catalog, load_protocol
 from replication.catalog.papers import (
     BACKBONES,
     BUILT_METRICS,
@@ -13,8 +14,7 @@ from replication.catalog.papers import (
     Row,
     Table,
 )
-from replication.catalog.protocols import AreaRanges, CocoData, EmbeddedData, Protocol, VocData, load_protocol
-from replication.catalog.records import CONFIGS
+from replication.catalog.protocols import AreaRanges, CocoData, EmbeddedData, Protocol, VocData
 from replication.catalog.select import Run, select
 from replication.catalog.variants import Variant
 
@@ -39,6 +39,7 @@ __all__ = [
     "VocData",
     "catalog_json",
     "catalog_table",
+    "config_folders",
     "load_catalog",
     "load_judging",
     "load_protocol",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from replication.catalog.papers import BACKBONES, Claim, Column, Paper, Row, Table
@@ -28,23 +29,22 @@ def check_paper(paper: Paper, stem: str) -> Iterator[str]:
     yield from _check_primaries(paper.claims)
 
 
-def check_papers(papers: Iterable[Paper], variants: Mapping[str, Variant]) -> Iterator[tuple[str, str]]:
-    """What can be wrong between papers, or papers and built variants, as (id of the paper at fault, message)."""
-    homes: dict[str, str] = {}
+def check_papers(papers: Mapping[Path, Paper], variants: Mapping[str, Variant]) -> Iterator[tuple[Path, str]]:
+    """What can be wrong between papers, or papers and built variants, as (file at fault, message)."""
+    homes: dict[str, Path] = {}
     backbones = {name: (variant.backbone, str(variant.path)) for name, variant in variants.items()}
-    papers = list(papers)
-    for paper in papers:
+    for path, paper in papers.items():
         for table in paper.tables:
-            if homes.setdefault(table.id, paper.id) != paper.id:
-                yield paper.id, f"tables: id {table.id!r} is also used in paper {homes[table.id]}; ids must be unique"
+            if homes.setdefault(table.id, path) != path:
+                yield path, f"tables: id {table.id!r} is also used in {homes[table.id]}; ids must be unique"
             for row in table.rows:
-                yield from ((paper.id, message) for message in _check_backbone(table, row, backbones))
-    for paper in papers:
+                yield from ((path, message) for message in _check_backbone(table, row, backbones))
+    for path, paper in papers.items():
         for deviation in paper.deviations:
             unknown = [name for name in deviation.variants if name not in backbones]
             if unknown:
                 yield (
-                    paper.id,
+                    path,
                     f"deviation {deviation.id}: variants: no row and no file names {', '.join(unknown)}",
                 )
 

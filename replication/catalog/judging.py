@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from replication.catalog.records import CONFIGS, Record, parse, read_yaml
+from replication.catalog.folders import CONFIGS
+from replication.catalog.records import Record, parse, read_yaml
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Points = Annotated[float, Field(ge=0, le=100)]

@@ -1,11 +1,13 @@
-"""What ``python -m replication catalog`` prints: everything the catalog holds and whether it can run yet."""
+"""What ``replication catalog`` prints: everything the catalog holds and whether it can run yet."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
+from replication.catalog.folders import CONFIGS
 from replication.catalog.load import Catalog
 from replication.catalog.papers import Claim, Column, Paper, Row, Table
 from replication.catalog.protocols import Protocol
@@ -63,9 +65,14 @@ def _variant(catalog: Catalog, name: str) -> dict[str, Any]:
     facts: dict[str, Any] = dict.fromkeys(BUILT_FACTS)
     if built is not None:
         facts = built.model_dump(mode="json", exclude={"name", "path", "backbone"})
-        facts["path"] = f"{built.path.parent.name}/{built.path.name}"
+        facts["path"] = _shown_path(built.path)
     state = "planned" if built is None else built.state
     return {"name": name, "state": state, "backbone": _backbone(catalog, name), "rows": rows, **facts}
+
+
+def _shown_path(path: Path) -> str:
+    """Of a built-in file the place within ``configs``; of a user's the path as found."""
+    return path.relative_to(CONFIGS).as_posix() if path.is_relative_to(CONFIGS) else str(path)
 
 
 def _backbone(catalog: Catalog, name: str) -> str:

@@ -1,26 +1,28 @@
-"""Reading ``configs/`` whole: papers, variants and protocols, checked against each other."""
+"""Reading the folders of papers, variants and protocols whole, checked against each other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import Field
 
 from replication.catalog.checks import check_paper, check_papers, check_variant
+from replication.catalog.folders import CONFIGS, named_files
 from replication.catalog.papers import Claim, Paper, Row, State, Table, read_paper
 from replication.catalog.protocols import Protocol
-from replication.catalog.records import CONFIGS, Record, parse, read_yaml
+from replication.catalog.records import Record, parse, read_yaml
 from replication.catalog.variants import Variant, read_variants
-from replication.errors import ConfigError
+from replication.errors import ConfigError, did_you_mean
 
 
 class Catalog(Record):
-    """Papers by id, built variants by name, the shipped protocols by name."""
+    """Papers by id, built variants by name, protocols by name; ``folders`` are those that they were read from."""
 
     papers: dict[str, Paper]
     variants: dict[str, Variant]
     protocols: dict[str, Protocol] = Field(default_factory=dict)
+    folders: tuple[Path, ...] = (CONFIGS,)
 
     @property
     def tables(self) -> dict[str, Table]:
@@ -30,8 +32,29 @@ class Catalog(Record):
     def table(self, table_id: str) -> Table:
         """The table of that id; ConfigError naming the known ones when there is none."""
         if table_id not in self.tables:
-            raise ConfigError(f"table {table_id!r} is unknown; known tables: {', '.join(self.tables)}")
+            close = did_you_mean(table_id, self.tables)
+            raise ConfigError(f"table {table_id!r} is unknown; {close}known tables: {', '.join(self.tables)}")
         return self.tables[table_id]
+
+    def variant(self, name: str) -> Variant:
+        """The built variant of that name; ConfigError naming the known ones when there is none."""
+        if name not in self.variants:
+            close = did_you_mean(name, self.variants)
+            raise ConfigError(f"--variant {name}: not built; {close}known: {', '.join(sorted(self.variants))}")
+        return self.variants[name]
+
+    def paper_of(self, name: str) -> str:
+        """The id of the paper that a table, or a figure ``<table>_<kind>`` or ``<paper>_<kind>``, belongs to.
+
+        KeyError when there is none.
+        """
+        owners = {table.id: paper.id for paper in self.papers.values() for table in paper.tables}
+        owners |= {paper: paper for paper in self.papers}
+        # Ids may hold underscores too, so that a paper `giou_v2` must win over a paper `giou`.
+        for known in sorted(owners, key=len, reverse=True):
+            if name == known or name.startswith(f"{known}_"):
+                return owners[known]
+        raise KeyError(f"no paper has a table or figure {name!r}")
 
     def latency_tables(self, protocol: Protocol) -> list[str]:
         """The protocol's tables whose rows are timed or, if it has none, all of its benchmark."""
@@ -53,36 +76,66 @@ class Catalog(Record):
         return "built" if ready and table.column(claim.column).state == "built" else "planned"
 
 
-def load_catalog(configs: Path = CONFIGS) -> Catalog:
-    """Read and check all of ``configs``; ConfigError lists every problem, a line each, with file and field."""
-    paths = sorted((configs / "papers").glob("*.yaml"))
-    if not paths:
-        raise ConfigError(f"{configs / 'papers'}: no paper files (*.yaml) there")
-    papers = {path: read_paper(path) for path in paths}
-    variants = read_variants(configs / "variants")
-    problems = list(_problems(papers, variants, configs))
+def load_catalog(*folders: Path) -> Catalog:
+    """Read and check all of ``folders`` (default: the built-in one), which form one catalog.
+
+    Raises ConfigError listing every problem, a line each, with file and field; one that names both files for a name
+    that is defined twice.
+    """
+    folders = folders or (CONFIGS,)
+    papers = {path: read_paper(path) for path in named_files(folder / "papers" for folder in folders).values()}
+    if not papers:
+        raise ConfigError(f"{', '.join(str(folder / 'papers') for folder in folders)}: no paper files (*.yaml) there")
+    variants = read_variants(*(folder / "variants" for folder in folders))
+    problems = list(_problems(papers, variants))
     if problems:
         raise ConfigError("\n".join(problems))
     return Catalog(
         papers={paper.id: paper for paper in papers.values()},
         variants=variants,
-        protocols=_protocols(configs / "protocols"),
+        protocols={name: _read_protocol(path) for name, path in _protocol_files(folders).items()},
+        folders=folders,
     )
 
 
-def _problems(papers: dict[Path, Paper], variants: dict[str, Variant], configs: Path) -> Iterator[str]:
+def load_protocol(name: str, folders: Iterable[Path] = (CONFIGS,)) -> Protocol:
+    """The protocol of that name in one of the ``folders``, or the file of that path (ends in .yaml or .yml).
+
+    A file's own name must not be that of a protocol in the folders: the two would share a results folder.
+    """
+    known = _protocol_files(folders)
+    if name in known:
+        return _read_protocol(known[name])
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml") or not path.exists():
+        raise ConfigError(
+            f"protocol {name!r} does not exist; {did_you_mean(name, known)}known protocols: "
+            f"{', '.join(sorted(known))}; for your own give the path of a .yaml file"
+        )
+    protocol = parse(Protocol, read_yaml(path), path)
+    other = known.get(protocol.name)
+    if other is not None and other.resolve() != path.resolve():
+        raise ConfigError(
+            f"{path}: name: {protocol.name!r} is already defined in {other}, and both would share one results folder; "
+            "choose another name"
+        )
+    return protocol
+
+
+def _problems(papers: dict[Path, Paper], variants: dict[str, Variant]) -> Iterator[str]:
     for path, paper in papers.items():
-        for message in check_paper(paper, path.stem):
-            yield f"{path}: {message}"
-    for stem, message in check_papers(papers.values(), variants):
-        yield f"{configs / 'papers' / stem}.yaml: {message}"
+        yield from (f"{path}: {message}" for message in check_paper(paper, path.stem))
+    yield from (f"{path}: {message}" for path, message in check_papers(papers, variants))
     for variant in variants.values():
         yield from (f"{variant.path}: {message}" for message in check_variant(variant, variants))
 
 
-def _protocols(folder: Path) -> dict[str, Protocol]:
-    protocols = {path: parse(Protocol, read_yaml(path), path) for path in sorted(folder.glob("*.yaml"))}
-    for path, protocol in protocols.items():
-        if protocol.name != path.stem:
-            raise ConfigError(f"{path}: name: is {protocol.name!r} but the file is named {path.stem!r}")
-    return {protocol.name: protocol for protocol in protocols.values()}
+def _protocol_files(folders: Iterable[Path]) -> dict[str, Path]:
+    return named_files(folder / "protocols" for folder in folders)
+
+
+def _read_protocol(path: Path) -> Protocol:
+    protocol = parse(Protocol, read_yaml(path), path)
+    if protocol.name != path.stem:
+        raise ConfigError(f"{path}: name: is {protocol.name!r} but the file is named {path.stem!r}")
+    return protocol

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from replication.catalog.records import CONFIGS, Record, parse, read_yaml
+from replication.catalog.records import Record
 from replication.errors import ConfigError
 
 Benchmark = Literal["coco", "voc2007"]
@@ -176,22 +175,3 @@ def _extended(meta_architecture: str) -> list[str]:
         chain.append(name)
         name = META_ARCHITECTURES[name]
     return [meta_architecture, *chain]
-
-
-def load_protocol(name: str) -> Protocol:
-    """The protocol of that name in ``configs/protocols``, or the file of that path (ends in .yaml or .yml)."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / "protocols" / f"{name}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(file.stem for file in (CONFIGS / "protocols").glob("*.yaml")))
-        raise ConfigError(
-            f"protocol {name!r}: {path} does not exist; known protocols: {known}; "
-            "for your own give the path of a .yaml file"
-        )
-    protocol = parse(Protocol, read_yaml(path), path)
-    shipped = CONFIGS / "protocols" / f"{protocol.name}.yaml"
-    if path.resolve() != shipped.resolve() and shipped.exists():
-        raise ConfigError(
-            f"{path}: name: {protocol.name!r} is the name of a shipped protocol, whose results folder "
-            "yours would share; choose another name"
-        )
-    return protocol

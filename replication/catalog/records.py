@@ -16,8 +16,6 @@ try:
 except ImportError:  # PyYAML built without libyaml: the same, slower
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-
 
 class Record(BaseModel):
     """A frozen record read from a YAML file; an unknown key or a wrong type is an error."""

@@ -51,7 +51,7 @@ def select(
         names = ", ".join(table.id for table in chosen) or "(none)"
         raise ConfigError(
             f"protocol {protocol.name}: no row of tables {names} with backbone {', '.join(wanted)} is built yet; "
-            "`python -m replication catalog` lists the state of every row"
+            "`replication catalog` lists the state of every row"
         )
     return list(runs)
 

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
+from replication.catalog.folders import CONFIGS, named_files
 from replication.catalog.papers import State
 from replication.catalog.records import Record, parse, read_yaml
 from replication.errors import ConfigError
 
 BASE_KEY = "_BASE_"
+BUILT_IN = CONFIGS / "variants"
 
 DEFAULTS: dict[str, Any] = {
     "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
@@ -34,7 +38,7 @@ class Variant(Record):
 
     ``proposals_from`` names the variant, an RPN, on whose fixed proposals it is trained and tested; empty for one that
     makes its own. ``weights_from`` names the variant whose weights it takes, tested in another way: it is then a
-    test-time variant and never trained itself; empty for one that is.
+    test-time variant and never trained itself; empty for one that is. ``source`` is the variant of that name.
     """
 
     name: str
@@ -45,11 +49,17 @@ class Variant(Record):
     masks: bool
     proposals_from: str = ""
     weights_from: str = ""
+    source: Variant | None = Field(default=None, exclude=True, repr=False)
 
     @property
     def trained(self) -> Variant:
-        """The variant whose training makes its weights: itself, or of a test-time variant the one that it names."""
-        return read_variant(self.path.with_name(f"{self.weights_from}.yaml")) if self.weights_from else self
+        """The variant whose training makes its weights: itself, or of a test-time variant the one that it names.
+
+        Raises ConfigError for one that was read without the variant that it names.
+        """
+        if self.weights_from and self.source is None:
+            raise ConfigError(f"{self.path}: MODEL.WEIGHTS_FROM: {self.weights_from!r} is no built variant")
+        return self.source or self
 
     @property
     def class_agnostic(self) -> bool:
@@ -62,10 +72,13 @@ class Variant(Record):
         return "built"
 
 
-def read_variants(folder: Path) -> dict[str, Variant]:
-    """All variants of a folder, by name; files named ``_*`` or ``Base*`` are bases that others start from."""
-    paths = sorted(path for path in folder.glob("*.yaml") if not path.name.startswith(("_", "Base")))
-    return {path.stem: read_variant(path) for path in paths}
+def read_variants(*folders: Path) -> dict[str, Variant]:
+    """All variants of the folders, by name; files named ``_*`` or ``Base*`` are bases that others start from."""
+    variants = {name: read_variant(path) for name, path in named_files(folders, skip=("_", "Base")).items()}
+    return {
+        name: variant.model_copy(update={"source": variants.get(variant.weights_from)})
+        for name, variant in variants.items()
+    }
 
 
 def read_variant(path: Path) -> Variant:
@@ -98,8 +111,9 @@ def backbone_label(depth: int, groups: int, width: int) -> str:
 
 
 def resolve(path: Path) -> dict[str, Any]:
-    """The mapping of a YAML file merged over its ``_BASE_`` (one or a list; relative to the file), as Detectron2 does.
+    """The mapping of a YAML file merged over its ``_BASE_`` (one or a list), as Detectron2 does.
 
+    A base is a path relative to the file, or the bare name of a file in the built-in ``configs/variants``.
     Without MODEL.WEIGHTS_FROM, which says whose weights these settings are tested with and is no setting. Raises
     ConfigError for a missing base, a cycle, or a section that one of the files gives a plain value.
     """
@@ -118,7 +132,10 @@ def _merged(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for base in _bases(content.pop(BASE_KEY, []), path):
         if not base.is_file():
-            raise ConfigError(f"{path}: {BASE_KEY}: {base} does not exist; give a path relative to this file")
+            raise ConfigError(
+                f"{path}: {BASE_KEY}: {base} does not exist; give a path relative to this file, or the name of a file "
+                f"in {BUILT_IN}"
+            )
         _merge(_merged(base, (*below, path)), merged, base, "")
     _merge(content, merged, path, "")
     return merged
@@ -129,7 +146,9 @@ def _bases(value: Any, path: Path) -> Iterable[Path]:
     for name in names:
         if not isinstance(name, str) or "://" in name:
             raise ConfigError(f"{path}: {BASE_KEY}: expected the path of a local file, found {name!r}")
-        yield path.parent / Path(name).expanduser()
+        base = path.parent / Path(name).expanduser()
+        bare = Path(name).name == name and not base.is_file() and (BUILT_IN / name).is_file()
+        yield BUILT_IN / name if bare else base
 
 
 def _merge(upper: dict[str, Any], into: dict[str, Any], path: Path, prefix: str) -> None:

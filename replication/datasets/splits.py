@@ -139,7 +139,7 @@ def _parts(data: VocData, split: str) -> tuple[VocSplit, ...]:
 def _must_exist(path: Path, downloads: Sequence[str]) -> None:
     if path.exists():
         return
-    fetch = " and ".join(f"`python -m replication data {name}`" for name in downloads)
+    fetch = " and ".join(f"`replication data {name}`" for name in downloads)
     advice = f"fetch it with {fetch}" if fetch else "check the path in the protocol's 'data'"
     raise DataError(f"{path}: no such file or folder; {advice}, or set DETECTRON2_DATASETS to the folder it lies under")
 

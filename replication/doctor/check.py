@@ -1,4 +1,4 @@
-"""``python -m replication doctor``: environment, data and weights, each with what to do."""
+"""``replication doctor``: environment, data and weights, each with what to do."""
 
 from __future__ import annotations
 

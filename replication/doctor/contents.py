@@ -33,7 +33,7 @@ def contents(protocol: Protocol, deep: bool) -> list[Finding]:
     """Findings about both splits of a protocol's data; with ``deep`` every image of a large set is decoded, too."""
     data = protocol.data
     if isinstance(data, EmbeddedData) and not embedded_folder(data).is_dir():
-        made = f"not made yet; `python -m replication prepare --protocol {protocol.name}` makes it in seconds"
+        made = f"not made yet; `replication prepare --protocol {protocol.name}` makes it in seconds"
         return [Finding("ok", "data", str(embedded_folder(data)), made)]
     return [finding for name in SPLITS for finding in _split(protocol, name, deep)]
 
@@ -139,7 +139,7 @@ def _good(protocol: Protocol, name: SplitName, split: Split) -> Finding:
 def _fetch(protocol: Protocol) -> str:
     download = getattr(protocol.data, "download", None)
     names = (download,) if isinstance(download, str) else download or ()
-    commands = " and ".join(f"`python -m replication data {name}`" for name in names)
+    commands = " and ".join(f"`replication data {name}`" for name in names)
     return f"fetch it with {commands}" if commands else ""
 
 

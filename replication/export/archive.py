@@ -80,7 +80,7 @@ def _check_runs(protocol: Protocol, results: Path, files: Mapping[Path, bytes], 
             variant, seed = wrong[0]
             raise ResultError(
                 f"{verdicts}: runs: {variant} seed {seed} is not the one that was judged; run "
-                "`python -m replication verdicts`, `tables` and `report` again"
+                "`replication verdicts`, `tables` and `report` again"
             )
     kept = sorted(target.glob("runs/*/seed*/metrics.json"))
     lost = [path.relative_to(target) for path in kept if path.relative_to(target) not in files]

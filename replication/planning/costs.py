@@ -1,7 +1,8 @@
-"""What a training iteration costs: of finished runs, or as recorded in ``configs/costs.yaml``. No torch."""
+"""What a training iteration costs: of finished runs, or as recorded in the folders' ``costs.yaml``. No torch."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from replication.catalog import CONFIGS
 from replication.catalog.records import Record, parse, read_yaml
-from replication.errors import ResultError
+from replication.errors import ConfigError, ResultError
 from replication.results.files import read_json
 
 
@@ -23,15 +24,29 @@ class Cost(Record):
 
 
 class Costs(Record):
-    """``configs/costs.yaml``: protocol -> variant -> cost."""
+    """``costs.yaml`` of a folder: protocol -> variant -> cost."""
 
     costs: dict[str, dict[str, Cost]]
 
 
-def recorded_costs() -> Costs:
-    """What the repository records."""
-    path = CONFIGS / "costs.yaml"
-    return parse(Costs, read_yaml(path), path)
+@functools.cache
+def recorded_costs(*folders: Path) -> dict[tuple[str, str], Cost]:
+    """The costs that ``folders`` (default: the built-in one) record, by protocol and variant.
+
+    Raises ConfigError naming both files for a cost that is recorded twice.
+    """
+    recorded: dict[tuple[str, str], Cost] = {}
+    homes: dict[tuple[str, str], Path] = {}
+    for path in (folder / "costs.yaml" for folder in folders or (CONFIGS,)):
+        if not path.exists():
+            continue
+        for protocol, costs in parse(Costs, read_yaml(path), path).costs.items():
+            for variant, cost in costs.items():
+                key = protocol, variant
+                if homes.setdefault(key, path) != path:
+                    raise ConfigError(f"{path}: costs.{protocol}.{variant}: is also in {homes[key]}; remove one")
+                recorded[key] = cost
+    return recorded
 
 
 def measured_cost(folder: Path) -> Cost | None:

@@ -78,7 +78,7 @@ class Plan:
     def cost(self, variant: str) -> Cost | None:
         """Seconds an iteration: of a run of the same results folder if there is one, else as recorded in configs."""
         made = measured_cost(self.results / self.protocol.name / "runs" / variant)
-        return made or recorded_costs().costs.get(self.protocol.name, {}).get(variant)
+        return made or recorded_costs(*self.catalog.folders).get((self.protocol.name, variant))
 
     def minutes(self, variant: str) -> int:
         """Expected minutes of a whole training, at least 1; 0 where nothing was recorded."""
@@ -124,11 +124,8 @@ class Plan:
         return [run for run in self.runs if run.variant in shown]
 
     def paper_of(self, name: str) -> str:
-        """The id of the paper that a table, or a figure named after a table or paper, belongs to."""
-        for paper in self.catalog.papers.values():
-            if name.startswith((paper.id, *(table.id for table in paper.tables))):
-                return paper.id
-        raise KeyError(f"no paper has a table or figure {name!r}")
+        """See ``Catalog.paper_of``."""
+        return self.catalog.paper_of(name)
 
     @property
     def timed(self) -> tuple[str, ...]:

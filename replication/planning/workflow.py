@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from replication.catalog import Catalog, load_catalog, load_protocol
-from replication.errors import ConfigError
+from replication.catalog import Catalog, config_folders, load_catalog, load_protocol
+from replication.errors import ConfigError, did_you_mean
 from replication.planning.plan import Plan, make_plan
 
 DEFAULT_PROTOCOL = "mini"
@@ -15,37 +16,66 @@ DEFAULT_PROTOCOL = "mini"
 
 def from_workflow(config: Mapping[str, Any]) -> Plan:
     """The plan of ``snakemake --config protocol=mini tables=giou-T5,giou-T7 seeds=3 backbones=R-50 results=DIR``."""
-    known = {"protocol", "tables", "seeds", "backbones", "results", "gpus"}
+    known = {"protocol", "tables", "seeds", "backbones", "results", "configs", "gpus"}
     unknown = sorted(set(config) - known)
     if unknown:
-        raise ConfigError(f"--config {unknown[0]}: unknown key; known: {', '.join(sorted(known))}")
+        close = did_you_mean(unknown[0], known)
+        raise ConfigError(f"--config {unknown[0]}: unknown key; {close}known: {', '.join(sorted(known))}")
     for key in ("seeds", "gpus"):
         value = config.get(key, 1)
         if not isinstance(value, int) or value < 1:
             raise ConfigError(f"--config {key}: expected a whole number of at least 1; found {value!r}")
     if not isinstance(config.get("results", ""), str):
         raise ConfigError(f"--config results: expected a folder; found {config['results']!r}")
+    folders = _folders(config)
     return make_plan(
-        load_catalog(),
-        load_protocol(str(config.get("protocol", DEFAULT_PROTOCOL))),
-        Path(config.get("results", "results")),
+        load_catalog(*folders),
+        load_protocol(_protocol(config), folders),
+        Path(_results(config)),
         _list(config.get("tables")),
         config.get("seeds"),
         _list(config.get("backbones")),
     )
 
 
+def where(config: Mapping[str, Any]) -> str:
+    """The workflow's ``--config`` as options that every verb takes, quoted for the shell.
+
+    Folders of ``$REPLICATION_CONFIGS`` are among them: a job on another machine does not see that variable.
+    """
+    options = [("protocol", _protocol(config)), ("results", _results(config))]
+    options += [("configs", str(folder)) for folder in _folders(config)[1:]]
+    return " ".join(f"--{name} {shlex.quote(value)}" for name, value in options)
+
+
 def choice(config: Mapping[str, Any]) -> str:
-    """The workflow's ``--config`` as options of the ``plan`` verb."""
+    """The workflow's ``--config`` as options of the ``plan`` verb, quoted for the shell."""
     tables, backbones, seeds = _list(config.get("tables")), _list(config.get("backbones")), config.get("seeds")
     options = {"tables": tables and ",".join(tables), "backbones": backbones and ",".join(backbones), "seeds": seeds}
-    return " ".join(f"--{name} {value}" for name, value in options.items() if value)
+    return " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value)
 
 
 def variant_pattern(catalog: Catalog, trained: bool) -> str:
     """Regular expression of the variants that are trained or, if not ``trained``, of the test-time variants."""
     found = [variant.name for variant in catalog.variants.values() if trained is not bool(variant.weights_from)]
     return "|".join(found) or "(?!)"
+
+
+def _protocol(config: Mapping[str, Any]) -> str:
+    return str(config.get("protocol", DEFAULT_PROTOCOL))
+
+
+def _results(config: Mapping[str, Any]) -> str:
+    return str(config.get("results", "results"))
+
+
+def _folders(config: Mapping[str, Any]) -> tuple[Path, ...]:
+    """The built-in folder first; ``configs`` is one folder, or a list of them."""
+    value = config.get("configs", [])
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"--config configs: expected a folder or a list of folders; found {value!r}")
+    return config_folders(map(Path, names))
 
 
 def _list(value: Any) -> list[str] | None:

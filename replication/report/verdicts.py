@@ -77,7 +77,7 @@ def read_verdicts(
     if not path.exists():
         return None
     document = read_json(path, SCHEMA)
-    again = "run `python -m replication verdicts` for the same tables again"
+    again = "run `replication verdicts` for the same tables again"
     if document["protocol"] != protocol.name:
         raise ResultError(f"{path}: protocol: is {document['protocol']}, the page is of {protocol.name}; {again}")
     if document["plan_hash"] != plan_hash(registered_plan(catalog, protocol, load_judging())):

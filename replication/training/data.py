@@ -88,7 +88,7 @@ class MappedRecords(Dataset[Any]):
             # Pillow raises SyntaxError for a broken PNG.
             return DataError(
                 f"{record['file_name']}: cannot be read: {error}. Replace the file or take the image out of the "
-                "annotations; `python -m replication doctor` lists all such images."
+                "annotations; `replication doctor` lists all such images."
             )
         finally:
             np.random.set_state(state)

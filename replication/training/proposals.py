@@ -87,4 +87,4 @@ def _manifest(path: Path) -> Record:
 
 
 def _advice(path: Path) -> str:
-    return f"run `python -m replication proposals --variant {path.parent.name}`"
+    return f"run `replication proposals --variant {path.parent.name}`"

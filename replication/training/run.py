@@ -87,7 +87,7 @@ class Job:
         final = run.folder / FINAL
         if not final.exists():
             raise ResultError(
-                f"{final}: no such file; train the run first: `python -m replication train --variant "
+                f"{final}: no such file; train the run first: `replication train --variant "
                 f"{run.variant.name} --seed {run.seed}`"
             )
         check_identity(run, run.identity(), "train it again")

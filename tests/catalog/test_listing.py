@@ -1,4 +1,4 @@
-"""What `python -m replication catalog` prints."""
+"""What `replication catalog` prints."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_json_lists_built_and_planned_variants(configs: Any) -> None:
         "state": "built",
         "backbone": "R-50",
         "rows": ["toy-T1/new"],
-        "path": "variants/new_R50.yaml",
+        "path": str(configs.folder / "variants" / "new_R50.yaml"),
         "meta_architecture": "RetinaNet",
         "iterations": 90000,
         "masks": False,

@@ -146,8 +146,8 @@ def test_difficult_objects_are_ignored_in_ground_truth(folder: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("data", "command"),
     [
-        (coco(Path("none")) | {"download": "coco2017"}, "python -m replication data coco2017"),
-        (voc(Path("none"), download=("voc2007", "voc2012")), "python -m replication data voc2012"),
+        (coco(Path("none")) | {"download": "coco2017"}, "replication data coco2017"),
+        (voc(Path("none"), download=("voc2007", "voc2012")), "replication data voc2012"),
     ],
 )
 def test_absent_data_name_the_command_that_fetches_them(data: dict[str, Any], command: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python -m replication evaluate` on any pair of files."""
+"""`replication evaluate` on any pair of files."""
 
 from __future__ import annotations
 
@@ -170,9 +170,9 @@ def test_options_of_pairs_are_refused_for_runs(capsys, option):
 
 
 def test_an_unknown_criterion_is_exit_2(capsys, files):
-    with pytest.raises(SystemExit) as caught:
-        call(capsys, files["found"], files["truth"], "--criterion", "diou")
-    assert caught.value.code == 2
+    code, _, err = call(capsys, files["found"], files["truth"], "--criterion", "diou")
+    assert code == 2
+    assert "'diou' is not one of 'iou', 'giou'" in err
 
 
 def test_detections_of_other_images_are_refused_for_a_difference(capsys, files):

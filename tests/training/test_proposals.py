@@ -127,7 +127,7 @@ def test_other_proposals_are_another_training(proposed: Path) -> None:
 
 
 def test_without_proposals_there_is_one_message(tmp_path: Path) -> None:
-    with pytest.raises(ResultError, match=r"train\.json: no such file: .* `python -m replication proposals"):
+    with pytest.raises(ResultError, match=r"train\.json: no such file: .* `replication proposals"):
         train(job(tmp_path, "fast_rcnn_R50"))
 
 

@@ -178,7 +178,7 @@ def test_runs_that_came_after_the_verdicts_are_refused(judged, add_run, catalog,
 def test_verdicts_on_runs_that_are_gone_are_refused(judged, catalog, results):
     protocol, _, _ = judged
     shutil.rmtree(results / protocol.name / "runs" / "real" / "seed2")
-    with pytest.raises(ResultError, match=r"real seed 2 was judged .* run `python -m replication verdicts`"):
+    with pytest.raises(ResultError, match=r"real seed 2 was judged .* run `replication verdicts`"):
         write_report(catalog, protocol, results, TABLES)
     shutil.rmtree(results / protocol.name / "runs" / "real")
     with pytest.raises(ResultError, match="real seed 0 was judged"):
@@ -192,7 +192,7 @@ def test_verdicts_by_another_plan_are_refused(judged, catalog, results):
     changed["claims"][0]["gain"] = 0.021
     other = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(changed)}})
     for plan in ((other, protocol), (catalog, protocol.model_copy(update={"seeds": 5}))):
-        with pytest.raises(ResultError, match=r"plan_hash: .* run `python -m replication verdicts`"):
+        with pytest.raises(ResultError, match=r"plan_hash: .* run `replication verdicts`"):
             write_report(*plan, results, TABLES)
 
 

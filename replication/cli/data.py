@@ -1,0 +1,65 @@
+"""Verbs for data: fetch it, make or check it, find what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from replication.cli.verb import (
+    FILE,
+    Setting,
+    configs_option,
+    format_option,
+    print_json,
+    protocol_option,
+    results_option,
+    verb,
+    with_setting,
+)
+
+
+@verb("replication data coco2017", "replication data voc2007 --root /datasets")
+@click.argument("name", type=click.Choice(["coco2017", "voc2007", "voc2012"]))
+@click.option(
+    "--root", type=FILE, metavar="DIR", help="Where to unpack.  [default: $DETECTRON2_DATASETS or ./datasets]"
+)
+@click.option("--mirror", metavar="URL", help="Address of a folder that serves the same files.")
+def data(name: str, root: Path | None, mirror: str | None) -> None:
+    """Download a data set from its official address, verify and unpack it."""
+    from replication.datasets.download import download
+
+    print(download(name, root, mirror))
+
+
+@verb("replication prepare", "replication prepare --protocol my_protocol.yaml")
+@with_setting
+def prepare(setting: Setting) -> None:
+    """Make or check a protocol's data; write its manifest and ground truth."""
+    from replication.datasets import prepare
+
+    print(prepare(setting.protocol, setting.results))
+
+
+@verb("replication doctor", "replication doctor --protocol my_protocol.yaml --deep")
+@protocol_option(default=None)
+@results_option
+@configs_option
+@click.option("--deep", is_flag=True, help="Decode every image of large data sets too.")
+@format_option
+def doctor(protocol: str | None, results: Path, configs: Sequence[Path], deep: bool, form: str) -> int:
+    """Check the environment and, with --protocol, its data and weights.
+
+    The exit code is 2 where there are errors, 0 where there are only warnings.
+    """
+    from replication.catalog import config_folders, load_protocol
+    from replication.doctor.check import doctor, exit_code, findings_json, findings_table
+
+    chosen = load_protocol(protocol, config_folders(configs)) if protocol else None
+    findings = doctor(chosen, deep=deep, results=results)
+    if form == "json":
+        print_json(findings_json(findings))
+    else:
+        print(findings_table(findings))
+    return exit_code(findings)

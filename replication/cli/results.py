@@ -1,0 +1,67 @@
+"""Verbs that say what the finished runs show."""
+
+from __future__ import annotations
+
+from replication.cli.verb import (
+    Setting,
+    format_option,
+    print_json,
+    print_written,
+    tables_option,
+    verb,
+    with_setting,
+)
+
+
+@verb("replication verdicts", "replication verdicts --protocol paper --tables giou-T5 --format json")
+@tables_option
+@format_option
+@with_setting
+def verdicts(setting: Setting, tables: list[str] | None, form: str) -> None:
+    """Judge the papers' claims by the finished runs; write verdicts.json."""
+    from replication.catalog import load_judging
+    from replication.verdicts import SCHEMA, verdicts_table, write_verdicts
+
+    chosen = setting.tables(tables)
+    document = write_verdicts(setting.catalog, setting.protocol, setting.results, chosen, load_judging())
+    if form == "json":
+        print_json({"schema": SCHEMA, **document})
+    else:
+        print(verdicts_table(document))
+
+
+@verb("replication tables --tables giou-T5", "replication tables --results results/reference --format json")
+@tables_option
+@format_option
+@with_setting
+def tables(setting: Setting, tables: list[str] | None, form: str) -> None:
+    """Render measured beside published numbers as Markdown, CSV and LaTeX; print them.
+
+    With --format json the files that were written are printed instead.
+    """
+    from replication.report import terminal_table, write_tables
+
+    catalog, protocol, results, chosen = setting.catalog, setting.protocol, setting.results, setting.tables(tables)
+    paths = write_tables(catalog, protocol, results, chosen)
+    if form == "json":
+        print_written(setting, paths)
+        return
+    for table in chosen:
+        print(terminal_table(catalog, table, protocol, results), end="\n\n", flush=True)
+
+
+@verb("replication report", "replication report --protocol paper --tables giou-T5,giou-T7")
+@tables_option
+@format_option
+@with_setting
+def report(setting: Setting, tables: list[str] | None, form: str) -> None:
+    """Render one HTML page with tables, curves and provenance, and its figures as SVG files."""
+    from replication.report import write_report
+    from replication.report.drawing import figures_folder
+
+    page = write_report(setting.catalog, setting.protocol, setting.results, setting.tables(tables))
+    if form == "json":
+        figures = figures_folder(setting.protocol, setting.results)
+        print_written(setting, [page, *sorted(figures.glob("*.svg"))])
+    else:
+        print(page)
