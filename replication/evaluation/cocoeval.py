@@ -245,4 +245,5 @@ def _result(size: int, areas: int) -> Any:
 
 def _bits(values: NDArray[np.uint16], count: int) -> Flags:
     """Flags (count, A, n) of the lowest bits of ``values`` (A, n)."""
-    return (values >> np.arange(count, dtype=np.uint16)[:, None, None]) & 1 == 1
+    flags: Flags = (values >> np.arange(count, dtype=np.uint16)[:, None, None]) & 1 == 1
+    return flags

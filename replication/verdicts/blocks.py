@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replication.verdicts.intervals import RunVariance, Side, Terms, image_variance
+from replication.verdicts.intervals import Floats, RunVariance, Side, Terms, image_variance
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The drop-in against pycocotools: every cell of precision, recall and scores, under changed parameters, on both kinds."""
+"""The drop-in against pycocotools: all of precision, recall and scores, under changed parameters, boxes and masks."""
 
 from __future__ import annotations
 
