@@ -210,11 +210,13 @@ def _family(
         for place in range(len(arms) - 1)
     ]
     p = np.array([1.0 if one.p is None else one.p for own in effects for one in own])
-    adjusted = iter(holm.adjusted(p).tolist() if len(p) else [])
-    return [
-        tuple(replace(one, p_holm=value if one.p is not None else None) for one, value in zip(own, adjusted))  # noqa: B905
-        for own in effects
-    ]
+    adjusted = iter(holm.adjusted(p).tolist() if len(p) else ())
+    found = []
+    for own in effects:
+        values = [next(adjusted) for _ in own]
+        known = [None if one.p is None else value for one, value in zip(own, values, strict=True)]
+        found.append(tuple(replace(one, p_holm=value) for one, value in zip(own, known, strict=True)))
+    return found
 
 
 class _Tests:
