@@ -218,24 +218,38 @@ def present_runs(registered: Registered) -> tuple[Look, dict[str, list[Path]]]:
     claim, folder = registered.claim, registered.path.parent
     for name in claim.names:
         _check_extra(registered, name)
-    there = {name: [(folder / file).exists() for file in claim.files(name)] for name in claim.names}
-    look = max((one for one in registered.looks if all(sum(have) >= one.runs for have in there.values())),
-               key=lambda one: one.runs, default=registered.looks[0])  # fmt: skip
-    for name, have in there.items():
-        missing = [file for file, is_there in zip(claim.files(name, look.runs), have, strict=False) if not is_there]
-        if missing:
-            raise ResultError(
-                f"{folder / missing[0]}: a planned run of arm {name} is missing; a claim is judged by all of its runs, "
-                "under their registered names"
-            )
-        early = [file for file, is_there in zip(claim.files(name), have, strict=True) if is_there][look.runs :]
-        if early:
-            looks = " and ".join(str(one.runs) for one in registered.looks)
-            raise ResultError(
-                f"{folder / early[0]}: looks are registered at {looks} runs per arm; with this run arm {name} has "
-                f"{sum(have)}: finish the runs of the next look in all arms"
-            )
+    counts = {name: _first_ones(registered, name) for name in claim.names}
+    most = max(counts.values())
+    look = next((one for one in registered.looks if one.runs == most), None)
+    if look is None and most:
+        name = next(name for name, count in counts.items() if count == most)
+        planned = " and ".join(str(one.runs) for one in registered.looks)
+        raise ResultError(
+            f"{folder / claim.files(name)[most - 1]}: looks are registered at {planned} runs per arm; with this run arm "
+            f"{name} has {most}: finish the runs of the next look in all arms"
+        )
+    for name, count in counts.items():
+        if look is None or count < look.runs:
+            raise _missing(registered, name, count)
+    assert look is not None
     return look, {name: [folder / file for file in claim.files(name, look.runs)] for name in claim.names}
+
+
+def _first_ones(registered: Registered, name: str) -> int:
+    """How many of an arm's planned runs are there; ResultError where one is missing before another."""
+    files = registered.claim.files(name)
+    there = [(registered.path.parent / file).exists() for file in files]
+    count = sum(there)
+    if not all(there[:count]):
+        raise _missing(registered, name, there.index(False))
+    return count
+
+
+def _missing(registered: Registered, name: str, place: int) -> ResultError:
+    return ResultError(
+        f"{registered.path.parent / registered.claim.files(name)[place]}: a planned run of arm {name} is missing; a claim "
+        "is judged by all of its runs, under their registered names"
+    )
 
 
 def _check_extra(registered: Registered, name: str) -> None:

@@ -45,24 +45,23 @@ def superpopulation():
 
 
 def trial(rng, pools: tuple[Pool, Pool], runs: int, images: int, replicates: int) -> Arms:
-    """An experiment: a test set of ``images`` drawn from all, ``runs`` runs an arm; the same pool twice is A/A."""
-    drawn = rng.choice(IMAGES, images, replace=False)
+    """An experiment: a test set of ``images`` images, ``runs`` runs per arm; the same pool twice is A/A."""
+    # With replacement, images as well as runs: draws from all images and all seeds, which a pool stands for.
+    drawn = rng.integers(0, IMAGES, images)
     weights = np.zeros((1 + replicates, IMAGES), np.uint8)
-    weights[0, drawn] = 1
-    weights[1:, drawn] = image_weights(replicates, images, int(rng.integers(2**31)))
-    if pools[0] is pools[1]:
-        places = rng.permutation(len(pools[0].matches))[: 2 * runs]
-        chosen = [places[:runs], places[runs:]]
-    else:
-        chosen = [rng.permutation(len(one.matches))[:runs] for one in pools]
+    np.add.at(weights[0], drawn, 1)
+    for row, counts in enumerate(image_weights(replicates, images, int(rng.integers(2**31)))):
+        np.add.at(weights[1 + row], drawn, counts)
+    chosen = [rng.integers(0, len(one.matches), runs) for one in pools]
     arms = []
     for name, one, own in zip("AB", pools, chosen, strict=True):
         samples = [weighted(one.matches[place], weights, threads=1) for place in own]
-        arms.append(Arm(name, tuple(_run(f"{name}{place}", sample) for place, sample in zip(own, samples, strict=True))))
+        arms.append(
+            Arm(name, tuple(_run(f"{name}{place}", sample) for place, sample in zip(own, samples, strict=True)))
+        )
     matches = pools[0].matches[0]
-    there = np.isin(matches.truth_image, drawn)
     label = np.repeat(np.arange(CLASSES), np.diff(matches.truth_starts))
-    per_class = np.bincount(label[there], minlength=CLASSES)
+    per_class = np.bincount(label, weights[0][matches.truth_image], minlength=CLASSES).astype(int)
     return Arms(
         arms=tuple(arms),
         resampling=Resampling(replicates=replicates),
