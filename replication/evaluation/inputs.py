@@ -56,7 +56,7 @@ def as_detections(source: Any, truth: GroundTruth, name: str = "detections") -> 
     if isinstance(source, str | Path):
         return read_detections(Path(source), truth)
     if isinstance(source, CocoLike):
-        source = source.dataset["annotations"]
+        source = [_without_polygons(one) for one in source.dataset["annotations"]]
     if isinstance(source, Mapping):
         return _through_file(name, ".npz", _npz(source, name), lambda path: read_detections(path, truth))
     if not isinstance(source, Sequence):
@@ -91,6 +91,11 @@ def _json(content: Any, name: str, error: type[ReplicationError]) -> bytes:
         return msgspec.json.encode(content, enc_hook=_plain)
     except (TypeError, ValueError, OverflowError, RecursionError) as problem:
         raise error(f"{name}: cannot be written as JSON: {problem}") from problem
+
+
+def _without_polygons(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of ``loadRes``, which draws every box as a polygon, with a mask only where there was one."""
+    return {key: value for key, value in record.items() if key != "segmentation" or isinstance(value, Mapping)}
 
 
 def _with_text(record: Any) -> Any:

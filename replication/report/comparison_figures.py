@@ -37,7 +37,7 @@ def forest(comparison: ArmComparison) -> Drawing:
             handles.append(Line2D([], [], color=INK, linewidth=1, linestyle="--", label="claimed gain"))
         figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False)
         drawn = svg(figure)
-    level = f"{100 * (1 - comparison.options.alpha):g}%"
+    level = f"{100 * (1 - comparison.options.alpha):.3g}%"
     caption = (
         f"Differences to {comparison.contrasts[0].baseline} with {level} intervals. Green: above 0 after Holm's "
         "procedure; red: below; blue: neither."

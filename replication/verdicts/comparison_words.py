@@ -13,7 +13,7 @@ def sentence(contrast: Contrast, options: Options) -> str:
     digits = decimals(effect.new_images or effect.this_benchmark)
     size = f"{number(abs(effect.difference), digits)} {options.metric}"
     gain = f"{signed(effect.difference, digits)} {options.metric}"
-    level = f"{100 * (1 - options.alpha):g}% interval"
+    level = f"{100 * (1 - options.alpha):.3g}% interval"
     known = ((effect.new_images, "new images"), (effect.this_benchmark, "this benchmark"))
     bounds = "; ".join(f"{span(interval, digits)}, {name}" for interval, name in known if interval is not None)
     runs = f"{contrast.runs[1]} against {contrast.runs[0]} run{'' if max(contrast.runs) == 1 else 's'}"

@@ -225,8 +225,8 @@ def present_runs(registered: Registered) -> tuple[Look, dict[str, list[Path]]]:
         name = next(name for name, count in counts.items() if count == most)
         planned = " and ".join(str(one.runs) for one in registered.looks)
         raise ResultError(
-            f"{folder / claim.files(name)[most - 1]}: looks are registered at {planned} runs per arm; with this run arm "
-            f"{name} has {most}: finish the runs of the next look in all arms"
+            f"{folder / claim.files(name)[most - 1]}: looks are registered at {planned} runs per arm; with this run "
+            f"arm {name} has {most}: finish the runs of the next look in all arms"
         )
     for name, count in counts.items():
         if look is None or count < look.runs:
@@ -246,9 +246,10 @@ def _first_ones(registered: Registered, name: str) -> int:
 
 
 def _missing(registered: Registered, name: str, place: int) -> ResultError:
+    file = registered.path.parent / registered.claim.files(name)[place]
     return ResultError(
-        f"{registered.path.parent / registered.claim.files(name)[place]}: a planned run of arm {name} is missing; a claim "
-        "is judged by all of its runs, under their registered names"
+        f"{file}: a planned run of arm {name} is missing; a claim is judged by all of its runs, under their registered "
+        "names"
     )
 
 
