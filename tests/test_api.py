@@ -226,7 +226,7 @@ def test_the_evaluator_refuses_lengths_that_differ(made):
 
 
 def test_importing_the_package_imports_nothing_else():
-    code = "import sys; before = set(sys.modules); import replication; dir(replication); print(set(sys.modules) - before)"
+    code = "import sys; before = set(sys.modules); import replication; dir(replication); print({*sys.modules} - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = [
         name for name in eval(done.stdout) if name.split(".")[0] in ("numpy", "scipy", "numba", "pydantic", "torch")
