@@ -13,8 +13,9 @@ from PIL import Image
 from support.simulation import coco_documents, detector, population
 
 from replication.errors import DataError
-from replication.evaluation import match, point
+from replication.evaluation.bootstrap import point
 from replication.evaluation.influence import leave_one_out
+from replication.evaluation.matching import match
 from replication.report.comparison import format_comparison
 from replication.report.comparison_images import differing_images
 from replication.report.comparison_page import comparison_page

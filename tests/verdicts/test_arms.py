@@ -12,8 +12,9 @@ import pytest
 from support.simulation import coco_documents, detector, population
 
 from replication.errors import ConfigError, ResultError
-from replication.evaluation import METRICS, bootstrap, match, point, read_detections, read_ground_truth
-from replication.evaluation.matching import AREAS
+from replication.evaluation.bootstrap import METRICS, bootstrap, point
+from replication.evaluation.inputs import as_detections, as_ground_truth
+from replication.evaluation.matching import AREAS, match
 from replication.verdicts.arm_cache import Cache
 from replication.verdicts.arms import KINDS, Resampling, metric_rows, read_arms, seed_numbers
 
@@ -47,8 +48,8 @@ def files(folder: Path) -> dict[str, list[Path]]:
 
 def test_numbers_are_those_of_the_evaluator(made):
     arms = read_arms(made / "truth.json", files(made), FEW)
-    truth = read_ground_truth(made / "truth.json")
-    matches = match(truth, read_detections(made / "B_seed1.json", truth))
+    truth = as_ground_truth(made / "truth.json")
+    matches = match(truth, as_detections(made / "B_seed1.json", truth))
     run = arms.arms[1].runs[1]
     estimate, drawn = point(matches), bootstrap(matches, 50, 3, AREAS)
     for place, metric in enumerate(METRICS):
