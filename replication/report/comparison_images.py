@@ -54,10 +54,9 @@ def differing_images(arms: Arms, arm: Arm, folder: Path) -> list[Shown]:
     there = [place for place in order if (folder / truth.image_names[place]).is_file()]
     chosen = [place for place in there if influence[place] > 0][:SHOWN]
     chosen += [place for place in reversed(there) if influence[place] < 0][:SHOWN]
-    names = baseline.name, arm.name
-    return [
-        _shown(truth, place, float(influence[place]), dict(zip(names, first, strict=True)), folder) for place in chosen
-    ]
+    found = dict(zip((baseline.name, arm.name), first, strict=True))
+    shown = [_shown(truth, place, float(influence[place]), found, folder) for place in chosen]
+    return [one for one in shown if one is not None]
 
 
 def _influence(arms: Arms, arm: Arm, truth: GroundTruth) -> Floats:
@@ -68,8 +67,14 @@ def _influence(arms: Arms, arm: Arm, truth: GroundTruth) -> Floats:
     return mean
 
 
-def _shown(truth: GroundTruth, place: int, influence: float, found: dict[str, Detections], folder: Path) -> Shown:
+def _shown(
+    truth: GroundTruth, place: int, influence: float, found: dict[str, Detections], folder: Path
+) -> Shown | None:
+    """The image; None where it cannot be read."""
     path = folder / truth.image_names[place]
+    uri = _readable(path)
+    if uri is None:
+        return None
     height, width = truth.sizes[place].tolist()
     if np.isnan(height) or np.isnan(width):
         from PIL import Image
@@ -81,7 +86,15 @@ def _shown(truth: GroundTruth, place: int, influence: float, found: dict[str, De
     for name, one in found.items():
         kept = (one.images == place) & (one.scores >= MIN_SCORE)
         panels.append((name, tuple(_boxes(truth, one.boxes, one.labels, kept, one.scores))))
-    return Shown(truth.image_names[place], data_uri(path), width, height, influence, tuple(panels))
+    return Shown(truth.image_names[place], uri, width, height, influence, tuple(panels))
+
+
+def _readable(path: Path) -> str | None:
+    """A data URI, None for a file that is no image or a broken one."""
+    try:
+        return data_uri(path)
+    except OSError:
+        return None
 
 
 def _boxes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -192,6 +193,15 @@ def test_images_are_ordered_by_what_they_add(arms, folder):
     boxes = shown[0].panels[0][1]
     assert all(box.score is None and box.width > 0 for box in boxes)
     assert all(box.score >= 0.3 for _, found in shown[0].panels[1:] for box in found)
+
+
+def test_broken_images_are_passed_over(arms, folder, tmp_path):
+    shutil.copytree(folder / "images", tmp_path / "images")
+    best = differing_images(arms, arms.arms[1], tmp_path / "images")[0]
+    (tmp_path / "images" / best.name).write_bytes(b"no image")
+    names = [one.name for one in differing_images(arms, arms.arms[1], tmp_path / "images")]
+    assert len(names) == 5
+    assert best.name not in names
 
 
 def test_a_folder_without_the_images_is_named(arms, folder, tmp_path):
