@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("REPLICATION_CONFIGS", None)  # whoever runs the tests may have folders of their own
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -40,7 +40,7 @@ class Catalog(Record):
         """The built variant of that name; ConfigError naming the known ones when there is none."""
         if name not in self.variants:
             close = did_you_mean(name, self.variants)
-            raise ConfigError(f"--variant {name}: not built; {close}known: {', '.join(sorted(self.variants))}")
+            raise ConfigError(f"variant {name!r} is not built; {close}known: {', '.join(sorted(self.variants))}")
         return self.variants[name]
 
     def paper_of(self, name: str) -> str:

@@ -92,8 +92,9 @@ def _evaluate_run(
         if value not in (None, False):
             raise ConfigError(f"evaluate: --{name} is for two files: give the run's DETECTIONS and GROUND_TRUTH")
     setting = load_setting(protocol, results, configs)
-    known = setting.catalog.variants.get(variant)
     run = Run(protocol=setting.protocol.name, variant=variant, seed=seed)
+    # A run that is there is evaluated also where its variant's file is not.
+    known = setting.catalog.variants.get(variant) if run.folder(results).exists() else setting.catalog.variant(variant)
     return evaluate_run(run, setting.protocol, results, known is not None and known.class_agnostic)
 
 

@@ -42,8 +42,7 @@ class Verbs(click.Group):
         """The verb of that name; None when there is none."""
         if cmd_name not in HOMES:
             return None
-        command = getattr(importlib.import_module(f"replication.cli.{HOMES[cmd_name]}"), cmd_name)
-        assert isinstance(command, click.Command)
+        command: click.Command = getattr(importlib.import_module(f"replication.cli.{HOMES[cmd_name]}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

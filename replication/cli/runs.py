@@ -58,11 +58,9 @@ def proposals(setting: Setting, variant: str) -> None:
 @with_setting
 def figures(setting: Setting, variant: str | None, seed: int) -> None:
     """Compute the data of Libra R-CNN's figure 5 or, with --variant, of its figure 3."""
+    if variant is None and seed:
+        raise ConfigError(f"figures: --seed {seed}: figure 5 has no run; give the detector's --variant too")
+    job = setting.job(variant, seed) if variant is not None else None
     from replication.inference.figures import write_balanced_l1, write_sampling
 
-    if variant is not None:
-        print(write_sampling(setting.job(variant, seed)))
-    elif seed:
-        raise ConfigError(f"figures: --seed {seed}: figure 5 has no run; give the detector's --variant too")
-    else:
-        print(write_balanced_l1(setting.results, setting.protocol))
+    print(write_sampling(job) if job is not None else write_balanced_l1(setting.results, setting.protocol))

@@ -24,6 +24,9 @@ HELP = {"help_option_names": ["-h", "--help"], "show_default": True, "max_conten
 USERS_MACHINE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
 """Errors of the system that are neither a bug nor wrong input."""
 
+TRAINING_PACKAGES = ("torch", "torchvision", "detectron2", "efficientnet_lite_pytorch", "mlxtend", "skimage")
+"""What the extra `train` installs, by the names that are imported."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -38,6 +41,13 @@ class Verb(click.Command):
             return code
         except ReplicationError as error:
             return _fail(str(error))
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in TRAINING_PACKAGES:
+                raise
+            return _fail(
+                f"{ctx.info_name} needs {error.name}, which is not installed: in a checkout of the repository run "
+                "`pip install ./envs/detectron2 '.[train]'`"
+            )
         except BrokenPipeError:
             # The reader, such as `head`, has enough; Python would report the pipe again when it closes it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,9 +97,10 @@ class Setting:
 
     def job(self, variant: str, seed: int) -> Job:
         """One run of a variant; ConfigError for a variant that is not built."""
+        known = self.catalog.variant(variant)
         from replication.training.run import Job
 
-        return Job(self.catalog.variant(variant), self.protocol, seed, self.results)
+        return Job(known, self.protocol, seed, self.results)
 
 
 def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:

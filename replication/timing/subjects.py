@@ -103,10 +103,7 @@ def subject_config(catalog: Catalog, protocol: Protocol, name: str, num_classes:
 
 def known_variant(catalog: Catalog, name: str) -> Variant:
     """The variant of that name, with or without ``detectron2:``; ConfigError naming the known ones."""
-    variant = catalog.variants.get(name.removeprefix(SHIPPED))
-    if variant is None:
-        raise ConfigError(f"--variants {name}: not built; known: {', '.join(sorted(catalog.variants))}")
-    return variant
+    return catalog.variant(name.removeprefix(SHIPPED))
 
 
 def layout(name: str) -> torch.memory_format:

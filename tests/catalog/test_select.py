@@ -64,7 +64,7 @@ def test_nothing_built(configs: Any, make_protocol: Callable[..., Any]) -> None:
 
 
 def test_unknown_table(catalog: Catalog, make_protocol: Callable[..., Any]) -> None:
-    with pytest.raises(ConfigError, match="table 'toy-T9' is unknown; did you mean toy-T3, .*\? known tables: toy-T1, toy-T2, toy-T3"):
+    with pytest.raises(ConfigError, match=r"table 'toy-T9' is unknown; .*known tables: toy-T1, toy-T2, toy-T3"):
         select(catalog, make_protocol(), ["toy-T9"])
 
 

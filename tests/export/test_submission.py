@@ -200,7 +200,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert path.exists()
     for arguments, message in (
         (["retinanet_R50", "--seed", "2"], "seed2/provenance.json: no such file"),
-        (["retinanet_R500"], "--variant retinanet_R500: not built"),
+        (["retinanet_R500"], "variant 'retinanet_R500' is not built"),
         (["rpn_R50"], "--variant rpn_R50: is an RPN alone"),
         (["retinanet_R50", "--images", "x.json"], "--images and --image-folder belong together"),
     ):

@@ -140,6 +140,15 @@ def test_the_screen_has_a_column_a_variant(protocol: Protocol, tmp_path: Path, c
         assert first == "1.000"
         assert float(other) > 0
     assert "on a fixed batch of 2 images" in screen
+    one = ["--variants", VARIANTS[0], "--training-steps", "0", "--format", "json"]
+    assert cli.main(["time", *where, *few, *one]) == 0
+    printed = capfd.readouterr()
+    document = json.loads(printed.out)  # progress goes to standard error
+    assert "rounds of 1 variants" in printed.err
+    assert document["schema"] == "timings/1"
+    for timing in document["timings"]:
+        written = json.loads(Path(timing["file"]).read_text())
+        assert {key: timing[key] for key in written} == written
 
 
 def test_a_training_step_is_timed_only_as_trainings_run():
@@ -235,7 +244,7 @@ def test_trained_weights_are_taken_where_all_have_them(catalog: Catalog, protoco
 
 def test_a_test_time_variant_is_timed_with_its_source_s_weights(catalog: Catalog, protocol: Protocol, trained: Path):
     source = catalog.variants["retinanet_R50"]
-    anew = source.model_copy(update={"name": "anew", "weights_from": source.name})
+    anew = source.model_copy(update={"name": "anew", "weights_from": source.name, "source": source})
     more = catalog.model_copy(update={"variants": {**catalog.variants, "anew": anew}})
     folder = trained / "smoke" / "runs" / "retinanet_R50" / "seed0"
     names = ["anew", "detectron2:anew", "retinanet_R50"]
@@ -277,8 +286,8 @@ def test_other_errors_are_bugs_and_stay():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--variants", "no_such"], "--variants no_such: not built; known: "),
-        (["--variants", "detectron2:no_such"], "--variants detectron2:no_such: not built"),
+        (["--variants", "no_such"], "variant 'no_such' is not built; known: "),
+        (["--variants", "detectron2:no_such"], "variant 'no_such' is not built"),
         (["--variants", "retinanet_R50", "--device", "cuda"], "torch sees no GPU"),
         (["--tables", "giou-T5"], "none of them has a latency column"),
         (["--tables", "no_such"], "table 'no_such' is unknown"),

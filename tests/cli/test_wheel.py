@@ -1,0 +1,189 @@
+"""The built package, installed where neither the checkout nor torch is: what a reader of finished runs has."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from email.parser import Parser
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from setuptools import find_packages
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "replication", "configs")
+BUILD = "import sys, setuptools.build_meta as backend; print(getattr(backend, sys.argv[1])(sys.argv[2]))"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_every_package_is_installed():
+    import tomllib
+
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert sorted(named) == sorted([*find_packages(ROOT, include=["replication*"]), "replication.configs"])
+
+
+def build(kind: str, source: Path, out: Path) -> Path:
+    """One archive, made by the build backend alone: no network, no isolated environment."""
+    out.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", BUILD, f"build_{kind}", str(out)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Warning: Package" not in done.stderr
+    return out / done.stdout.splitlines()[-1]
+
+
+def required(requirements: list[str], seen: dict[str, Distribution]) -> dict[str, Distribution]:
+    """The distributions of this environment that the requirements lead to, extras left out."""
+    for requirement in map(Requirement, requirements):
+        name = canonicalize_name(requirement.name)
+        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        seen[name] = distribution(name)
+        required(seen[name].requires or [], seen)
+    return seen
+
+
+def top_level(found: Distribution) -> Iterator[Path]:
+    """What a distribution has put into site-packages itself: packages, modules, its metadata."""
+    assert found.files
+    names = {file.parts[0] for file in found.files} - {"..", "__pycache__"}
+    return (Path(str(found.locate_file(name))) for name in names)
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The wheel of the checkout, and the wheel of the source archive of the checkout."""
+    folder = tmp_path_factory.mktemp("build")
+    source = folder / "source"  # a copy, since setuptools leaves files behind and takes up those of the last time
+    source.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, source)
+    sdist = build("sdist", source, folder / "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    return build("wheel", source, folder / "direct"), build("wheel", unpacked, folder / "by_sdist")
+
+
+def test_both_ways_give_one_wheel_with_all_code_and_configs(wheels: tuple[Path, Path]):
+    direct, by_sdist = (set(zipfile.ZipFile(wheel).namelist()) for wheel in wheels)
+    assert direct == by_sdist
+    code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "replication").rglob("*.py")}
+    data = {f"replication/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "replication/report/templates").iterdir()}
+    assert templates
+    assert {name for name in direct if ".dist-info/" not in name} == code | data | templates
+
+
+@pytest.fixture(scope="module")
+def run(wheels: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs a program of a new environment that holds the wheel and, by links, only what the wheel requires."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    packages = next(venv.glob("lib/python*/site-packages"))
+    with zipfile.ZipFile(wheels[1]) as wheel:
+        metadata = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        needs = Parser().parsestr(wheel.read(metadata).decode()).get_all("Requires-Dist") or []
+    for found in required(needs, {}).values():
+        for path in top_level(found):
+            (packages / path.name).symlink_to(path, target_is_directory=path.is_dir())
+    pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", "--no-index", "--no-deps", str(wheels[1])], check=True)
+    work = folder / "work"
+    work.mkdir()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "REPLICATION_"))}
+    environment["NUMBA_CACHE_DIR"] = str(folder / "numba")
+
+    def call(program: str, *arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [str(venv / "bin" / program), *map(str, arguments)]
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return call
+
+
+def test_nothing_of_the_checkout_and_no_torch_can_be_imported(run: Run):
+    assert "No module named 'torch'" in run("python", "-c", "import torch", code=1).stderr
+    assert "No module named 'detectron2'" in run("python", "-c", "import detectron2", code=1).stderr
+    where = run("python", "-c", "import replication; from replication.catalog import CONFIGS; print(CONFIGS)").stdout
+    assert where.rstrip().endswith("site-packages/replication/configs")
+    assert str(ROOT) not in run("python", "-c", "import sys; print(sys.path)").stdout
+
+
+def test_version_help_catalog_and_plan(run: Run):
+    assert run("replication", "--version").stdout == "replication 0.1.0\n"
+    assert run("python", "-m", "replication", "--help").stdout == run("replication", "--help").stdout
+    catalog = json.loads(run("replication", "catalog", "--format", "json").stdout)
+    assert [paper["id"] for paper in catalog["papers"]] == ["fsaf", "giou", "libra_rcnn"]
+    plan = json.loads(run("replication", "plan", "--tables", "giou-T5", "--format", "json").stdout)
+    assert {step["state"] for step in plan["runs"]} == {"to do"}
+    assert plan["seconds"] > 0  # costs.yaml is there as well
+
+
+def test_what_needs_torch_says_so(run: Run):
+    done = run("replication", "train", "--variant", "retinanet_R50", code=2)
+    assert done.stderr.startswith("error: train needs torch, which is not installed: ")
+    assert "pip install ./envs/detectron2 '.[train]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_evaluate(run: Run, tmp_path: Path):
+    truth = {
+        "images": [{"id": 1, "width": 64, "height": 64, "file_name": "a.jpg"}],
+        "categories": [{"id": 3, "name": "thing"}],
+        "annotations": [
+            {"id": n, "image_id": 1, "category_id": 3, "bbox": [9 * n, 9, 8, 8], "area": 64, "iscrowd": 0}
+            for n in (1, 2)
+        ],
+    }
+    found = [{"image_id": 1, "category_id": 3, "bbox": [9, 9, 8, 8], "score": 0.5}]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    answer = run("replication", "evaluate", tmp_path / "found.json", tmp_path / "truth.json", "--format", "json")
+    # One of two objects is found: precision is 1 up to recall 0.5, at 51 of the 101 recall points.
+    assert json.loads(answer.stdout)["metrics"]["AP"] == pytest.approx(100 * 51 / 101)
+
+
+@pytest.mark.slow
+def test_archived_runs_are_rendered_and_exported(run: Run, tmp_path: Path):
+    results = shutil.copytree(ROOT / "results" / "reference", tmp_path / "results")
+    archived = results / "mini"
+    kept = {path: path.read_bytes() for path in (archived / "tables").glob("*.csv")}
+    shutil.rmtree(archived / "tables")
+    (archived / "report.html").unlink()
+    written = json.loads(run("replication", "tables", "--results", results, "--format", "json").stdout)
+    assert {Path(name) for name in written["files"] if name.endswith(".csv")} == set(kept)
+    assert {path: path.read_bytes() for path in kept} == kept
+    page = json.loads(run("replication", "report", "--results", results, "--format", "json").stdout)["files"][0]
+    assert "</html>" in Path(page).read_text()
+    exported = run("replication", "export", "--format", "model-index", "--results", results).stdout
+    assert Path(exported.splitlines()[-1]).exists()
+
+
+@pytest.mark.slow
+def test_an_archive_is_judged_only_where_it_is_declared_to_be_none(run: Run, tmp_path: Path):
+    results = shutil.copytree(ROOT / "results" / "reference", tmp_path / "results")
+    refused = run("replication", "verdicts", "--results", results, code=2)
+    assert "is part of an archive, which keeps no detections" in refused.stderr
+    (results / "mini" / "archive.json").unlink()
+    document = json.loads(run("replication", "verdicts", "--results", results, "--format", "json").stdout)
+    kept = json.loads((ROOT / "results" / "reference" / "mini" / "verdicts.json").read_text())
+    assert document["runs"] == kept["runs"]
+    assert [one["id"] for one in document["verdicts"]] == [one["id"] for one in kept["verdicts"]]
+    assert any("answered for this benchmark alone" in note for note in document["notes"])
