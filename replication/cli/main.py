@@ -21,6 +21,7 @@ MODULES = {
     "data": ("data", "prepare", "doctor"),
     "runs": ("train", "proposals", "detect", "figures"),
     "evaluation": ("evaluate",),
+    "compare": ("compare", "register"),
     "timing": ("time",),
     "results": ("verdicts", "tables", "report"),
     "exports": ("export", "submission", "archive"),
