@@ -32,8 +32,8 @@ def train(setting: Setting, variant: str, seed: int, restart: bool, gpus: int) -
 
 @verb(
     "replication detect --variant faster_rcnn_R50_giou --seed 1",
-    "replication detect --protocol paper --variant yolov3_D53_giou --weights yolov3.weights \\\n"
-    "      --images instances_val2017.json --image-folder val2017 --out yolov3.json",
+    "replication detect --protocol paper --variant yolov3_D53_giou --weights yolov3.weights "
+    "--images instances_val2017.json --image-folder val2017 --out yolov3.json",
 )
 @variant_option(required=True)
 @seed_option

@@ -15,7 +15,8 @@ import numpy as np
 
 from replication.errors import DataError, ReplicationError, ResultError
 from replication.formats.columns import Detections, GroundTruth
-from replication.formats.inputs import read_detections, read_ground_truth
+from replication.formats.detections import read_detections
+from replication.formats.truth import read_ground_truth
 
 COLUMNS = ("image_ids", "class_ids", "boxes", "scores")
 Read = TypeVar("Read")

@@ -60,6 +60,8 @@ MATCHING = Code(("evaluation.matching",), (*FILES, *SETTINGS))
 # The check against pycocotools, which is asked for by hand, finds faults and makes no numbers.
 EVALUATION = Code(("evaluation.runs",), (*FILES, *SETTINGS, "evaluation.verify"))
 JUDGING = Code(("verdicts.document",), FILES)
+# Numbers of one file, which comparisons keep.
+COMPARING = Code(("verdicts.arms",), (*FILES, *SETTINGS, "verdicts.arm_cache"))
 RENDERING = Code(("report.page", "report.tables", "report.papers.*"), ("errors",), ("report/templates/*",))
 
 REGISTERING = "detectors"

@@ -14,11 +14,10 @@ import numpy as np
 
 from replication.errors import ReplicationError, ResultError
 from replication.results.files import sha256_file, write_bytes
-from replication.results.fingerprint import EVALUATION, fingerprint
+from replication.results.fingerprint import COMPARING, fingerprint
 
 KEPT = 256
 """Runs whose numbers are kept, a few megabytes each; the longest unused go first."""
-CODE = (*EVALUATION, "verdicts/arms.py")
 
 
 def default_folder() -> Path:
@@ -57,7 +56,7 @@ class Cache:
             return
 
     def _path(self, key: Sequence[str]) -> Path:
-        text = "\0".join([*key, fingerprint(CODE)])
+        text = "\0".join([*key, fingerprint(COMPARING)])
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
 
     def _prune(self) -> None:

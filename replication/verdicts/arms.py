@@ -22,7 +22,7 @@ from replication.evaluation.matching import AREAS, Criterion, Matches, match
 from replication.evaluation.mistakes import mistakes
 from replication.evaluation.pair import OTHER_IMAGES
 from replication.formats.columns import Detections, Flags, Floats, GroundTruth
-from replication.formats.inputs import doubts
+from replication.formats.detections import warnings_of
 from replication.verdicts.arm_cache import Cache, content_sha256
 
 KINDS = ("localisation", "classification", "both", "duplicate", "background", "missed")
@@ -275,7 +275,7 @@ def _compute(truth: GroundTruth, job: _Job, resampling: Resampling, threads: int
     sample = bootstrap(matches, resampling.replicates, resampling.seed, AREAS, threads=threads)
     kinds = mistakes(truth, detections, matches)
     name = Path(job.name)
-    odd = [text.removeprefix(f"{name}: ") for text in doubts(name, detections, truth)]
+    odd = [text.removeprefix(f"{name}: ") for text in warnings_of(name, detections, truth)]
     return {
         "columns_hash": np.array(detections.content_hash),
         "points": np.array([estimate.metric(metric)[0] for metric in METRICS]),

@@ -4,8 +4,8 @@ Model of a metric X of variant v and seed s over the variants of one schedule:
 
     X_vs = mu_v + B_s + e_vs
 
-B_s is common to the runs of seed s and cancels in a paired difference; e_vs is what remains between runs. The variance of
-e is pooled over all variants of the schedule from the residuals of this two-way layout. A claim whose own paired
+B_s is common to the runs of seed s and cancels in a paired difference; e_vs is what remains between runs. The variance
+of e is pooled over all variants of the schedule from the residuals of this two-way layout. A claim whose own paired
 differences vary more than that keeps its own variance: a pool of calmer variants would make it too sure.
 
 Family-wise rates of a wrong firm answer, in percent (simulated, 18 variants, claims of three papers under Holm's
@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replication.verdicts.intervals import Floats, RunVariance, Side, Terms, image_variance
+from replication.verdicts.intervals import RunVariance, Side, Terms, image_variance
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,14 @@ def pool_blocks(groups: Mapping[str, Mapping[int, float]]) -> Blocked | None:
     residual = float(((values - design @ solution) ** 2).sum()) / df
     within = [np.array(list(runs.values())) for runs in groups.values() if len(runs) > 1]
     total = sum(float(((runs - runs.mean()) ** 2).sum()) for runs in within) / sum(len(runs) - 1 for runs in within)
-    return Blocked(
-        RunVariance(np.asarray(residual), df), len(variants), 1 - residual / total if total > 0 else 0.0
-    )
+    return Blocked(RunVariance(np.asarray(residual), df), len(variants), 1 - residual / total if total > 0 else 0.0)
 
 
 def blocked_terms(row: Side, baseline: Side, pooled: RunVariance) -> Terms:
     """The terms of row minus baseline, whose runs (..., k) are in the same order of seeds, k at least 2.
 
-    V_seed is the larger of the pooled residual's 2 s^2 / k and of the variance of the paired differences over k. What the
-    own variance exceeds the pool by rests on k - 1 degrees of freedom, which Satterthwaite's formula takes into account.
+    V_seed is the larger of the pooled residual's 2 s^2 / k and of the variance of the paired differences over k. What
+    the own variance exceeds the pool by has k - 1 degrees of freedom; Satterthwaite's formula combines both.
     The interaction of seeds and images is that of the paired differences, too.
     """
     runs = row.runs
