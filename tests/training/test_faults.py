@@ -41,7 +41,7 @@ from replication.training.checkpoint import (
     write_checkpoint,
 )
 from replication.training.config import MAX_SEED, run_config
-from replication.training.curves import PARTIAL, Progress
+from replication.training.curves import Progress
 from replication.training.data import training_records
 from replication.training.run import _fit_on_rank, train
 
@@ -148,7 +148,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     assert [path.stem[-1] for path in checkpoints(job.folder)] == ["5", "4"]
     damage(job.folder / "checkpoint_0000005.pth")
     (job.folder / "last_checkpoint").write_bytes(b"\xff\x00")  # such pointers were once written, and decide nothing
-    (job.folder / PARTIAL).write_bytes(b'{"iteration": 1, "lr\n\xff{}\n')
+    (job.folder / ".curves.jsonl").write_bytes(b'{"iteration": 1, "lr\n\xff{}\n')
     capfd.readouterr()
     train(job)
     error = capfd.readouterr().err
