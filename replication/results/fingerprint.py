@@ -35,8 +35,10 @@ class Code:
     data: tuple[str, ...] = ()
 
 
-# The words of errors, and where and in which form files lie: the numbers in them stay.
-FILES = ("errors", "results.files", "results.fingerprint", "results.layout", "results.run", "results.schemas")
+# The words of errors.
+ERRORS = ("errors", "formats.problems")
+# And where and in which form files lie: the numbers in them stay.
+FILES = (*ERRORS, "results.files", "results.fingerprint", "results.layout", "results.run", "results.schemas")
 # Settings enter by value, in ``training_fingerprint`` and the workflow's params. How long a training is by them
 # (catalog.schedule) is computed, and counts.
 SETTINGS = tuple(
@@ -45,9 +47,11 @@ SETTINGS = tuple(
 # Locks, resuming, progress, and records of what ran. Where data and weights are downloaded to: they have hashes.
 PROCESS = (
     *(f"training.{name}" for name in ("checkpoint", "curves", "devices", "identity", "provenance", "run")),
-    *(f"datasets.{name}" for name in ("download", "fetch", "inputs", "prepare", "roots", "unpack", "weights")),
+    *(f"datasets.{name}" for name in ("download", "fetch", "prepare", "roots", "unpack", "weights")),
 )
-_NOT_COMPUTING = (*FILES, *SETTINGS, *PROCESS)
+# Refuses masks whose run-length codes do not fill their images, and changes none.
+CHECKS = ("formats.rle_kernels",)
+_NOT_COMPUTING = (*FILES, *SETTINGS, *PROCESS, *CHECKS)
 # Modules of detectors that only a test runs.
 INFERENCE = ("detectors.multi_scale", "detectors.fsaf.inference", "detectors.yolov3.inference")
 
@@ -55,14 +59,15 @@ TRAINING = Code(("training.trainer", "training.config", "datasets.splits", "dete
 DETECTION = Code(("inference.detect", "detectors"), _NOT_COMPUTING)
 PROPOSALS = Code(("inference.propose", "detectors"), _NOT_COMPUTING)
 FIGURES = Code(("inference.figures", "inference.papers.*", "detectors"), _NOT_COMPUTING)
-TIMING = Code(("timing.run", "detectors"), _NOT_COMPUTING)
-MATCHING = Code(("evaluation.matching",), (*FILES, *SETTINGS))
+# How times are printed is no part of how they are taken.
+TIMING = Code(("timing.run", "detectors"), (*_NOT_COMPUTING, "catalog.units"))
+MATCHING = Code(("evaluation.matching",), (*FILES, *SETTINGS, *CHECKS))
 # The check against pycocotools, which is asked for by hand, finds faults and makes no numbers.
-EVALUATION = Code(("evaluation.runs",), (*FILES, *SETTINGS, "evaluation.verify"))
+EVALUATION = Code(("evaluation.runs",), (*FILES, *SETTINGS, *CHECKS, "evaluation.verify"))
 JUDGING = Code(("verdicts.document",), FILES)
 # Numbers of one file, which comparisons keep.
-COMPARING = Code(("verdicts.arms",), (*FILES, *SETTINGS, "verdicts.arm_cache"))
-RENDERING = Code(("report.page", "report.tables", "report.papers.*"), ("errors",), ("report/templates/*",))
+COMPARING = Code(("verdicts.arms",), (*FILES, *SETTINGS, *CHECKS, "verdicts.arm_cache"))
+RENDERING = Code(("report.page", "report.tables", "report.papers.*"), ERRORS, ("report/templates/*",))
 
 REGISTERING = "detectors"
 """Importing this package enters its classes in Detectron2's registries, by which configs name them: whatever one of its
