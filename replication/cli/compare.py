@@ -48,7 +48,7 @@ class _Compare(Verb):
         "replication compare truth.json --a A_seed*.json --b B_seed*.json",
         "replication compare truth.json --a A*.json --b B*.json --claimed 1.2 --practical 0.5 --metric AP AP75 APs",
         "replication compare truth.json --arm 'plain=plain_*.json' --arm 'ours=ours_*.json' --arm 'all=all_*.json'",
-        "replication compare truth.json --a A*.json --b B*.json --format html --images val2017 > comparison.html",
+        "replication compare truth.json --a A*.json --b B*.json --format html --images val2017",
         "replication compare --claim claim.json",
     ),
 )
@@ -225,7 +225,7 @@ def _rendered(comparison: ArmComparison, arms: Arms, form: Any, images: Path | N
     return format_comparison(comparison, form)
 
 
-@verb("replication register claim.yaml", "replication register claim.yaml && git add claim.json")
+@verb("replication register claim.yaml")
 @click.argument("claim", type=FILE)
 def register(claim: Path) -> None:
     """Write down what CLAIM (a YAML file) claims before its runs exist, for `compare --claim`."""

@@ -164,17 +164,27 @@ MODEL = {
     "detectors": room("detectors"),
     "formats": READERS,
 }
-TESTED = {**MODEL, "training": {"config", "data", "proposals"}}
+TESTED = {**MODEL, "training": {"augmentation", "config", "data", "proposals"}}
 MATCHED = {"annotations", "columns", "compiled", "segmentations", "values"}
 RESULTS = {"detections", "json_results", "npz_results", "result_columns", "voc_results", "yolo_results"}
 SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth"}
 CATALOG = {"checks", "folders", "judging", "load", "papers", "protocols", "records", "units", "variants", "withdrawn"}
-EVALUATED = room("evaluation", "evaluation")
+# What users' own comparisons and programs call, and no verdict on a paper's claim.
+USERS = {
+    "evaluation": {"coco_columns", "cocoeval", "curve_kernels", "influence", "inputs"},
+    "verdicts": {
+        *("arm_cache", "arms", "blocks", "comparison", "comparison_records", "comparison_words"),
+        *("needed", "registration", "sequential"),
+    },
+    "report": {"comparison", "comparison_figures", "comparison_images", "comparison_page"},
+}
+EVALUATED = room("evaluation", "evaluation") - USERS["evaluation"]
+JUDGED = room("verdicts", "verdicts") - USERS["verdicts"]
 GOLDEN = {
     "training": {
         **MODEL,
         "detectors": room("detectors", *INFERENCE),
-        "training": {"config", "data", "optimizer", "proposals", "trainer"},
+        "training": {"augmentation", "config", "data", "optimizer", "passes", "proposals", "schedule", "trainer"},
     },
     "detection": {**TESTED, "inference": {"detect", "levels", "model"}},
     "proposals": {**TESTED, "inference": {"model", "propose"}},
@@ -183,7 +193,7 @@ GOLDEN = {
         **MODEL,
         "detectors": room("detectors", "detectors.multi_scale"),
         "timing": room("timing", "timing"),
-        "training": {"config", "data", "optimizer", "proposals"},
+        "training": {"augmentation", "config", "data", "optimizer", "proposals"},
     },
     "matching": {
         "evaluation": {"masks", "match_kernels", "matching"},
@@ -195,17 +205,17 @@ GOLDEN = {
         "evaluation": EVALUATED,
         "formats": SCORED | {"rle_kernels"},
         "results": {"finished"},
-        "verdicts": room("verdicts", "verdicts"),
+        "verdicts": JUDGED,
     },
     "rendering": {
         "catalog": CATALOG | {"select"},
         "datasets": {"roots"},
         "evaluation": EVALUATED,
         "formats": SCORED | {"rle_kernels"},
-        "report": room("report", "report"),
+        "report": room("report", "report") - USERS["report"],
         "results": room("results", "results"),
         "timing": {"latency"},
-        "verdicts": room("verdicts", "verdicts"),
+        "verdicts": JUDGED,
     },
 }
 
