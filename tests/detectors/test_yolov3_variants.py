@@ -15,6 +15,7 @@ from torch import nn
 
 from replication.catalog import VocData, load_catalog, load_protocol, select
 from replication.catalog.protocols import VocSplit
+from replication.formats.splits import training_split
 from replication.formats.voc import read_voc
 from replication.training.augmentation import DarknetMapper
 from replication.training.config import run_config
@@ -96,7 +97,7 @@ def test_a_step_at_full_size_on_photographs(name: str, shared: Path) -> None:
         assert isinstance(data, VocData)
         assert data.classes is not None
         root, part = shared / "data" / "voc_mini" / "VOCdevkit", VocSplit(folder="VOC2007", split="trainval")
-        records = read_voc("train", root, [part], data.classes, difficult=False).records[:2]
+        records = training_split("train", read_voc(root, [part], data.classes), root, "drop").records[:2]
     else:
         root = shared / "data" / "coco_mini"
         truth = root / "annotations" / "instances_train2017_ccby.json"
