@@ -18,7 +18,7 @@ from replication.results.fingerprint import EVALUATION, fingerprint
 
 KEPT = 256
 """Runs whose numbers are kept, a few megabytes each; the longest unused go first."""
-CODE = (*EVALUATION, "verdicts/arms.py")
+CODE = (*EVALUATION, "verdicts/arm_reading.py", "verdicts/arms.py")
 
 
 def default_folder() -> Path:

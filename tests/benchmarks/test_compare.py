@@ -23,7 +23,7 @@ COLD, KEPT, MEMORY = 24.0, 6.0, 1200
 STAGES = """
 import json, sys, time
 from pathlib import Path
-import replication.verdicts.arms as arms
+import replication.verdicts.arm_reading as arms
 from replication.evaluation.inputs import as_ground_truth
 folder = Path(sys.argv[1])
 truth = as_ground_truth(folder / "truth.json")
