@@ -194,7 +194,7 @@ def _claimed(
     chosen = (name for name in TERMS if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE)
     asked = {"bootstrap_seed" if name == "seed" else name: ctx.params[name] for name in chosen}
     if ctx.params["metric"]:
-        asked["metric"] = ctx.params["metric"][0]
+        asked["metric"] = ", ".join(ctx.params["metric"])
     check_terms(registered, asked)
     look, arms = present_runs(registered)
     check_files(registered, arms, given)
