@@ -20,7 +20,8 @@ from replication.evaluation.matching import COCO_AREAS, Criterion, match
 from replication.evaluation.pair import describe, resampled
 from replication.formats.columns import GroundTruth
 from replication.verdicts.arm_cache import Cache
-from replication.verdicts.arms import Progress, Resampling, read_arms
+from replication.verdicts.arm_reading import read_arms
+from replication.verdicts.arms import Progress, Resampling
 from replication.verdicts.comparison import compare_arms
 from replication.verdicts.comparison_records import ArmComparison, Options
 from replication.verdicts.intervals import Estimand

@@ -22,7 +22,7 @@ from replication.errors import ConfigError, DataError, ResultError
 DOCTESTS = (
     "replication.api",
     "replication.evaluation.cocoeval",
-    "replication.verdicts.arms",
+    "replication.verdicts.arm_reading",
     "replication.verdicts.sequential",
 )
 

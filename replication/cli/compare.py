@@ -48,7 +48,7 @@ class _Compare(Verb):
         "replication compare truth.json --a A_seed*.json --b B_seed*.json",
         "replication compare truth.json --a A*.json --b B*.json --claimed 1.2 --practical 0.5 --metric AP AP75 APs",
         "replication compare truth.json --arm 'plain=plain_*.json' --arm 'ours=ours_*.json' --arm 'all=all_*.json'",
-        "replication compare truth.json --a A*.json --b B*.json --format html --images val2017",
+        "replication compare truth.json --a A*.json --b B*.json --format html --images val2017 --out page.html",
         "replication compare --claim claim.json",
     ),
 )
@@ -78,6 +78,7 @@ class _Compare(Verb):
 @click.option("--cache", type=FILE, metavar="DIR", help="Where numbers of runs are kept.  [default: ~/.cache]")
 @click.option("--no-cache", is_flag=True, help="Compute everything, keep nothing.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", help="For people, programs, papers.")
+@click.option("--out", type=FILE, metavar="FILE", help="Write to this file instead of standard output.")
 @click.pass_context
 def compare(
     ctx: click.Context,
@@ -93,6 +94,7 @@ def compare(
     cache: Path | None,
     no_cache: bool,
     form: str,
+    out: Path | None,
     **terms: Any,
 ) -> None:
     """Say whether one detector is better than another, by several runs of each on the ground truth TRUTH.
@@ -108,7 +110,14 @@ def compare(
         comparison, found = _compared(truth, _ordered(arms, baseline), metric or ("AP",), cache, no_cache, **terms)
     for warning in comparison.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    sys.stdout.write(_rendered(comparison, found, form, images))
+    text = _rendered(comparison, found, form, images)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    from replication.results.files import write_text
+
+    write_text(out, text)
+    print(comparison.sentence)
 
 
 def _arms(a: Sequence[str], b: Sequence[str], named: Sequence[str]) -> dict[str, list[Path]]:
@@ -185,7 +194,7 @@ def _claimed(
     chosen = (name for name in TERMS if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE)
     asked = {"bootstrap_seed" if name == "seed" else name: ctx.params[name] for name in chosen}
     if ctx.params["metric"]:
-        asked["metric"] = ctx.params["metric"][0]
+        asked["metric"] = ", ".join(ctx.params["metric"])
     check_terms(registered, asked)
     look, arms = present_runs(registered)
     check_files(registered, arms, given)
@@ -200,7 +209,7 @@ def _read(truth: Path, arms: Mapping[str, Sequence[Path]], resampling: Any, cach
     from tqdm import tqdm
 
     from replication.verdicts.arm_cache import Cache, default_folder
-    from replication.verdicts.arms import read_arms
+    from replication.verdicts.arm_reading import read_arms
 
     keep = None if no_cache else Cache(cache or default_folder())
     with tqdm(total=sum(map(len, arms.values())), unit="run", leave=False, disable=None) as bar:

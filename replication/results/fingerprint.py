@@ -66,7 +66,7 @@ MATCHING = Code(("evaluation.matching",), (*FILES, *SETTINGS, *CHECKS))
 EVALUATION = Code(("evaluation.runs",), (*FILES, *SETTINGS, *CHECKS, "evaluation.verify"))
 JUDGING = Code(("verdicts.document",), FILES)
 # Numbers of one file, which comparisons keep.
-COMPARING = Code(("verdicts.arms",), (*FILES, *SETTINGS, *CHECKS, "verdicts.arm_cache"))
+COMPARING = Code(("verdicts.arm_reading",), (*FILES, *SETTINGS, *CHECKS, "verdicts.arm_cache"))
 RENDERING = Code(("report.page", "report.tables", "report.papers.*"), ERRORS, ("report/templates/*",))
 
 REGISTERING = "detectors"

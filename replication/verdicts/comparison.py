@@ -10,20 +10,19 @@ objects, and classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from replication.errors import ConfigError
 from replication.verdicts import holm
+from replication.verdicts.arm_differences import Pair, Rows, aligned, bounds_of, effect_of, family_of, pairs_of
 from replication.verdicts.arms import KINDS, Arm, Arms, class_rows, metric_rows
-from replication.verdicts.blocks import blocked_terms, pool_blocks
 from replication.verdicts.comparison_records import (
     CUT,
     ArmComparison,
     ArmSummary,
-    Bounds,
     ClaimAnswer,
     ClaimWord,
     Contrast,
@@ -35,13 +34,8 @@ from replication.verdicts.comparison_records import (
 from replication.verdicts.comparison_records import Terms as TermsRecord
 from replication.verdicts.comparison_words import sentence
 from replication.verdicts.intervals import (
-    Estimand,
     Floats,
-    Interval,
-    RunVariance,
     Side,
-    Terms,
-    image_interval,
     interaction_variance,
     one_sided,
     p_value,
@@ -51,43 +45,28 @@ from replication.verdicts.intervals import (
 )
 from replication.verdicts.needed import images_needed
 from replication.verdicts.power import Design, design, detectable_effect, power, seeds_needed
-from replication.verdicts.spread import pool
 
-EQUAL_SPREAD_ALPHA = 0.05
-"""Level of Bartlett's test, at or below which spreads are not pooled."""
 SIZES = ("APs", "APm", "APl")
-Rows = Callable[[Arm], tuple[Floats, Floats]]
-"""Values (k,) and replicates (k, R) of an arm's runs."""
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """One number of an arm and the baseline: ``terms`` are None where a side has one run."""
-
-    row: Side
-    baseline: Side
-    terms: Terms | None
-    pooled: RunVariance | None
 
 
 def compare_arms(arms: Arms, options: Options | None = None) -> ArmComparison:
     """Compare every arm with the first. Raises ConfigError for ``paired`` where arms do not share their seeds."""
     options = options or Options()
-    groups = _aligned(arms.arms) if options.paired else arms.arms
+    groups = aligned(arms.arms) if options.paired else arms.arms
     baseline, others = groups[0], groups[1:]
-    judged = _pairs(groups, _metric(options.metric), options)
+    judged = pairs_of(groups, _metric(options.metric), options)
     if judged is None:
         raise ConfigError(f"metric {options.metric}: not defined, the ground truth has no such objects")
     families = {
-        "metrics": _family(groups, {name: (_metric(name), None) for name in options.metrics}, options),
-        "sizes": _family(groups, {name: (_metric(name), None) for name in SIZES}, options),
-        "classes": _family(groups, _classes(arms), options),
+        "metrics": family_of(groups, {name: (_metric(name), None) for name in options.metrics}, options),
+        "sizes": family_of(groups, {name: (_metric(name), None) for name in SIZES}, options),
+        "classes": family_of(groups, _classes(arms), options),
     }
-    supported = _pairs(groups, lambda arm: metric_rows(arm, options.metric, True), options)
+    supported = pairs_of(groups, lambda arm: metric_rows(arm, options.metric, True), options)
     tests = _Tests(judged, options)
     contrasts = []
     for place, arm in enumerate(others):
-        few = None if supported is None else _effect(options.metric, supported[place], options)
+        few = None if supported is None else effect_of(options.metric, supported[place], options)
         own = {name: effects[place] for name, effects in families.items()}
         contrasts.append(_contrast(arms, (baseline, arm), judged[place], tests, place, few, own))
     return ArmComparison(
@@ -117,115 +96,13 @@ def _classes(arms: Arms) -> dict[str, tuple[Rows, int | None]]:
     return {arms.class_names[place]: (_class(place), arms.per_class[place]) for place in places}
 
 
-def _aligned(arms: Sequence[Arm]) -> tuple[Arm, ...]:
-    """Arms with their runs in the order of seeds, which must be the same in all."""
-    for arm in arms:
-        if arm.seeds is None:
-            raise ConfigError(f"paired: the files of arm {arm.name} do not name a seed each; leave --paired out")
-        if sorted(arm.seeds) != sorted(arms[0].seeds or ()):
-            first = arms[0]
-            raise ConfigError(
-                f"paired: arm {arm.name} has the seeds {_listed(arm)}, arm {first.name} {_listed(first)}; they must be "
-                "the same, or leave --paired out"
-            )
-    if len(arms[0].runs) < 2:
-        raise ConfigError("paired: one run an arm has no spread; at least 2 seeds are needed")
-    return tuple(replace(arm, runs=tuple(sorted(arm.runs, key=lambda run: run.seed or 0))) for arm in arms)
-
-
-def _listed(arm: Arm) -> str:
-    return ", ".join(map(str, sorted(arm.seeds or ())))
-
-
-def _pairs(arms: Sequence[Arm], rows: Rows, options: Options) -> list[_Pair] | None:
-    """One number of every arm against the baseline's; None where it is not defined."""
-    found = [rows(arm) for arm in arms]
-    if any(np.isnan(values).any() for values, _ in found):
-        return None
-    points = [values for values, _ in found]
-    pooled = _common_spread(arms, points, options)
-    pairs = []
-    for place in range(1, len(arms)):
-        drawn = [found[side][1] for side in (place, 0)]
-        defined = ~np.isnan(np.concatenate(drawn)).any(axis=0)  # without draws in which nothing is to be found
-        sides = [Side(points[side], sample[:, defined]) for side, sample in zip((place, 0), drawn, strict=True)]
-        pairs.append(_Pair(sides[0], sides[1], _terms(sides[0], sides[1], pooled, options), pooled))
-    return pairs
-
-
-def _common_spread(arms: Sequence[Arm], points: Sequence[Floats], options: Options) -> RunVariance | None:
-    """The run variance that stands for all arms; None where each keeps its own."""
-    if options.paired:
-        known = zip(arms, points, strict=True)
-        blocked = pool_blocks({arm.name: dict(zip(arm.seeds or (), own.tolist(), strict=True)) for arm, own in known})
-        assert blocked is not None
-        return blocked.residual
-    if len({len(own) for own in points}) > 1:
-        return None
-    spread = pool(points)
-    return spread.pooled if spread is not None and spread.equal(EQUAL_SPREAD_ALPHA) else None
-
-
-def _terms(row: Side, baseline: Side, pooled: RunVariance | None, options: Options) -> Terms | None:
-    if min(row.runs, baseline.runs) < 2:
-        return None
-    if options.paired:
-        assert pooled is not None
-        return blocked_terms(row, baseline, pooled)
-    return variance_terms(row, baseline, pooled)
-
-
-def _effect(name: str, pair: _Pair, options: Options, objects: int | None = None) -> Effect:
-    """A difference with its intervals; its p is not yet adjusted."""
-    intervals: dict[Estimand, Bounds | None] = {"new images": None, "this benchmark": None}
-    if pair.terms is None:
-        intervals["new images"] = _bounds(image_interval(pair.row, pair.baseline, options.alpha))
-    else:
-        intervals = {one: _bounds(t_interval(pair.terms, one, options.alpha)) for one in pair.terms.estimands}
-    mean, other = float(pair.baseline.mean), float(pair.row.mean)
-    return Effect(
-        name=name,
-        baseline=mean,
-        arm=other,
-        difference=other - mean,
-        new_images=intervals["new images"],
-        this_benchmark=intervals["this benchmark"],
-        p=None if pair.terms is None else float(p_value(pair.terms, options.estimand, 0.0)),
-        p_holm=None,
-        objects=objects,
-    )
-
-
-def _bounds(interval: Interval) -> Bounds:
-    return Bounds(float(interval.low), float(interval.high))
-
-
-def _family(
-    arms: Sequence[Arm], asked: dict[str, tuple[Rows, int | None]], options: Options
-) -> list[tuple[Effect, ...]]:
-    """The effects of one kind, a tuple for every arm but the baseline, Holm's procedure over all of them."""
-    pairs = {name: (_pairs(arms, rows, options), objects) for name, (rows, objects) in asked.items()}
-    effects = [
-        [_effect(name, found[place], options, objects) for name, (found, objects) in pairs.items() if found is not None]
-        for place in range(len(arms) - 1)
-    ]
-    p = np.array([1.0 if one.p is None else one.p for own in effects for one in own])
-    adjusted = iter(holm.adjusted(p).tolist() if len(p) else ())
-    found = []
-    for own in effects:
-        values = [next(adjusted) for _ in own]
-        known = [None if one.p is None else value for one, value in zip(own, values, strict=True)]
-        found.append(tuple(replace(one, p_holm=value) for one, value in zip(own, known, strict=True)))
-    return found
-
-
 class _Tests:
     """The tests of the judged metric for all arms: of no gain, of a practical one, of half the claimed one.
 
     Each hypothesis has Holm's procedure over the arms to itself.
     """
 
-    def __init__(self, pairs: Sequence[_Pair], options: Options) -> None:
+    def __init__(self, pairs: Sequence[Pair], options: Options) -> None:
         self.options = options
         self.pairs = pairs
         self.none = self._holm([self._two_sided(pair, 0.0) for pair in pairs])
@@ -239,10 +116,10 @@ class _Tests:
         values = np.array(p)
         return values, holm.adjusted(values)
 
-    def _two_sided(self, pair: _Pair, null: float) -> float:
+    def _two_sided(self, pair: Pair, null: float) -> float:
         return 1.0 if pair.terms is None else float(p_value(pair.terms, self.options.estimand, null))
 
-    def _below(self, pair: _Pair, practical: float | None) -> float:
+    def _below(self, pair: Pair, practical: float | None) -> float:
         """Twice the p of "at least a practical gain"."""
         if pair.terms is None or practical is None:
             return 1.0
@@ -275,7 +152,7 @@ class _Tests:
 def _contrast(
     arms: Arms,
     names: tuple[Arm, Arm],
-    pair: _Pair,
+    pair: Pair,
     tests: _Tests,
     place: int,
     supported: Effect | None,
@@ -284,7 +161,7 @@ def _contrast(
     options, (baseline, arm) = tests.options, names
     word, qualifiers = tests.word(place)
     level = float(tests.level[place])
-    effect = _effect(options.metric, pair, options)
+    effect = effect_of(options.metric, pair, options)
     if effect.p is not None:
         effect = replace(effect, p_holm=float(tests.none[1][place]))
     found = Contrast(
@@ -308,14 +185,14 @@ def _contrast(
     return replace(found, sentence=sentence(found, options))
 
 
-def _detectable(pair: _Pair, level: float, options: Options) -> float | None:
+def _detectable(pair: Pair, level: float, options: Options) -> float | None:
     if pair.terms is None:
         return None
     variance, df = float(pair.terms.variance(options.estimand)), float(pair.terms.df(options.estimand))
     return detectable_effect(variance, df, level, options.power)
 
 
-def _claim(pair: _Pair, tests: _Tests, place: int, variants: int, images: int) -> ClaimAnswer | None:
+def _claim(pair: Pair, tests: _Tests, place: int, variants: int, images: int) -> ClaimAnswer | None:
     options, terms = tests.options, pair.terms
     if options.claimed is None or tests.cut is None or terms is None:
         return None
@@ -333,7 +210,7 @@ def _claim(pair: _Pair, tests: _Tests, place: int, variants: int, images: int) -
     )
 
 
-def _design(pair: _Pair, options: Options, variants: int) -> Design:
+def _design(pair: Pair, options: Options, variants: int) -> Design:
     """How the variance falls with the number of runs an arm."""
     terms = pair.terms
     assert terms is not None
@@ -346,7 +223,7 @@ def _design(pair: _Pair, options: Options, variants: int) -> Design:
     return Design(floor, runs * float(terms.seed), variants - 1, common)
 
 
-def _terms_record(pair: _Pair, options: Options) -> TermsRecord | None:
+def _terms_record(pair: Pair, options: Options) -> TermsRecord | None:
     terms = pair.terms
     if terms is None or terms.image is None or terms.interaction is None:
         return None
@@ -368,7 +245,7 @@ def _mistakes(baseline: Arm, arm: Arm, options: Options) -> tuple[MistakeCost, .
         counts = [float(np.mean([run.mistake_counts[place] for run in side.runs])) for side in (baseline, arm)]
         interval = None
         if min(len(own), len(other)) > 1:
-            interval = _bounds(t_interval(variance_terms(Side(other), Side(own)), "this benchmark", options.alpha))
+            interval = bounds_of(t_interval(variance_terms(Side(other), Side(own)), "this benchmark", options.alpha))
         means = float(own.mean()), float(other.mean())
         costs.append(MistakeCost(kind, *means, counts[0], counts[1], means[1] - means[0], interval))
     return tuple(costs)

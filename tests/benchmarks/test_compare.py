@@ -23,7 +23,7 @@ COLD, KEPT, MEMORY = 24.0, 6.0, 1200
 STAGES = """
 import json, sys, time
 from pathlib import Path
-import replication.verdicts.arms as arms
+import replication.verdicts.arm_reading as arms
 from replication.evaluation.inputs import as_ground_truth
 folder = Path(sys.argv[1])
 truth = as_ground_truth(folder / "truth.json")
@@ -38,7 +38,7 @@ def timed(name):
         spent[name] = spent.get(name, 0.0) + time.thread_time() - before
         return result
     setattr(arms, name, call)
-for name in ("as_detections", "match", "point", "bootstrap", "mistakes", "doubts", "precision_curves"):
+for name in ("as_detections", "match", "point", "bootstrap", "mistakes", "warnings_of", "precision_curves"):
     timed(name)
 before = time.thread_time()
 arms._compute(truth, job(1), arms.Resampling(), 1)

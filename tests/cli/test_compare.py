@@ -107,6 +107,17 @@ def test_forms(capsys, form, start):
     assert out.startswith(start)
 
 
+def test_a_page_is_written_and_the_answer_printed(capsys, tmp_path):
+    arms = ("--a", *files("A"), "--b", *files("B"), *FAST)
+    code, out, _ = call(
+        capsys, "compare", "truth.json", *arms, "--format", "html", "--out", str(tmp_path / "page.html")
+    )
+    assert code == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert out.startswith("B is better than A by ")
+    assert out.count("\n") == 1
+
+
 def test_three_arms_are_compared_with_the_first(capsys):
     arms = [f"--arm={name}={name}_seed*.json" for name in "CAB"]
     _, out, _ = call(capsys, "compare", "truth.json", *arms, *FAST, "--format", "json")

@@ -20,7 +20,8 @@ from replication.evaluation.matching import match
 from replication.report.comparison import format_comparison
 from replication.report.comparison_images import differing_images
 from replication.report.comparison_page import comparison_page
-from replication.verdicts.arms import Resampling, read_arms
+from replication.verdicts.arm_reading import read_arms
+from replication.verdicts.arms import Resampling
 from replication.verdicts.comparison import compare_arms
 from replication.verdicts.comparison_records import Options
 

@@ -173,7 +173,16 @@ CATALOG = {"checks", "folders", "judging", "load", "papers", "protocols", "recor
 USERS = {
     "evaluation": {"coco_columns", "cocoeval", "curve_kernels", "influence", "inputs"},
     "verdicts": {
-        *("arm_cache", "arms", "blocks", "comparison", "comparison_records", "comparison_words"),
+        *(
+            "arm_cache",
+            "arm_differences",
+            "arm_reading",
+            "arms",
+            "blocks",
+            "comparison",
+            "comparison_records",
+            "comparison_words",
+        ),
         *("needed", "registration", "sequential"),
     },
     "report": {"comparison", "comparison_figures", "comparison_images", "comparison_page"},

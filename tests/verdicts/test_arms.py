@@ -16,7 +16,8 @@ from replication.evaluation.bootstrap import METRICS, bootstrap, point
 from replication.evaluation.inputs import as_detections, as_ground_truth
 from replication.evaluation.matching import AREAS, match
 from replication.verdicts.arm_cache import Cache
-from replication.verdicts.arms import KINDS, Resampling, metric_rows, read_arms, seed_numbers
+from replication.verdicts.arm_reading import read_arms, seed_numbers
+from replication.verdicts.arms import KINDS, Resampling, metric_rows
 
 FEW = Resampling(replicates=50, seed=3)
 
@@ -190,7 +191,7 @@ def test_kept_numbers_are_the_same_and_need_no_reading(made, tmp_path, monkeypat
     cache = Cache(tmp_path / "cache")
     computed = read_arms(made / "truth.json", files(made), FEW, cache)
     assert len(list(cache.folder.iterdir())) == 6
-    monkeypatch.setattr("replication.verdicts.arms._compute", None)
+    monkeypatch.setattr("replication.verdicts.arm_reading._compute", None)
     same(read_arms(made / "truth.json", files(made), FEW, cache), computed)
 
 

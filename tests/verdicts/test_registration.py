@@ -13,7 +13,7 @@ import yaml
 from support.simulation import coco_documents, detector, population
 
 from replication.errors import ConfigError, ResultError
-from replication.verdicts.arms import read_arms
+from replication.verdicts.arm_reading import read_arms
 from replication.verdicts.registration import (
     AFTER,
     BEFORE,
