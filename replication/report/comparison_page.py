@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from replication import __version__
 from replication.report.comparison import blocks, facts
 from replication.report.comparison_figures import by_class, curves, forest
 from replication.report.comparison_images import METRIC, MIN_SCORE, differing_images
-from replication.report.page import TEMPLATES
+from replication.report.html import html_environment
 from replication.verdicts.arms import Arms
 from replication.verdicts.comparison_records import ArmComparison
 from replication.verdicts.comparison_words import signed
@@ -25,13 +22,7 @@ def comparison_page(comparison: ArmComparison, arms: Arms, images: Path | None =
 
     Raises DataError where that folder does not have them.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment()
     environment.filters["signed"] = signed
     classes = [by_class(comparison, contrast) for contrast in comparison.contrasts]
     drawings = [forest(comparison), curves(arms), *(one for one in classes if one is not None)]
@@ -46,7 +37,6 @@ def comparison_page(comparison: ArmComparison, arms: Arms, images: Path | None =
         metric=METRIC,
         min_score=MIN_SCORE,
         version=__version__,
-        style=Markup((TEMPLATES / "page.css").read_text()),
     )
 
 

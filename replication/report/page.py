@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
 from replication.catalog import Catalog, Paper, Protocol, select
 from replication.catalog.units import MINUS, gain, number, percent, signed
 from replication.errors import ConfigError
@@ -17,6 +14,7 @@ from replication.report.cells import Comparison, compare_all
 from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing, data_uri
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text, training_text
+from replication.report.html import html_environment
 from replication.report.mistakes import KINDS, MISTAKES_CAPTION, draw_mistakes
 from replication.report.papers import paper_drawings
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
@@ -28,7 +26,6 @@ from replication.results.layout import Layout
 from replication.timing.latency import cost_line
 from replication.verdicts.output import seeds_text
 
-TEMPLATES = Path(__file__).parent / "templates"
 _FORMS = {
     "csv": ("CSV", "text/csv"),
     "md": ("Markdown", "text/markdown"),
@@ -122,13 +119,7 @@ def render_page(
     comparisons = [section.comparison for section in sections]
     runs = {run.files: run for comparison in comparisons for run in comparison.runs}
     photo_table, photos = _photos(comparisons, results)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment()
     environment.filters |= {
         "number": lambda value, column: number(value, column.unit),
         "signed": lambda value, column: signed(value, column.unit, minus=MINUS),
@@ -153,7 +144,6 @@ def render_page(
         few=FEW,
         min_score=MIN_SCORE,
         runs=list(runs.values()),
-        style=Markup((TEMPLATES / "page.css").read_text()),
     )
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetMapper
-from detectron2.data.datasets import load_coco_json
 from detectron2.modeling import build_model
-from detectron2.utils.events import EventStorage
-from torch import nn
+from support.overfit import fit, photographs
 
 from replication.catalog import CONFIGS
 from replication.catalog.variants import resolve
@@ -44,31 +41,6 @@ def config(name: str) -> CfgNode:
     return cfg
 
 
-def photographs(root: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """The first four with at least two objects, all of them at least 60 pixels large."""
-    truth = root / "annotations" / "instances_train2017_ccby.json"
-    records = load_coco_json(str(truth), str(root / "train2017"), "coco_mini_overfit")
-    by_image: dict[int, list[float]] = {}
-    for each in json.loads(truth.read_text())["annotations"]:
-        by_image.setdefault(each["image_id"], []).append(each["area"])
-    chosen = [r for r in records if len(r["annotations"]) >= 2 and min(by_image[r["image_id"]]) >= 60**2]
-    return truth, chosen[:4]
-
-
-def fit(model: nn.Module, batch: list[dict[str, Any]]) -> None:
-    model = model.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=ITERATIONS, pct_start=0.15)
-    for _ in range(ITERATIONS):
-        with EventStorage():
-            losses = model(batch)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimizer.step()
-        schedule.step()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", TABLE_1)
@@ -80,7 +52,7 @@ def test_overfits_four_photographs(name: str, coco_photographs: Path, tmp_path: 
     assert len(records) == 4
     mapper = DatasetMapper(cfg, is_train=True)
     model = build_model(cfg)
-    fit(model, [mapper(record) for record in records])
+    fit(model, ITERATIONS, [mapper(record) for record in records])
 
     content = json.loads(truth.read_text())
     ids = sorted(category["id"] for category in content["categories"])

@@ -10,10 +10,8 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
-from detectron2.data.datasets import load_coco_json
 from detectron2.modeling import build_model
-from detectron2.utils.events import EventStorage
-from torch import nn
+from support.overfit import fit, photographs
 
 from replication.catalog import load_catalog, load_protocol
 from replication.datasets import load_split
@@ -44,36 +42,12 @@ def config(loss: str, classes: int) -> CfgNode:
     return cfg
 
 
-def photographs(root: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """Of COCO, the first four with at least two objects, all of them at least 60 pixels large."""
-    truth = root / "annotations" / "instances_train2017_ccby.json"
-    records = load_coco_json(str(truth), str(root / "train2017"), "coco_mini_yolov3")
-    by_image: dict[int, list[float]] = {}
-    for each in json.loads(truth.read_text())["annotations"]:
-        by_image.setdefault(each["image_id"], []).append(each["area"])
-    return truth, [r for r in records if len(r["annotations"]) >= 2 and min(by_image[r["image_id"]]) >= 60**2][:4]
-
-
 def scenes() -> tuple[Path, list[dict[str, Any]]]:
     """Generated ones, for a checkout without photographs beside it: four of smoke's."""
     protocol = load_protocol("smoke")
     records = load_split(protocol, "train").records[:4]
     (truth, _), *_ = coco_paths(protocol.data, "train")
     return truth, records
-
-
-def fit(model: nn.Module, batch: list[dict[str, Any]]) -> None:
-    model = model.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=ITERATIONS, pct_start=0.15)
-    for _ in range(ITERATIONS):
-        with EventStorage():
-            losses = model(batch)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimizer.step()
-        schedule.step()
 
 
 @pytest.mark.slow
@@ -94,7 +68,7 @@ def test_overfits_four_images(loss: str, data: str, tmp_path: Path, request: Any
     cfg = config(loss, len(ids))
     mapper = DatasetMapper(cfg, is_train=True)
     model = build_model(cfg)
-    fit(model, [mapper(record) for record in records])
+    fit(model, ITERATIONS, [mapper(record) for record in records])
 
     look, found = DatasetMapper(cfg, is_train=False), []
     with torch.no_grad():
