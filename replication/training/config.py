@@ -19,7 +19,10 @@ from replication.training.data import Record
 
 # The runs of a variant differ in the seed alone; where a run lies and what it runs on is not what it computes.
 # Weights files are verified against pinned hashes, so their names suffice.
-NOT_HASHED = ("SEED", "OUTPUT_DIR", "MODEL.DEVICE", "MODEL.EFFICIENTNET_LITE.WEIGHTS", "DATALOADER.NUM_WORKERS")
+NOT_HASHED = (
+    *("SEED", "OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS"),
+    *(f"MODEL.EFFICIENTNET_LITE.{name}" for name in ("WEIGHTS", "CACHE", "CACHE_GIB")),
+)
 
 MAX_SEED = 2**32 - 1  # numpy's limit; torch takes more
 
@@ -37,9 +40,15 @@ def check_seed(seed: int) -> None:
 
 
 def run_config(
-    variant: Variant, protocol: Protocol, seed: int, num_classes: int, output: Path, mask_format: str = "polygon"
+    variant: Variant,
+    protocol: Protocol,
+    seed: int,
+    num_classes: int,
+    output: Path,
+    mask_format: str = "polygon",
+    features: Path | None = None,
 ) -> CfgNode:
-    """The frozen config of one run.
+    """The frozen config of one run. ``features`` is where those of a frozen backbone are kept, if the protocol says so.
 
     Order: Detectron2's defaults, the variant's YAML, the linear rule for the protocol's batch, the protocol's
     stand-in backbone, its schedule, its overrides (``Protocol.groups``), the data.
@@ -66,6 +75,7 @@ def run_config(
     cfg.INPUT.MASK_FORMAT = mask_format
     cfg.SEED = seed
     cfg.OUTPUT_DIR = str(output)
+    cfg.MODEL.EFFICIENTNET_LITE.CACHE = str(features) if features else ""
     cfg.DATALOADER.NUM_WORKERS = protocol.workers
     cfg.freeze()
     return cfg

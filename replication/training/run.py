@@ -53,8 +53,9 @@ def train(run: Run, restart: bool = False, gpus: int = 1) -> Path:
     prepare_process(run.protocol)
     split = load_split(run.protocol, "train")
     records = training_records(split.records)
+    masks = mask_format(records, run.variant)
     cfg = run_config(
-        run.variant, run.protocol, run.seed, len(split.classes), run.folder, mask_format(records, run.variant)
+        run.variant, run.protocol, run.seed, len(split.classes), run.folder, masks, features=run.layout.features
     )
     check_schedule(cfg, run.variant, run.protocol)
     expected = identity(run)

@@ -89,12 +89,13 @@ class BalancedPyramid(PyramidWrapper):
         self.middle = strides.index(BALANCED_STRIDE)
         if refinement != "none":
             with own_random_numbers("balanced pyramid"):
-                self.refine = (NonLocal if refinement == "non_local" else Conv)(channels.pop())
-                for part in self.refine.modules():
+                refine = (NonLocal if refinement == "non_local" else Conv)(channels.pop())
+                for part in refine.modules():
                     if isinstance(part, nn.Conv2d):
                         _initialise(part, initialisation)
-            if initialisation == "identity":
-                nn.init.zeros_(self.refine.out.weight)
+            if isinstance(refine, NonLocal) and initialisation == "identity":
+                nn.init.zeros_(refine.out.weight)
+            self.refine = refine
         self.refined = refinement != "none"
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
