@@ -15,6 +15,7 @@ from replication.datasets.weights import weights_path
 from replication.detectors import add_replication_config, use_backbone
 from replication.errors import ConfigError
 from replication.results.files import sha256_json
+from replication.training.averaging import add_averaging_config
 from replication.training.data import Record
 
 # The runs of a variant differ in the seed alone; where a run lies and what it runs on is not what it computes.
@@ -31,6 +32,7 @@ def add_training_config(cfg: CfgNode) -> None:
     """Keys of the training room: ``SOLVER.OPTIMIZER`` is ``sgd`` (the papers') or ``adamw``."""
     cfg.SOLVER.OPTIMIZER = "sgd"
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
+    add_averaging_config(cfg)
 
 
 def check_seed(seed: int) -> None:
