@@ -29,10 +29,15 @@ MAX_SEED = 2**32 - 1  # numpy's limit; torch takes more
 
 
 def add_training_config(cfg: CfgNode) -> None:
-    """Keys of the training room: ``SOLVER.OPTIMIZER`` is ``sgd`` (the papers') or ``adamw``."""
+    """Keys of the training room.
+
+    ``SOLVER.OPTIMIZER`` is ``sgd`` (the papers') or ``adamw``. ``DATASETS.TRAIN_SHARE`` is the part of the training
+    images that is used, the same ones in every run.
+    """
     cfg.SOLVER.OPTIMIZER = "sgd"
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     add_averaging_config(cfg)
+    cfg.DATASETS.TRAIN_SHARE = 1.0
 
 
 def check_seed(seed: int) -> None:
