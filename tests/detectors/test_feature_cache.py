@@ -63,6 +63,20 @@ def test_kept_features_are_the_computed_ones_bit_for_bit(tmp_path: Path, size: t
     assert len(files(tmp_path)) == 3
 
 
+def test_on_several_threads_what_is_read_is_what_was_computed(tmp_path: Path) -> None:
+    """There a batch may round otherwise than an image alone, which is what counts then."""
+    torch.set_num_threads(2)
+    try:
+        given = images(8, (128, 160))
+        filled, read = backbone(tmp_path)(given), backbone(tmp_path)(given)
+        alone = [backbone()(image[None]) for image in given]
+    finally:
+        torch.set_num_threads(1)
+    for name in NAMES:
+        assert torch.equal(filled[name], read[name])
+        assert torch.equal(filled[name], torch.cat([one[name] for one in alone]))
+
+
 def test_another_order_and_other_neighbours_find_the_same(tmp_path: Path) -> None:
     given = images(4)
     backbone(tmp_path)(given)

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 
 from replication.catalog import Protocol, load_catalog
 from replication.errors import ConfigError
 from replication.inference.detect import detect
 from replication.results.run import Run
+from replication.timing.subjects import subject_config
 from replication.training.config import config_hash, run_config
 from replication.training.run import train
 
@@ -71,3 +73,13 @@ def test_where_features_lie_is_no_setting_and_an_unknown_one_is_named(job: Run, 
     wrong = frozen(job, "retinanet_R50", "b", **{"MODEL.EFFICIENTNET_LITE.FEATURES": "stored"})
     with pytest.raises(ConfigError, match="FEATURES: 'stored' is unknown; choose from computed, cached"):
         train(wrong)
+
+
+def test_timing_never_uses_it(job: Run) -> None:
+    """A latency with features from disk would be none of the detector's."""
+    run = cached(job, "retinanet_R50", "a")
+    cfg = subject_config(load_catalog(), run.protocol, "retinanet_R50", 10, torch.device("cpu"))
+    assert (cfg.MODEL.EFFICIENTNET_LITE.FEATURES, cfg.MODEL.EFFICIENTNET_LITE.CACHE) == ("cached", "")
+    computing = build_model(cfg).backbone.bottom_up
+    assert set(computing(torch.zeros(1, 3, 64, 64))) == {"res2", "res3", "res4", "res5"}
+    assert not run.layout.features.exists()
