@@ -15,7 +15,7 @@ from replication.catalog.papers import (
     Row,
     Table,
 )
-from replication.catalog.protocols import AreaRanges, CocoData, EmbeddedData, Protocol, VocData
+from replication.catalog.protocols import AreaRanges, CocoData, EmbeddedData, Protocol, VocData, YoloData
 from replication.catalog.select import select
 from replication.catalog.variants import Variant
 from replication.catalog.withdrawn import withdrawn
@@ -39,6 +39,7 @@ __all__ = [
     "Table",
     "Variant",
     "VocData",
+    "YoloData",
     "catalog_json",
     "catalog_table",
     "config_folders",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -11,17 +12,45 @@ from replication.catalog.records import Record
 from replication.errors import ConfigError
 
 Benchmark = Literal["coco", "voc2007"]
+SplitName = Literal["train", "val"]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 META_ARCHITECTURES: dict[str, str | None] = {
     "GeneralizedRCNN": None,
     "ProposalNetwork": None,
     "ReplicationRetinaNet": None,
     "FSAF": "ReplicationRetinaNet",
+    "YOLOv3": None,
 }
 """Meta-architectures and, for one that extends another, which: a protocol's settings for that hold for it too."""
 
 
-class EmbeddedData(Record):
+class _Data(Record):
+    """What can be asked of any kind of data."""
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """Data sets that ``replication data`` can fetch for it."""
+        return ()
+
+    @property
+    def test_server(self) -> Literal["coco", "voc"]:
+        """Whose form of submission it takes."""
+        return "coco"
+
+    def name_of(self, split: SplitName) -> str:
+        """A split by the name of its file or list."""
+        raise NotImplementedError
+
+    def set_name(self, split: SplitName) -> str:
+        """A split by its own name: ``val2017`` of ``instances_val2017.json``, VOC's ``test``."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """The training and validation data in words."""
+        return f"trained on {self.name_of('train')}, evaluated on {self.name_of('val')}"
+
+
+class EmbeddedData(_Data):
     """Digit scenes on photographs, made from ``seed`` (``replication.datasets.embedded``).
 
     ``train`` and ``val`` are numbers of images, ``size`` the (height, width) range of the images in pixels.
@@ -33,6 +62,22 @@ class EmbeddedData(Record):
     val: int = Field(ge=1)
     size: tuple[int, int]
 
+    def name_of(self, split: SplitName) -> str:
+        """A split in words."""
+        return f"the embedded {'training' if split == 'train' else 'validation'} images"
+
+    def set_name(self, split: SplitName) -> str:
+        """The split."""
+        return split
+
+    def describe(self) -> str:
+        """The data in words, with numbers of images and seed."""
+        height, width = self.size
+        return (
+            f"embedded scenes of handwritten digits on photographs, {self.train} training and {self.val} validation "
+            f"images of {height} to {width} pixels, seed {self.seed}"
+        )
+
 
 class CocoSplit(Record):
     """One COCO JSON file and the folder its ``file_name`` entries lie in."""
@@ -41,7 +86,12 @@ class CocoSplit(Record):
     images: str
 
 
-class CocoData(Record):
+def coco_set_name(annotations: Path) -> str:
+    """A COCO file's name without its kind: ``test-dev2017`` of ``image_info_test-dev2017.json``."""
+    return annotations.stem.removeprefix("image_info_").removeprefix("instances_")
+
+
+class CocoData(_Data):
     """COCO-format data; relative paths are under ``$DETECTRON2_DATASETS`` (default ``datasets``).
 
     A split is one file or a list of files that are joined, as COCO 2014's train and "valminusminival" were.
@@ -57,15 +107,32 @@ class CocoData(Record):
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, Mapping) else value
 
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """Its one download, if any."""
+        return (self.download,) if self.download else ()
+
+    def parts(self, split: SplitName) -> tuple[CocoSplit, ...]:
+        """The files of a split."""
+        return self.train if split == "train" else self.val
+
+    def name_of(self, split: SplitName) -> str:
+        """The files' names without suffix."""
+        return " + ".join(part.annotations.removesuffix(".json") for part in self.parts(split))
+
+    def set_name(self, split: SplitName) -> str:
+        """The files' names without kind."""
+        return "+".join(coco_set_name(Path(part.annotations)) for part in self.parts(split))
+
 
 class VocSplit(Record):
-    """One list of image ids, ``<folder>/ImageSets/Main/<split>.txt``."""
+    """One list of image ids, ``<folder>/ImageSets/Main/<split>.txt``; without ``split`` the folder's every XML file."""
 
     folder: str = "."
-    split: str
+    split: str | None = None
 
 
-class VocData(Record):
+class VocData(_Data):
     """VOC-format data: Annotations, ImageSets, JPEGImages under ``root``/``folder``.
 
     ``classes`` fixes names and order; without it they are read from the training annotations and sorted.
@@ -78,8 +145,61 @@ class VocData(Record):
     classes: tuple[str, ...] | None = None
     download: tuple[Literal["voc2007", "voc2012"], ...] = ()
 
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """Its downloads."""
+        return self.download
 
-Data = Annotated[EmbeddedData | CocoData | VocData, Field(discriminator="kind")]
+    @property
+    def test_server(self) -> Literal["coco", "voc"]:
+        """VOC's server takes a result file for each class."""
+        return "voc"
+
+    def parts(self, split: SplitName) -> tuple[VocSplit, ...]:
+        """The lists of a split."""
+        return self.train if split == "train" else self.val
+
+    def name_of(self, split: SplitName) -> str:
+        """Folders and lists."""
+        return " + ".join(f"{part.folder} {part.split or 'all'}".removeprefix(". ") for part in self.parts(split))
+
+    def set_name(self, split: SplitName) -> str:
+        """The lists."""
+        return "+".join(part.split or Path(part.folder).name or "all" for part in self.parts(split))
+
+
+class YoloData(_Data):
+    """YOLO-format data: ``root`` is ``data.yaml``, or the folder with it or with ``classes.txt``.
+
+    ``train`` and ``val`` are folders of images, or text files that list them, under ``root``; without them they are
+    what ``data.yaml`` names so. ``classes`` replaces the names that the data give.
+    """
+
+    kind: Literal["yolo"]
+    root: str
+    train: tuple[str, ...] | None = Field(default=None, min_length=1)
+    val: tuple[str, ...] | None = Field(default=None, min_length=1)
+    classes: tuple[str, ...] | None = None
+
+    @field_validator("train", "val", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    def parts(self, split: SplitName) -> tuple[str, ...] | None:
+        """The folders or lists of a split; None where ``data.yaml`` names them."""
+        return self.train if split == "train" else self.val
+
+    def name_of(self, split: SplitName) -> str:
+        """Root and folders."""
+        return " + ".join(f"{self.root} {part}" for part in self.parts(split) or (split,))
+
+    def set_name(self, split: SplitName) -> str:
+        """The folders' names."""
+        return "+".join(Path(part).name or split for part in self.parts(split) or (split,))
+
+
+Data = Annotated[EmbeddedData | CocoData | VocData | YoloData, Field(discriminator="kind")]
 
 
 class AreaRanges(Record):
@@ -109,10 +229,12 @@ class Protocol(Record):
 
     ``overrides`` maps ``all`` or a Detectron2 meta-architecture to config keys and values that are set after
     the variant's own file. ``iterations`` maps a meta-architecture to the length of the papers' 1x schedule
-    (90,000 iterations at batch 16) under this protocol; longer variants are scaled alike. What is given for an
+    (90,000 iterations at batch 16) under this protocol; longer variants are scaled alike. YOLOv3, which no such
+    schedule measures, takes what is given for it. What is given for an
     architecture holds for those that extend it too, unless they have their own. Without it the variant's
     own schedule is kept and scaled by the linear rule when ``batch`` is not the variant's; a learning rate among the
     overrides is taken as it is.
+    ``batches`` maps meta-architectures whose papers take another number of images an iteration than ``batch`` to it.
     ``backbones`` says which backbone stands for a paper's. ``tables``, ``seeds`` and ``run_backbones`` choose what runs
     when the command line does not; ``judged_seeds``, by default the same number, is that of the runs a variant for
     which the verdicts are registered. ``withdrawn`` names the claims whose verdicts must not be used.
@@ -126,6 +248,7 @@ class Protocol(Record):
     area_ranges: AreaRanges = AreaRanges()
     backbones: dict[str, str] = Field(default_factory=dict)
     batch: int = Field(ge=1)
+    batches: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     iterations: dict[str, Annotated[int, Field(ge=1)]] | None = None
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: int = Field(default=1, ge=1)
@@ -138,7 +261,7 @@ class Protocol(Record):
     checkpoint_every: int = Field(ge=1)
     withdrawn: tuple[Withdrawal, ...] = ()
 
-    @field_validator("iterations", "overrides")
+    @field_validator("batches", "iterations", "overrides")
     @classmethod
     def _known_groups(cls, groups: dict[str, Any] | None, field: ValidationInfo) -> dict[str, Any] | None:
         known = [*META_ARCHITECTURES, *(["all"] if field.field_name == "overrides" else [])]
@@ -164,6 +287,10 @@ class Protocol(Record):
         raise ConfigError(
             f"protocol {self.name}: iterations: no entry for {meta_architecture}; known: {', '.join(self.iterations)}"
         )
+
+    def batch_of(self, meta_architecture: str) -> int:
+        """Images an iteration: its own number, that of what it extends, or ``batch``."""
+        return next((self.batches[name] for name in _extended(meta_architecture) if name in self.batches), self.batch)
 
     @property
     def registered_seeds(self) -> int:

@@ -26,8 +26,23 @@ class Record(BaseModel):
 R = TypeVar("R", bound=Record)
 
 
+MAX_NODES = 100_000
+"""Nodes of a file with every alias written out: a few lines of nested aliases may stand for billions."""
+
+
 class _UniqueKeyLoader(_SafeLoader):
-    """The safe loader, but a key written twice in one mapping is an error instead of a silent choice of the last."""
+    """The safe loader, but a key written twice in one mapping is an error instead of a silent choice of the last.
+
+    So is a file whose aliases stand for more than MAX_NODES nodes.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _expanded(node, {}) > MAX_NODES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"its aliases stand for more than {MAX_NODES} values; write it without nested aliases"
+            )
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -38,13 +53,24 @@ class _UniqueKeyLoader(_SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def _expanded(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Number of nodes below and with ``node``, an alias counted as what it stands for; a cycle counts as too many."""
+    if id(node) not in sizes:
+        sizes[id(node)] = MAX_NODES + 1
+        children = node.value if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            children = [child for pair in node.value for child in pair]
+        sizes[id(node)] = 1 + sum(_expanded(child, sizes) for child in children)
+    return sizes[id(node)]
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, read with the safe loader."""
     try:
         content = yaml.load(path.read_text(), Loader=_UniqueKeyLoader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")

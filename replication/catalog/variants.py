@@ -18,23 +18,27 @@ BUILT_IN = CONFIGS / "variants"
 
 DEFAULTS: dict[str, Any] = {
     "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+    "MODEL.BACKBONE.NAME": "build_resnet_backbone",
     "MODEL.MASK_ON": False,
     "MODEL.RESNETS.DEPTH": 50,
     "MODEL.RESNETS.NUM_GROUPS": 1,
     "MODEL.RESNETS.WIDTH_PER_GROUP": 64,
     "SOLVER.MAX_ITER": 40000,
+    "SOLVER.IMS_PER_BATCH": 16,
 }
 """Values that Detectron2 0.6 (config/defaults.py) takes for a key that no file sets."""
 
 OWN_DEFAULTS: dict[str, Any] = {"DATASETS.PROPOSALS_FROM": "", "MODEL.WEIGHTS_FROM": ""}
 """The same for our own keys; all but the last are in the config as well (``replication.detectors.config``)."""
 
+DARKNET53 = "build_darknet53_backbone"
+
 PROPOSALS_SEED = 0
 """The run of the variant DATASETS.PROPOSALS_FROM whose proposals all runs of a protocol share."""
 
 
 class Variant(Record):
-    """One detector at the papers' scale: ``iterations`` is its full SOLVER.MAX_ITER, ``masks`` MASK_ON.
+    """One detector at the papers' scale: SOLVER.MAX_ITER ``iterations`` of ``batch`` images, ``masks`` MASK_ON.
 
     ``proposals_from`` names the variant, an RPN, on whose fixed proposals it is trained and tested; empty for one that
     makes its own. ``weights_from`` names the variant whose weights it takes, tested in another way: it is then a
@@ -47,6 +51,7 @@ class Variant(Record):
     meta_architecture: str
     iterations: int
     masks: bool
+    batch: int = 16
     proposals_from: str = ""
     weights_from: str = ""
     source: Variant | None = Field(default=None, exclude=True, repr=False)
@@ -90,13 +95,16 @@ def read_variant(path: Path) -> Variant:
         {
             "name": path.stem,
             "path": path,
-            "backbone": backbone_label(
+            "backbone": "D-53"
+            if values["MODEL.BACKBONE.NAME"] == DARKNET53
+            else backbone_label(
                 values["MODEL.RESNETS.DEPTH"],
                 values["MODEL.RESNETS.NUM_GROUPS"],
                 values["MODEL.RESNETS.WIDTH_PER_GROUP"],
             ),
             "meta_architecture": values["MODEL.META_ARCHITECTURE"],
             "iterations": values["SOLVER.MAX_ITER"],
+            "batch": values["SOLVER.IMS_PER_BATCH"],
             "masks": values["MODEL.MASK_ON"],
             "proposals_from": values["DATASETS.PROPOSALS_FROM"],
             "weights_from": values["MODEL.WEIGHTS_FROM"],

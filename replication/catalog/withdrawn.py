@@ -15,7 +15,7 @@ def withdrawn(catalog: Catalog, protocol: Protocol) -> dict[str, str]:
         for claim in entry.claims:
             if claim not in known:
                 raise ConfigError(
-                    f"protocol {protocol.name}: withdrawn: claim {claim!r} is unknown; `python -m replication catalog "
+                    f"protocol {protocol.name}: withdrawn: claim {claim!r} is unknown; `replication catalog "
                     "--format json` lists the claims with their ids"
                 )
             if claim in reasons:

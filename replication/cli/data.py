@@ -47,19 +47,21 @@ def prepare(setting: Setting) -> None:
 @results_option
 @configs_option
 @click.option("--deep", is_flag=True, help="Decode every image of large data sets too.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what is in order too.")
 @format_option
-def doctor(protocol: str | None, results: Path, configs: Sequence[Path], deep: bool, form: str) -> int:
-    """Check the environment and, with --protocol, its data and weights.
+def doctor(protocol: str | None, results: Path, configs: Sequence[Path], deep: bool, verbose: bool, form: str) -> int:
+    """Check the environment and, with --protocol, its data, variants and weights.
 
     The exit code is 2 where there are errors, 0 where there are only warnings.
     """
-    from replication.catalog import config_folders, load_protocol
+    from replication.catalog import config_folders, load_catalog, load_protocol
     from replication.doctor.check import doctor, exit_code, findings_json, findings_table
 
-    chosen = load_protocol(protocol, config_folders(configs)) if protocol else None
-    findings = doctor(chosen, deep=deep, results=results)
+    folders = config_folders(configs)
+    chosen = load_protocol(protocol, folders) if protocol else None
+    findings = doctor(chosen, deep=deep, results=results, catalog=load_catalog(*folders))
     if form == "json":
         print_json(findings_json(findings))
     else:
-        print(findings_table(findings))
+        print(findings_table(findings, verbose))
     return exit_code(findings)

@@ -50,7 +50,11 @@ CRITERIA = ("iou", "giou", "giou_paper", "voc07", "voc", "voc07_giou", "voc_giou
     metavar="COUNT",
     help="Resamplings of the images, for intervals.  [default: 2000 with --against, else none]",
 )
-@click.option("--verify", is_flag=True, help="Compute again with pycocotools; fail where they differ by over 1e-12.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Compare with pycocotools as installed; fail on a difference above 1e-12 that has no known reason.",
+)
 @click.option("--out", type=FILE, metavar="FILE", help="Write the numbers to this JSON file too.")
 @protocol_option()
 @results_option
@@ -64,8 +68,12 @@ def evaluate(
     form: Any,
     **options: Any,
 ) -> None:
-    """Compute AP of a run, or of any DETECTIONS against a GROUND_TRUTH."""
-    from replication.evaluation import format_evaluation
+    """Compute AP of a run, or of any DETECTIONS against a GROUND_TRUTH.
+
+    DETECTIONS are COCO's result list, columns in npz, or a folder of VOC's or YOLO's text files; GROUND_TRUTH is a COCO
+    file, a VOC image list or folder, or YOLO's data.yaml or folder.
+    """
+    from replication.cli.evaluation_text import format_evaluation
 
     if (detections is None) == (variant is None):
         raise ConfigError("evaluate: give either DETECTIONS and GROUND_TRUTH, or --variant")
@@ -106,7 +114,7 @@ def _evaluate_files(
     from replication.evaluation import Options, evaluate
 
     if ground_truth is None:
-        raise ConfigError("evaluate: GROUND_TRUTH is missing: the COCO annotation file of the detections' images")
+        raise ConfigError("evaluate: GROUND_TRUTH is missing: the annotations of the detections' images")
     replicates = bootstrap if bootstrap is not None else 2000 if against is not None else 0
     if replicates == 1:
         raise ConfigError("evaluate: --bootstrap 1: a standard error needs at least 2 replicates")

@@ -21,6 +21,7 @@ MODULES = {
     "data": ("data", "prepare", "doctor"),
     "runs": ("train", "proposals", "detect", "figures"),
     "evaluation": ("evaluate",),
+    "compare": ("compare", "register"),
     "timing": ("time",),
     "results": ("verdicts", "tables", "report"),
     "exports": ("export", "submission", "archive"),
@@ -67,7 +68,7 @@ class Verbs(click.Group):
     epilog=examples(
         "replication VERB --help",
         "replication plan                                  what would run for the protocol `mini`",
-        "replication evaluate detections.json truth.json   AP of any COCO files",
+        "replication evaluate detections.json truth.json   AP of any detections",
         'eval "$(_REPLICATION_COMPLETE=bash_source replication)"   completion in bash; zsh_source and fish_source too',
     ),
 )

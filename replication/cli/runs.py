@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import click
 
-from replication.cli.verb import COUNT, Setting, seed_option, variant_option, verb, with_setting
+from replication.cli.verb import COUNT, FILE, Setting, seed_option, variant_option, verb, with_setting
+from replication.errors import ConfigError
 
 
 @verb(
@@ -26,16 +30,48 @@ def train(setting: Setting, variant: str, seed: int, restart: bool, gpus: int) -
     print(train(run, restart, gpus))
 
 
-@verb("replication detect --variant faster_rcnn_R50_giou --seed 1")
+@verb(
+    "replication detect --variant faster_rcnn_R50_giou --seed 1",
+    "replication detect --protocol paper --variant yolov3_D53_giou --weights yolov3.weights "
+    "--images instances_val2017.json --image-folder val2017 --out yolov3.json",
+)
 @variant_option(required=True)
 @seed_option
+@click.option(
+    "--weights", type=FILE, metavar="FILE", help="Darknet file of a YOLOv3 to test in place of a trained run."
+)
+@click.option("--images", type=FILE, metavar="IMAGE_INFO", help="Images to test --weights on: COCO's JSON.")
+@click.option("--image-folder", type=FILE, metavar="DIR", help="Where the files of --images lie.")
+@click.option("--out", type=FILE, metavar="FILE", help="Where to write the detections of --weights.")
 @with_setting
-def detect(setting: Setting, variant: str, seed: int) -> None:
-    """Run a trained model on the validation images; write detections.json."""
-    run = setting.run(variant, seed)
-    from replication.inference.detect import detect
+def detect(
+    setting: Setting,
+    variant: str,
+    seed: int,
+    weights: Path | None,
+    images: Path | None,
+    image_folder: Path | None,
+    out: Path | None,
+) -> None:
+    """Run a trained model on the validation images; write detections.json.
 
-    print(detect(run))
+    With --weights a model that was trained elsewhere is run on the images of --images instead.
+    """
+    run = setting.run(variant, seed)
+    if weights is None and images is None and image_folder is None and out is None:
+        from replication.inference.detect import detect
+
+        print(detect(run))
+        return
+    if weights is None or images is None or image_folder is None or out is None:
+        raise ConfigError("detect: --weights, --images, --image-folder and --out belong together; give all or none")
+    from replication.inference.weights import detect_with_weights
+    from replication.results.files import check_writable, write_text
+
+    check_writable(out.parent)
+    records = detect_with_weights(run.variant, run.protocol, weights, images, image_folder)
+    write_text(out, json.dumps(records, allow_nan=False, separators=(",", ":")) + "\n")
+    print(out)
 
 
 @verb("replication proposals --variant rpn_R50")

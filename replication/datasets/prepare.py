@@ -13,7 +13,7 @@ from replication.catalog.protocols import AreaRanges, Protocol
 from replication.datasets.roots import data_root
 from replication.datasets.splits import data_hash, ground_truth, load_split
 from replication.errors import DataError
-from replication.formats.splits import SPLITS, Split, SplitName
+from replication.formats.splits import SPLITS, Split, SplitName, objects_of
 from replication.results.files import write_text
 from replication.results.layout import Layout
 from replication.results.schemas import Data
@@ -52,8 +52,8 @@ def manifest(protocol: Protocol, splits: dict[SplitName, Split]) -> dict[str, An
 
 def counts(split: Split) -> dict[str, Any]:
     """Images, objects and what is special about them. ``objects`` are neither crowds nor ignored."""
-    annotations = list(_annotations(split))
-    objects = [found for found in annotations if not found["iscrowd"] and not found.get("ignore")]
+    annotations = [found for record in split.records for found in record["annotations"]]
+    objects = objects_of(split.records)
     per_class = Counter(found["category_id"] for found in objects)
     return {
         "folder": _portable(split.root),
@@ -69,30 +69,38 @@ def counts(split: Split) -> dict[str, Any]:
 
 def area_fractions(split: Split, ranges: AreaRanges) -> dict[str, float]:
     """Share of the split's objects whose area lies in each range."""
-    areas = [found["area"] for found in _annotations(split) if not found["iscrowd"] and not found.get("ignore")]
+    areas = [found["area"] for found in objects_of(split.records)]
     named = {"small": ranges.small, "medium": ranges.medium, "large": ranges.large}
     return {name: round(sum(low <= a <= high for a in areas) / len(areas), 4) for name, (low, high) in named.items()}
 
 
-def _check_pair(train: Split, val: Split) -> None:
-    """Both splits have objects and name the same categories; a shared image is worth a warning."""
+def pair_problems(train: Split, val: Split) -> Iterator[str]:
+    """What keeps two splits from being used together: one without objects, other categories."""
     for split in (train, val):
-        if not any(not found["iscrowd"] and not found.get("ignore") for found in _annotations(split)):
-            raise DataError(f"{split.root}: no image of the {split.name} split has an object; annotate at least one")
+        if not objects_of(split.records):
+            yield f"{split.root}: no image of the {split.name} split has an object; annotate at least one"
     if (train.classes, train.category_ids) != (val.classes, val.category_ids):
         pairs = [set(zip(split.category_ids, split.classes, strict=True)) for split in (train, val)]
         different = ", ".join(f"{number} {name!r}" for number, name in sorted(pairs[0] ^ pairs[1])[:5])
-        raise DataError(
-            f"data.train and data.val name different categories (id and name of {different}); "
+        yield (
+            f"{val.root}: data.train and data.val name different categories (id and name of {different}); "
             "give both annotation files the same 'categories'"
         )
+
+
+def shared_images(train: Split, val: Split) -> str | None:
+    """A warning where images are in both splits."""
     common = {record["file_name"] for record in train.records} & {record["file_name"] for record in val.records}
-    if common:
-        logger.warning("%d images are in train and in val, first %s: results will flatter", len(common), min(common))
+    if not common:
+        return None
+    return f"{len(common)} images are in train and in val, first {min(common)}: results will flatter"
 
 
-def _annotations(split: Split) -> Iterator[dict[str, Any]]:
-    return (found for record in split.records for found in record["annotations"])
+def _check_pair(train: Split, val: Split) -> None:
+    for problem in pair_problems(train, val):
+        raise DataError(problem)
+    if (warning := shared_images(train, val)) is not None:
+        logger.warning("%s", warning)
 
 
 def _portable(folder: Path) -> str:

@@ -7,16 +7,19 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
-from replication.catalog.protocols import CocoData, EmbeddedData, Protocol, VocData, VocSplit
+from replication.catalog.protocols import CocoData, Data, EmbeddedData, Protocol, VocData, YoloData
 from replication.datasets.embedded import make_embedded
 from replication.datasets.roots import data_root
-from replication.errors import DataError
+from replication.errors import DataError, ReplicationError
 from replication.formats.coco import read_coco
-from replication.formats.splits import SPLITS, Split, SplitName
-from replication.formats.voc import annotation_files, image_list, read_voc, voc_classes
+from replication.formats.splits import SPLITS, Difficult, Split, SplitName, training_split
+from replication.formats.voc import annotation_files as voc_files
+from replication.formats.voc import image_list, read_voc
+from replication.formats.yolo import CLASSES, YAML, label_file, read_yolo, split_images, yolo_folder
 from replication.results.files import sha256_file
 
 
@@ -28,32 +31,133 @@ def located(path: str) -> Path:
 def load_split(protocol: Protocol, split: SplitName, require_images: bool = True) -> Split:
     """Read and check a protocol's split; the embedded set is made when it is missing.
 
-    Training leaves VOC's difficult objects out, validation marks them ``ignore``. Raises DataError, with the command
-    that fetches the data where the protocol names a download.
+    Training leaves VOC's difficult objects out, as the label files of Darknet do, with which the GIoU authors trained;
+    validation marks them ``ignore``. Raises DataError, with the command that fetches the data where the protocol names
+    a download.
     """
-    data = protocol.data
-    if isinstance(data, VocData):
-        root, parts = located(data.root), _parts(data, split)
-        for part in parts:
-            _must_exist(image_list(root, part), data.download)
-        classes = data.classes or voc_classes(root, data.train)
-        return read_voc(split, root, parts, classes, difficult=split == "val")
+    return _read(protocol.data, split, require_images)
+
+
+@singledispatch
+def _read(data: Data, split: SplitName, require_images: bool) -> Split:
+    """The reader of a kind of data."""
+    raise NotImplementedError(data.kind)
+
+
+@_read.register
+def _(data: CocoData | EmbeddedData, split: SplitName, require_images: bool) -> Split:
     paths = coco_paths(data, split)
-    download = (data.download,) if isinstance(data, CocoData) and data.download else ()
     for file, images in paths:
-        _must_exist(file, download)
+        _must_exist(file, data.downloads)
         if require_images:
-            _must_exist(images, download)
-    return _joined([(file, read_coco(split, file, images, require_images)) for file, images in paths])
+            _must_exist(images, data.downloads)
+    parts = [
+        (file, training_split(split, read_coco(file), images, require_images=require_images)) for file, images in paths
+    ]
+    return _joined(parts)
+
+
+@_read.register
+def _(data: VocData, split: SplitName, require_images: bool) -> Split:
+    root = located(data.root)
+    for part in data.parts(split):
+        _must_exist(image_list(root, part) or root / part.folder, data.downloads)
+    classes = data.classes or _voc_classes(root, data)
+    annotations = read_voc(root, data.parts(split), classes)
+    difficult: Difficult = "ignore" if split == "val" else "drop"
+    return training_split(split, annotations, root, difficult, require_images)
+
+
+@_read.register
+def _(data: YoloData, split: SplitName, require_images: bool) -> Split:
+    root = located(data.root)
+    _must_exist(root, ())
+    annotations = read_yolo(root, split, data.parts(split), data.classes)
+    return training_split(split, annotations, yolo_folder(root, data.classes).base, "keep", require_images)
+
+
+def image_folders(data: Data, split: SplitName) -> list[Path]:
+    """The folders that a split's images lie in, for data that cannot be read whole."""
+    return _image_folders(data, split)
+
+
+@singledispatch
+def _image_folders(data: Data, split: SplitName) -> list[Path]:
+    raise NotImplementedError(data.kind)
+
+
+@_image_folders.register
+def _(data: CocoData | EmbeddedData, split: SplitName) -> list[Path]:
+    return [images for _, images in coco_paths(data, split)]
+
+
+@_image_folders.register
+def _(data: VocData, split: SplitName) -> list[Path]:
+    folders = {located(data.root) / part.folder for part in data.parts(split)}
+    return sorted(folder / "JPEGImages" if (folder / "JPEGImages").is_dir() else folder for folder in folders)
+
+
+@_image_folders.register
+def _(data: YoloData, split: SplitName) -> list[Path]:
+    root = located(data.root)
+    return sorted({file.parent for file in split_images(root, split, data.parts(split), data.classes)})
+
+
+def annotation_files(protocol: Protocol) -> list[Path]:
+    """Those that are there: COCO JSON files, VOC's lists and XML files, YOLO's labels; none for the embedded set."""
+    data = protocol.data
+    files = {path for split in SPLITS for path in _sources(data, split)}
+    return [path for path in sorted(files) if path.is_file()]
+
+
+@singledispatch
+def _sources(data: Data, split: SplitName) -> list[Path]:
+    raise NotImplementedError(data.kind)
+
+
+@_sources.register
+def _(data: EmbeddedData, split: SplitName) -> list[Path]:
+    return []
+
+
+@_sources.register
+def _(data: CocoData, split: SplitName) -> list[Path]:
+    return [located(part.annotations) for part in data.parts(split)]
+
+
+@_sources.register
+def _(data: VocData, split: SplitName) -> list[Path]:
+    root, files = located(data.root), []
+    for part in data.parts(split):
+        files += [listed for listed in [image_list(root, part)] if listed is not None]
+        files += (root / part.folder / "Annotations").glob("*.xml")
+    return files
+
+
+@_sources.register
+def _(data: YoloData, split: SplitName) -> list[Path]:
+    root = located(data.root)
+    files = [root / YAML, root / CLASSES] if root.is_dir() else [root]
+    try:
+        return files + [label_file(image) for image in split_images(root, split, data.parts(split), data.classes)]
+    except ReplicationError:  # told by whoever reads the data
+        return files
 
 
 def coco_paths(data: EmbeddedData | CocoData, split: SplitName) -> list[tuple[Path, Path]]:
     """Annotation files and image folders of a split in COCO form; makes the embedded set when it is missing."""
-    if isinstance(data, EmbeddedData):
+    if data.kind == "embedded":
         folder = make_embedded(data) / "coco"
         return [(folder / "annotations" / f"instances_{split}.json", folder / split)]
-    parts = data.train if split == "train" else data.val
-    return [(located(part.annotations), located(part.images)) for part in parts]
+    return [(located(part.annotations), located(part.images)) for part in data.parts(split)]
+
+
+def _voc_classes(root: Path, data: VocData) -> tuple[str, ...]:
+    """The class names that occur in the training annotations, sorted."""
+    categories = read_voc(root, data.train).categories
+    if not categories:
+        raise DataError(f"{root}: the training lists name no object; a data set needs at least one")
+    return tuple(category.name for category in categories)
 
 
 def _joined(parts: Sequence[tuple[Path, Split]]) -> Split:
@@ -109,7 +213,7 @@ def data_hash(protocol: Protocol) -> str:
     """Hex SHA-256 of all annotations and image lists of both splits; the same wherever the data lie."""
     digest = hashlib.sha256()
     for split in SPLITS:
-        for name, content in _annotation_digests(protocol.data, split):
+        for name, content in _digests(protocol.data, split):
             digest.update(f"{split} {name} {content}\n".encode())
     return digest.hexdigest()
 
@@ -132,10 +236,6 @@ def register(protocol: Protocol, splits: Sequence[SplitName] = ("train", "val"))
     return loaded
 
 
-def _parts(data: VocData, split: str) -> tuple[VocSplit, ...]:
-    return data.train if split == "train" else data.val
-
-
 def _must_exist(path: Path, downloads: Sequence[str]) -> None:
     if path.exists():
         return
@@ -144,15 +244,34 @@ def _must_exist(path: Path, downloads: Sequence[str]) -> None:
     raise DataError(f"{path}: no such file or folder; {advice}, or set DETECTRON2_DATASETS to the folder it lies under")
 
 
-def _annotation_digests(data: EmbeddedData | CocoData | VocData, split: SplitName) -> Iterator[tuple[str, str]]:
-    if not isinstance(data, VocData):
-        for annotations, _ in coco_paths(data, split):
-            _must_exist(annotations, (data.download,) if isinstance(data, CocoData) and data.download else ())
-            yield "annotations", sha256_file(annotations)
-        return
+@singledispatch
+def _digests(data: Data, split: SplitName) -> Iterator[tuple[str, str]]:
+    """Names and hashes of what a split is read from, the same wherever it lies."""
+    raise NotImplementedError(data.kind)
+
+
+@_digests.register
+def _(data: CocoData | EmbeddedData, split: SplitName) -> Iterator[tuple[str, str]]:
+    for file, _ in coco_paths(data, split):
+        _must_exist(file, data.downloads)
+        yield "annotations", sha256_file(file)
+
+
+@_digests.register
+def _(data: VocData, split: SplitName) -> Iterator[tuple[str, str]]:
     root = located(data.root)
     yield "classes", json.dumps(data.classes)
-    for part in _parts(data, split):
-        _must_exist(image_list(root, part), data.download)
-        for path in annotation_files(root, part):
+    for part in data.parts(split):
+        _must_exist(image_list(root, part) or root / part.folder, data.downloads)
+        for path in voc_files(root, part):
             yield f"{part.folder} {part.split} {path.stem}", sha256_file(path)
+
+
+@_digests.register
+def _(data: YoloData, split: SplitName) -> Iterator[tuple[str, str]]:
+    root = located(data.root)
+    _must_exist(root, ())
+    yield "classes", json.dumps(yolo_folder(root, data.classes).classes)
+    for image in split_images(root, split, data.parts(split), data.classes):
+        labels = label_file(image)
+        yield image.name, sha256_file(labels) if labels.is_file() else ""

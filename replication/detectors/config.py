@@ -9,6 +9,7 @@ from replication.detectors.efficientnet_lite import add_efficientnet_lite_config
 from replication.detectors.fsaf import add_fsaf_config
 from replication.detectors.libra import add_libra_config
 from replication.detectors.losses import add_box_reg_loss_config
+from replication.detectors.yolov3 import add_yolov3_config
 
 
 def add_replication_config(cfg: Any) -> None:
@@ -17,4 +18,5 @@ def add_replication_config(cfg: Any) -> None:
     add_box_reg_loss_config(cfg)
     add_roi_levels_config(cfg)
     add_fsaf_config(cfg)
+    add_yolov3_config(cfg)
     add_libra_config(cfg)

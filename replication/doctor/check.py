@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from replication.catalog.protocols import Protocol
+from replication.catalog import Catalog, Protocol, load_catalog
 from replication.datasets.roots import weights_root
-from replication.datasets.weights import PRETRAINED, WEIGHTS, find, verify
+from replication.datasets.weights import PRETRAINED, WEIGHTS, find, is_darknet, recorded, verify
 from replication.doctor.contents import contents
 from replication.doctor.environment import environment
 from replication.doctor.findings import Finding, exit_code, findings_json, findings_table, shorten
+from replication.doctor.variants import check_variants
 from replication.errors import WeightsError
 
 __all__ = ["Finding", "doctor", "exit_code", "findings_json", "findings_table"]
 
 
-def doctor(protocol: Protocol | None, deep: bool = False, results: Path = Path("results")) -> list[Finding]:
-    """Findings about this machine and, with a protocol, about its data and weights. Raises nothing for bad data.
+def doctor(
+    protocol: Protocol | None, deep: bool = False, results: Path = Path("results"), catalog: Catalog | None = None
+) -> list[Finding]:
+    """Findings about this machine and, with a protocol, about its data, variants and weights.
 
-    Nothing is downloaded or made. ``deep`` decodes every image of a large data set instead of looking at its header
-    and end. Without a protocol, weights are checked as far as they are there.
+    Raises nothing for bad data; nothing is downloaded or made. ``deep`` decodes every image of a large data set instead
+    of looking at its header and end. Without a protocol, weights are checked as far as they are there. ``catalog`` is
+    the built-in one unless given.
     """
     findings = environment(results, training=protocol is not None)
     if protocol is not None:
-        findings += contents(protocol, deep)
+        found, splits = contents(protocol, deep)
+        findings += found
+        findings += check_variants(catalog or load_catalog(), protocol, splits)
     names = list(WEIGHTS) if protocol is None else needed_weights(protocol)
     for name in names:
         findings += _weights(name, needed=protocol is not None)
@@ -49,13 +55,16 @@ def _weights(name: str, needed: bool) -> list[Finding]:
     except WeightsError as error:
         message, _, action = str(error).removeprefix(f"{path}: ").partition("; ")
         return [Finding("error", "weights", str(path), message, action or "see the message")]
-    return [Finding("ok", "weights", str(path), f"SHA-256 as expected ({name})")]
+    known = weights.sha256 or recorded(path)
+    found = "SHA-256 as expected" if known else "a Darknet file without a known SHA-256: its length is checked"
+    return [Finding("ok", "weights", str(path), f"{found} ({name})")]
 
 
 def _absent(name: str) -> Finding:
     weights = WEIGHTS[name]
     if weights.url:
-        record = "" if weights.sha256 else ", then asks you to record its SHA-256: no published one is known"
+        hashed = weights.sha256 or is_darknet(Path(weights.path))
+        record = "" if hashed else ", then asks you to record its SHA-256: no published one is known"
         action = f"the first run downloads {weights.url}{record}; or put it at {weights_root() / weights.path}"
         return Finding("warning", "weights", name, "not here yet", action)
     package = (weights.package or "").replace("_", "-")

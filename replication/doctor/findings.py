@@ -1,4 +1,4 @@
-"""What the doctor says: findings, and their two forms for people and for programs."""
+"""Findings of the doctor, and their two forms: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Level = Literal["ok", "warning", "error"]
-Area = Literal["environment", "data", "weights"]
+Area = Literal["environment", "data", "variants", "weights"]
 
 SHOWN = 50  # findings of one kind in one folder; the rest are counted
 
@@ -35,16 +35,22 @@ def findings_json(findings: Sequence[Finding]) -> dict[str, Any]:
     return {"schema": "doctor/1", "counts": counts, "findings": [asdict(finding) for finding in findings]}
 
 
-def findings_table(findings: Sequence[Finding]) -> str:
-    """The findings as text, a line each, with the action on a second line, and the counts at the end."""
-    width = max((len(finding.area) for finding in findings), default=0)
+def findings_table(findings: Sequence[Finding], verbose: bool = False) -> str:
+    """The findings as text: errors, then warnings, each with its action on a second line, and the counts at the end.
+
+    What is in order is shown when ``verbose``, below the problems.
+    """
+    levels = ("error", "warning", "ok") if verbose else ("error", "warning")
+    shown = [finding for level in levels for finding in findings if finding.level == level]
+    width = max((len(finding.area) for finding in shown), default=0)
     lines = []
-    for finding in findings:
+    for finding in shown:
         lines.append(f"{finding.level:<7}  {finding.area:<{width}}  {finding.subject}: {finding.message}")
         if finding.action:
             lines.append(f"{'':<7}  {'':<{width}}  -> {finding.action}")
     counts = findings_json(findings)["counts"]
-    lines.append(f"{counts['error']} errors, {counts['warning']} warnings, {counts['ok']} ok")
+    hint = "" if verbose or not counts["ok"] else " (shown with -v)"
+    lines.append(f"{counts['error']} errors, {counts['warning']} warnings, {counts['ok']} ok{hint}")
     return "\n".join(lines)
 
 

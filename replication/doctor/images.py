@@ -13,10 +13,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from tqdm import tqdm
 
 from replication.doctor.findings import Finding, Level
+from replication.formats.image_files import ORIENTATION, TURNED, misread
 
 FEW = 2000  # so many images are decoded in full without being asked: seconds
-ORIENTATION = 0x0112  # EXIF tag
-TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 JPEG_END = b"\xff\xd9"
 TAIL = 4096  # bytes searched for the end marker: cameras append padding and previews
 
@@ -54,6 +53,8 @@ def check_image(image: Annotated, decode: bool) -> list[Finding]:
     try:
         with Image.open(image.path) as opened:
             findings = _size(image, opened)
+            if (problem := misread(opened.mode)) is not None:
+                findings.append(_finding(image, "error", problem, "convert the image to 8 bits per channel"))
             if decode:
                 opened.load()
             elif opened.format == "JPEG" and JPEG_END not in _tail(image.path):  # PNG: getexif has decoded it

@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from pycocotools import mask as mask_utils
 
 from replication.errors import DataError
-from replication.formats.checks import uncovered
 from replication.formats.columns import Detections, Floats, GroundTruth, Ints
-from replication.formats.rle_kernels import pixels
-
-FARTHEST = 1_000_000  # pixels; pycocotools walks along every edge, so one of any length takes any memory
+from replication.formats.segmentations import compressed, drawable, parse_segmentation
 
 
 def mask_areas(detections: Detections) -> Floats:
@@ -60,38 +56,17 @@ def mask_overlaps(
 def rle(truth: GroundTruth, index: int) -> Any:
     """The mask of an object as RLE: polygons, plain or compressed counts. Raises ValueError saying what is wrong."""
     assert truth.masks is not None
-    try:
-        segmentation = msgspec.json.decode(truth.masks[index])
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise ValueError(str(problem)) from problem
     height, width = (int(size) for size in truth.sizes[truth.images[index]])
-    if height < 1 or width < 1:
-        raise ValueError(f"its image has height {height} and width {width}; correct them")
-    if isinstance(segmentation, list):
-        _check_polygons(segmentation)
-        return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
-    counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
-    if not isinstance(counts, str | list):
-        raise ValueError("expected polygons [[x, y, ...], ...] or an RLE {'size': [height, width], 'counts': ...}")
-    if segmentation.get("size") != [height, width]:
-        raise ValueError(f"size is {segmentation.get('size')}, the image is {[height, width]}")
-    if isinstance(counts, list) and not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError("counts must be whole numbers, 0 or more")
-    covered = sum(counts) if isinstance(counts, list) else int(pixels([counts])[0])
-    if wrong := uncovered((height, width), covered):
-        raise ValueError(wrong)
-    return mask_utils.frPyObjects(segmentation, height, width) if isinstance(counts, list) else segmentation
-
-
-def _check_polygons(polygons: list[Any]) -> None:
-    if not polygons:
+    mask = parse_segmentation(truth.masks[index], height, width)
+    if isinstance(mask, dict):
+        return compressed(mask)
+    if not mask:
         raise ValueError("the list of polygons is empty")
-    for number, polygon in enumerate(polygons):
+    for number, polygon in enumerate(mask):
         # pycocotools takes four numbers for a box, and forgets the last of an odd number.
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        if not drawable(polygon):
             raise ValueError(f"polygon {number} needs x and y of at least three points")
-        if not all(type(value) in (int, float) and abs(value) <= FARTHEST for value in polygon):
-            raise ValueError(f"polygon {number} needs numbers of pixels, at most {FARTHEST} from the corner")
+    return mask_utils.merge(mask_utils.frPyObjects(mask, height, width))
 
 
 def check_masks(truth: GroundTruth, path: Path) -> None:

@@ -125,11 +125,11 @@ def _overlap(kind: int, box: Array, area: float, other: Array, other_area: float
     height = min(box[3], other[3]) - max(box[1], other[1])
     common = width * height if width > 0 and height > 0 else 0.0
     union = area if crowd else area + other_area - common
-    value: float = common / union
+    value: float = common / union if union > 0 else 0.0  # both without area
     if kind == IOU or (kind == GIOU and crowd):
         return value
     hull = (max(box[2], other[2]) - min(box[0], other[0])) * (max(box[3], other[3]) - min(box[1], other[1]))
-    penalty = (hull - union) / hull
+    penalty = (hull - union) / hull if hull > 0 else 0.0
     if kind == VOC_GIOU:
         penalty = max(penalty, 0.0)
     clean: float = value - penalty

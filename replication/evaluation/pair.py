@@ -10,14 +10,15 @@ import numpy as np
 
 import replication
 from replication.catalog.protocols import AreaRanges
-from replication.errors import ResultError
+from replication.errors import DataError, ResultError
 from replication.evaluation.bootstrap import METRICS, SUPPORTED, bootstrap, point
 from replication.evaluation.intervals import differences, intervals
 from replication.evaluation.matching import AREAS, COCO_AREAS, Criterion, Matches, match
 from replication.evaluation.mistakes import mistakes
 from replication.evaluation.summary import per_class, summary
 from replication.formats.columns import Detections, GroundTruth
-from replication.formats.inputs import doubts, read_detections, read_ground_truth, with_masks
+from replication.formats.detections import read_detections, warnings_of
+from replication.formats.truth import read_ground_truth
 
 OTHER_IMAGES = 0.1
 """Share of images with detections of one detector only above which two files are held to be of different images."""
@@ -39,7 +40,7 @@ class Options:
 
 
 def evaluate(detections: Path, ground_truth: Path, options: Options | None = None) -> dict[str, Any]:
-    """Evaluate a COCO result file against a COCO ground-truth file.
+    """Evaluate detections against a ground truth, each of any form that ``replication.formats`` reads.
 
     Returns ``metrics`` (AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, on 0-100, None where the ground
     truth has nothing to find), ``mask_metrics``, ``per_class``, ``mistakes``, ``intervals`` and ``difference`` where
@@ -47,9 +48,12 @@ def evaluate(detections: Path, ground_truth: Path, options: Options | None = Non
     """
     options = options or Options()
     truth = read_ground_truth(ground_truth).under(options.criterion)
+    if not truth.objects:
+        raise DataError(f"{ground_truth}: no object to find in any image, AP is not defined; check the split")
     found = read_detections(detections, truth)
     matches = match(truth, found, options.criterion, options.area_ranges)
-    warnings = doubts(detections, found, truth)
+    warnings = [f"{ground_truth}: {note}" for note in (*truth.notes, *_ignoring(truth, options.criterion))]
+    warnings += warnings_of(detections, found, truth)
     use_masks = with_masks(found, truth, (detections, ground_truth), options.masks)
     by_mask = match(truth, found, "iou", options.area_ranges, masks=True) if use_masks else None
     result = describe(truth, found, matches, by_mask, options.area_ranges)
@@ -57,7 +61,7 @@ def evaluate(detections: Path, ground_truth: Path, options: Options | None = Non
         result["verified"] = _verified((detections, ground_truth), matches, by_mask, options.area_ranges)
     if options.against is not None:
         other = read_detections(options.against, truth)
-        warnings += doubts(options.against, other, truth)
+        warnings += warnings_of(options.against, other, truth)
         warnings += _same_images(truth, found, other, (detections, options.against))
         rival = match(truth, other, options.criterion, options.area_ranges)
         result |= compared(matches, rival, options.replicates, options.seed)
@@ -75,7 +79,7 @@ def describe(
         "criterion": matches.criterion,
         "metrics": summary(matches),
         "mask_metrics": summary(by_mask) if by_mask is not None else None,
-        "per_class": per_class(matches, point(matches, ("all",))),
+        "per_class": _per_class(truth, found, matches),
         "mistakes": mistakes(truth, found, matches),
         "images": len(truth.image_ids),
         "objects": truth.objects,
@@ -83,6 +87,22 @@ def describe(
         "area_ranges": area_ranges.model_dump(mode="json"),
         "evaluator": f"replication {replication.__version__}",
     }
+
+
+def _per_class(truth: GroundTruth, found: Detections, matches: Matches) -> dict[str, dict[str, float | int | None]]:
+    """AP and AP50 of each class, and how many objects to find and detections it has."""
+    values = per_class(matches, point(matches, ("all",)))
+    counts = np.bincount(found.labels, minlength=len(truth.class_ids)).tolist()
+    rows = zip(truth.class_names, truth.per_class.tolist(), counts, strict=True)
+    return {name: {**values[name], "objects": objects, "detections": count} for name, objects, count in rows}
+
+
+def _ignoring(truth: GroundTruth, criterion: Criterion) -> list[str]:
+    """A warning where 'ignore', which COCO's own evaluation overwrites by 'iscrowd', makes a difference."""
+    count = int(np.count_nonzero(truth.ignored & ~truth.crowds))
+    if criterion.startswith("voc") or not count:
+        return []
+    return [f"'ignore' of {count} objects is honoured: pycocotools disregards it and gives other numbers"]
 
 
 def supported_classes(matches: Matches) -> Any:
@@ -129,9 +149,30 @@ def compared(matches: Matches, other: Matches, replicates: int, seed: int) -> di
     return result
 
 
+def with_masks(detections: Detections, truth: GroundTruth, paths: tuple[Path, Path], wanted: bool | None) -> bool:
+    """Whether masks can and shall be evaluated; ``paths`` are those of detections and ground truth.
+
+    ``wanted`` None means: when both files carry them. True raises ResultError or DataError where one does not. Masks
+    of the ground truth that cannot be drawn on their images raise DataError naming the annotation.
+    """
+    if wanted is False:
+        return False
+    drawable = truth.masks is not None and not np.isnan(truth.sizes).any()
+    if wanted and detections.masks is None:
+        raise ResultError(f"{paths[0]}: no segmentation in the records, masks cannot be evaluated")
+    if wanted and not drawable:
+        raise DataError(f"{paths[1]}: masks asked for, but annotations lack segmentation or images lack their size")
+    if detections.masks is None or not drawable:
+        return False
+    from replication.evaluation.masks import check_masks
+
+    check_masks(truth, paths[1])
+    return True
+
+
 def _verified(
     paths: tuple[Path, Path], matches: Matches, by_mask: Matches | None, area_ranges: AreaRanges
-) -> dict[str, float]:
+) -> dict[str, Any]:
     from replication.evaluation.verify import verify
 
     result = {"boxes": verify(paths, matches, area_ranges)}

@@ -8,11 +8,12 @@ from typing import Any
 from replication.catalog import Protocol
 from replication.errors import ResultError
 from replication.evaluation.matching import Criterion, Matches, cached_match
-from replication.evaluation.pair import describe
+from replication.evaluation.pair import describe, with_masks
 from replication.evaluation.proposals import describe_proposals
 from replication.evaluation.summary import summary
 from replication.formats.columns import Detections, GroundTruth
-from replication.formats.inputs import doubts, read_detections, read_ground_truth, with_masks
+from replication.formats.detections import read_detections, warnings_of
+from replication.formats.truth import read_ground_truth
 from replication.results.layout import Layout, RunFiles
 from replication.results.run import Run
 from replication.results.schemas import Data, Metrics, Provenance, read, write
@@ -35,7 +36,7 @@ def evaluate_run(run: Run) -> dict[str, Any]:
         result = _detected(run, truth, found, paths)
     whose = {"variant": run.variant.name, "protocol": run.protocol.name, "seed": run.seed}
     write(run.files.metrics, Metrics, whose | result)
-    return result | {"warnings": doubts(paths[0], found, truth)}
+    return result | {"warnings": warnings_of(paths[0], found, truth)}
 
 
 def _detected(run: Run, truth: GroundTruth, found: Detections, paths: tuple[Path, Path]) -> dict[str, Any]:

@@ -1,58 +1,48 @@
-"""The same numbers by pycocotools: the independent check behind ``--verify``."""
+"""The same numbers by pycocotools as it is installed: the independent check behind ``--verify``."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from replication.catalog.protocols import AreaRanges
 from replication.errors import ConfigError, ResultError
+from replication.evaluation.bootstrap import METRICS
 from replication.evaluation.matching import ALL, AREAS, Matches
 from replication.evaluation.summary import precision_cells, recall_cells
 from replication.formats.columns import Floats
+from replication.formats.values import flag
 
 TOLERANCE = 1e-12
 COUNTS = (1, 10, 100)
 CHECKED = ("iou", "giou", "giou_paper")
+FLAGS = ("iscrowd", "ignore")
 Overlap = Callable[[list[Any], list[Any], list[int]], Any]
 
 
-class _Evaluation(COCOeval):  # type: ignore[misc]
-    """COCOeval that heeds ``ignore``, which upstream overwrites by ``iscrowd``, and takes another overlap.
+class _WithGiou(COCOeval):  # type: ignore[misc]
+    """COCOeval with GIoU for the overlap, which pycocotools does not have; all else is its own."""
 
-    An ignored object (VOC's "difficult") is neither counted nor, when found, held against the detector. Unlike a
-    crowd it takes one detection only.
-    """
-
-    def __init__(self, ground_truth: COCO, detections: COCO, kind: str, overlap: Overlap | None) -> None:
-        super().__init__(ground_truth, detections, kind)
-        self._ignored = {key for key, annotation in ground_truth.anns.items() if annotation["ignore"]}
+    def __init__(self, ground_truth: COCO, detections: COCO, overlap: Overlap) -> None:
+        super().__init__(ground_truth, detections, "bbox")
         self._overlap = overlap
 
-    def _prepare(self) -> None:
-        super()._prepare()
-        for objects in self._gts.values():
-            for annotation in objects:
-                annotation["ignore"] = annotation["id"] in self._ignored
-
     def computeIoU(self, imgId: int, catId: int) -> Any:
-        if self._overlap is None:
-            return super().computeIoU(imgId, catId)
         objects, found = self._gts[imgId, catId], self._dts[imgId, catId]
         if not objects and not found:
             return []
         order = np.argsort([-one["score"] for one in found], kind="mergesort")[: self.params.maxDets[-1]]
         boxes = [found[index]["bbox"] for index in order]
-        return self._overlap(boxes, [one["bbox"] for one in objects], [one["iscrowd"] for one in objects])
+        return self._overlap(boxes, [one["bbox"] for one in objects], [int(one["iscrowd"]) for one in objects])
 
 
 def giou_overlap(paper: bool) -> Overlap:
@@ -77,23 +67,23 @@ def giou_overlap(paper: bool) -> Overlap:
 
 
 def reference(
-    document: dict[str, Any],
-    records: list[dict[str, Any]],
-    area_ranges: AreaRanges,
-    criterion: str = "iou",
-    masks: bool = False,
-    counts: tuple[int, ...] = COUNTS,
+    paths: tuple[Path, Path], area_ranges: AreaRanges, criterion: str = "iou", masks: bool = False
 ) -> tuple[Floats, Floats]:
-    """Average precision and recall (T, C, A, counts) in 0..1 by pycocotools; -1 where a class has no object.
+    """Average precision and recall (T, C, A, 3) in 0..1 by pycocotools, which reads detections and ground truth itself.
 
-    ``document`` and ``records`` are the two COCO files as the standard library reads them.
+    -1 where a class has no object; the last axis is that of 1, 10 and 100 detections per image. Whatever pycocotools
+    raises is passed on.
     """
-    overlap = None if criterion == "iou" else giou_overlap(criterion == "giou_paper")
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _index(document, [_object(annotation) for annotation in document["annotations"]])
-        found = _index(document, [_found(record, number, masks) for number, record in enumerate(records, start=1)])
-        evaluation = _Evaluation(truth, found, "segm" if masks else "bbox", overlap)
-        evaluation.params.maxDets = list(counts)
+        truth = COCO(str(paths[1]))
+        records = json.loads(paths[0].read_bytes())
+        if masks:  # where records have a box, too, pycocotools takes the box's area for the mask's
+            records = [{key: value for key, value in record.items() if key != "bbox"} for record in records]
+        found = truth.loadRes(records)
+        if criterion == "iou":
+            evaluation = COCOeval(truth, found, "segm" if masks else "bbox")
+        else:
+            evaluation = _WithGiou(truth, found, giou_overlap(criterion == "giou_paper"))
         ranges = (ALL, area_ranges.small, area_ranges.medium, area_ranges.large)
         evaluation.params.areaRng = [list(bounds) for bounds in ranges]
         evaluation.params.areaRngLbl = list(AREAS)
@@ -103,11 +93,12 @@ def reference(
     return precision, evaluation.eval["recall"]
 
 
-def verify(paths: tuple[Path, Path], matches: Matches, area_ranges: AreaRanges, masks: bool = False) -> float:
-    """Greatest difference to pycocotools over all thresholds, classes, area ranges and 1, 10, 100 detections an image.
+def verify(paths: tuple[Path, Path], matches: Matches, area_ranges: AreaRanges, masks: bool = False) -> dict[str, Any]:
+    """Compare with pycocotools over all thresholds, classes, area ranges and 1, 10, 100 detections per image.
 
-    ``paths`` are those of detections and ground truth, which are read again. Raises ResultError when it is above
-    1e-12, ConfigError for a criterion that pycocotools cannot be given.
+    Returns ``difference``, the greatest in 0..1 or None where pycocotools cannot read the files; ``evaluator``; where
+    not equal within 1e-12, ``reasons`` in words and pycocotools' own ``metrics``, on 0-100. Raises ResultError for a
+    difference that has no known reason, ConfigError for a criterion or files that pycocotools does not know.
     """
     if matches.criterion not in CHECKED:
         raise ConfigError(f"--verify: pycocotools has no VOC rules; it checks the criteria {', '.join(CHECKED)}")
@@ -116,49 +107,80 @@ def verify(paths: tuple[Path, Path], matches: Matches, area_ranges: AreaRanges, 
             raise ConfigError(
                 f"--verify: {path} is no .json file; pycocotools reads detections and ground truth of COCO"
             )
-    records, document = (json.loads(path.read_bytes()) for path in paths)
-    expected = reference(document, records, area_ranges, matches.criterion, masks)
-    worst = 0.0
+    evaluator = f"pycocotools {version('pycocotools')}"
+    if matches.criterion != "iou":
+        evaluator += " with GIoU in place of its overlap"
+    reasons: list[str] = []
+    try:
+        reasons += _reasons(paths, masks)
+        expected = reference(paths, area_ranges, matches.criterion, masks)
+    except Exception as error:  # whatever pycocotools makes of files that it does not foresee
+        text = f"pycocotools cannot evaluate these files: {type(error).__name__}: {error}"
+        return {"difference": None, "evaluator": evaluator, "reasons": [text, *reasons]}
+    worst, place = _worst(matches, expected)
+    if worst <= TOLERANCE:
+        return {"difference": worst, "evaluator": evaluator}
+    if not reasons:
+        raise ResultError(f"--verify: {place}; please report this with both files")
+    return {
+        "difference": worst,
+        "evaluator": evaluator,
+        "reasons": reasons,
+        "metrics": _metrics(expected[0], matches.thresholds),
+    }
+
+
+def _worst(matches: Matches, expected: tuple[Floats, Floats]) -> tuple[float, str]:
+    """The greatest difference of any cell, and that cell in words."""
+    worst, words = 0.0, ""
+    if expected[0].shape[1] != len(matches.class_ids):
+        return np.inf, f"pycocotools has {expected[0].shape[1]} classes, here are {len(matches.class_ids)}"
     for a, area in enumerate(AREAS):
         for m, count in enumerate(COUNTS):
             measured = precision_cells(matches, area, count), recall_cells(matches, area, count)
             for ours, theirs in zip(measured, expected, strict=True):
                 difference = np.abs(np.nan_to_num(ours, nan=-1.0) - theirs[:, :, a, m])
-                worst = max(worst, float(difference.max()))
-                if worst > TOLERANCE:
+                if difference.max() >= worst:
+                    worst = float(difference.max())
                     t, c = np.unravel_index(difference.argmax(), difference.shape)
-                    raise ResultError(
-                        f"--verify: class {matches.class_names[c]}, overlap {matches.thresholds[t]:.2f}, area {area}, "
-                        f"{count} detections an image: {ours[t, c]!r}, pycocotools has {theirs[t, c, a, m]!r}; "
-                        "please report this with both files"
+                    words = (
+                        f"class {matches.class_names[c]}, overlap {matches.thresholds[t]:.2f}, area {area}, {count} "
+                        f"detections per image: {ours[t, c]!r}, pycocotools has {theirs[t, c, a, m]!r}"
                     )
-    return worst
+    return worst, words
 
 
-def _object(annotation: dict[str, Any]) -> dict[str, Any]:
-    area = annotation.get("area")
-    crowd = bool(annotation.get("iscrowd"))
-    return {
-        **annotation,
-        "area": annotation["bbox"][2] * annotation["bbox"][3] if area is None else area,
-        "iscrowd": int(crowd),
-        "ignore": crowd or bool(annotation.get("ignore")),
-    }
+def _metrics(precision: Floats, thresholds: Floats) -> dict[str, float | None]:
+    """AP, AP50, AP75, APs, APm, APl on 0-100 of pycocotools' cells at 100 detections per image."""
+    values: dict[str, float | None] = {}
+    for name in METRICS:
+        cells = precision[:, :, {"APs": 1, "APm": 2, "APl": 3}.get(name, 0), -1]
+        chosen = cells[np.isclose(thresholds, float(f"0.{name[2:]}"))] if name in ("AP50", "AP75") else cells
+        there = chosen[chosen > -1]
+        values[name] = 100 * float(there.mean()) if there.size else None
+    return values
 
 
-def _found(record: dict[str, Any], number: int, masks: bool) -> dict[str, Any]:
-    """What ``COCO.loadRes`` makes, which fails on an empty list and measures masks by the area of their boxes."""
-    found = {**record, "id": number, "iscrowd": 0}
-    if masks or found.get("bbox") is None:
-        found["bbox"] = mask_utils.toBbox(record["segmentation"]).tolist()
-    found["area"] = found["bbox"][2] * found["bbox"][3]
-    if masks:
-        found["area"] = float(mask_utils.area(record["segmentation"]))
-    return found
+def _reasons(paths: tuple[Path, Path], masks: bool) -> Iterator[str]:
+    """Where these files are read in another way here than by pycocotools, and which way."""
+    records, document = (json.loads(path.read_bytes()) for path in paths)
+    annotations = document["annotations"]
+    ignored = sum(flag(entry.get("ignore")) and not flag(entry.get("iscrowd")) for entry in annotations)
+    if ignored:
+        yield f"'ignore' of {ignored} objects is honoured here; pycocotools overwrites it by 'iscrowd'"
+    texts = sum(any(isinstance(entry.get(key), str) for key in FLAGS) for entry in annotations)
+    if texts:
+        yield f"'iscrowd' or 'ignore' of {texts} objects is text, which is read here; pycocotools takes any text for 1"
+    zero = sum(entry["id"] == 0 for entry in annotations)
+    if zero:
+        yield "an annotation has id 0, which pycocotools takes for 'not matched'; annotations are renumbered here"
+    if sum(not isinstance(entry["id"], int) for entry in annotations):
+        yield "ids of annotations are not whole numbers; annotations are renumbered here"
+    if not masks and any(_boxless(record) for record in records):
+        yield "boxes are taken from masks: pycocotools ranges them by the areas of the masks, not of the boxes"
+    if len({_boxless(record) for record in records}) > 1:
+        yield "only some records have a bbox: pycocotools goes by the first record"
 
 
-def _index(document: dict[str, Any], annotations: list[dict[str, Any]]) -> COCO:
-    index = COCO()
-    index.dataset = {**document, "annotations": annotations}
-    index.createIndex()
-    return index
+def _boxless(record: Mapping[str, Any]) -> bool:
+    return record.get("bbox") in (None, [])

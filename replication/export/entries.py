@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from replication.catalog import BUILT_METRICS, Catalog, EmbeddedData, Paper, Protocol, Table, VocData
+from replication.catalog import BUILT_METRICS, Catalog, Paper, Protocol, Table
 from replication.errors import ResultError
 from replication.evaluation.runs import CRITERIA
 from replication.report.cells import compare_all
@@ -114,17 +114,7 @@ def dataset_name(protocol: Protocol) -> str:
 
 def val_name(protocol: Protocol) -> str:
     """The validation split by its own name: ``val2017`` of ``instances_val2017.json``, VOC's ``test``."""
-    data = protocol.data
-    if isinstance(data, EmbeddedData):
-        return "val"
-    if isinstance(data, VocData):
-        return "+".join(part.split for part in data.val)
-    return "+".join(set_name(Path(part.annotations)) for part in data.val)
-
-
-def set_name(annotations: Path) -> str:
-    """A COCO file's name without its kind: ``test-dev2017`` of ``image_info_test-dev2017.json``."""
-    return annotations.stem.removeprefix("image_info_").removeprefix("instances_")
+    return protocol.data.set_name("val")
 
 
 def _numbers(runs: Sequence[FinishedRun], protocol: Protocol) -> Iterator[Number]:

@@ -15,8 +15,10 @@ import numpy as np
 
 from replication.catalog import Protocol, Variant, VocData
 from replication.errors import ConfigError, ResultError
-from replication.evaluation import Detections, GroundTruth, read_run
+from replication.evaluation import read_run
 from replication.export.entries import val_name
+from replication.formats.columns import Detections, GroundTruth
+from replication.formats.image_files import stem
 from replication.results.files import write_bytes
 from replication.results.run import Run
 
@@ -36,7 +38,7 @@ def submit_run(run: Run, folder: Path) -> list[Path]:
     """
     protocol = run.protocol
     truth, detections, (path, _) = read_run(run.files, run.layout)
-    if isinstance(protocol.data, VocData):
+    if protocol.data.test_server == "voc":
         return [write_voc(truth, detections, protocol, algorithm(run), folder)]
     return write_coco(json.loads(path.read_bytes()), val_name(protocol), algorithm(run), folder)
 
@@ -71,10 +73,10 @@ def write_coco(records: Sequence[Mapping[str, Any]], name: str, algorithm: str, 
         if field != "bbox" and not any(field in record for record in records):
             continue
         kept = [{key: record[key] for key in ("image_id", "category_id", field, "score")} for record in records]
-        stem = f"detections_{name}_{algorithm}{suffix}_results"
+        base = f"detections_{name}_{algorithm}{suffix}_results"
         text = json.dumps(kept, allow_nan=False, separators=(",", ":")) + "\n"
-        paths.append(folder / f"{stem}.zip")
-        write_bytes(paths[-1], _zip(f"{stem}.json", text))
+        paths.append(folder / f"{base}.zip")
+        write_bytes(paths[-1], _zip(f"{base}.json", text))
     return paths
 
 
@@ -89,7 +91,7 @@ def write_voc(truth: GroundTruth, detections: Detections, protocol: Protocol, al
     if len(protocol.data.val) > 1:
         raise ConfigError(f"protocol {protocol.name}: data.val: {len(protocol.data.val)} lists; a server takes one")
     part = protocol.data.val[0]
-    images = [Path(name).stem for name in truth.image_names]
+    images = [stem(name) for name in truth.image_names]
     twice = [name for name, count in Counter(images).items() if count > 1]
     if twice:
         raise ResultError(f"protocol {protocol.name}: data.val: two images are named {twice[0]}; VOC names them apart")
@@ -104,12 +106,13 @@ def write_voc(truth: GroundTruth, detections: Detections, protocol: Protocol, al
     )
     for image, label, score, box in rows:
         lines[label].append(" ".join([images[image], *map(repr, (score, *box))]) + "\n")
+    split = protocol.data.set_name("val")
     inside = f"results/{part.folder if part.folder != '.' else protocol.name}/Main"
     files = {
-        f"{inside}/comp4_det_{part.split}_{name}.txt": "".join(own)
+        f"{inside}/comp4_det_{split}_{name}.txt": "".join(own)
         for name, own in zip(truth.class_names, lines, strict=True)
     }
-    path = folder / f"comp4_det_{part.split}_{algorithm}.tar"
+    path = folder / f"comp4_det_{split}_{algorithm}.tar"
     write_bytes(path, _tar(files))
     return path
 

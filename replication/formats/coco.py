@@ -1,227 +1,306 @@
-"""Reads COCO-format annotations (2017 layout, 2014 minival, or a user's own) into Detectron2 records, without torch."""
+"""Reads COCO JSON: annotations (2014, 2017, or a user's own) and image info, which has no annotations.
+
+The file is decoded into typed records at once. Only where that fails is it read again record by record, to name what
+is wrong with it.
+"""
 
 from __future__ import annotations
 
 import json
-import logging
+import mmap
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pycocotools import mask as rle
+import msgspec
 
 from replication.errors import DataError
-from replication.formats.splits import BoxRules, ImageFolder, Problems, Split
+from replication.formats.annotations import Annotations, Box, Category, Image, Object, told_apart
+from replication.formats.json_files import box, load_json, mapped, require
+from replication.formats.problems import Problems
+from replication.formats.values import Identifier, flag, identifier, is_finite, shown, size
 
-HUGE = 1e9  # no pixel lies that far out
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
+Loose = int | float | str | bool | None
+_NAMED = 10  # known ids that a message lists
 
 
-def read_coco(name: str, annotations: Path, images: Path, require_images: bool = True) -> Split:
-    """The split in a COCO JSON file; category ids, gaps or not, become contiguous in ascending order.
+class _Image(msgspec.Struct, gc=False):
+    id: Loose
+    file_name: str | None = None
+    height: Loose = None
+    width: Loose = None
 
-    Crowds and images without objects stay in the records. Boxes become XYXY. Raises one DataError that names the file
-    and the first problems: duplicate or unknown ids, boxes that are empty, not finite or outside their image, missing
-    image files (unless ``require_images`` is false), wrong types, no images.
+
+class _Category(msgspec.Struct, gc=False):
+    id: Loose
+    name: Loose = None
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    id: Loose
+    image_id: Loose
+    category_id: Loose
+    bbox: Box
+    area: float | None = None
+    iscrowd: Loose = None
+    ignore: Loose = None
+    difficult: Loose = None
+    segmentation: msgspec.Raw = msgspec.Raw()
+
+
+class _Document(msgspec.Struct, gc=False):
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: list[_Annotation]
+
+
+class _ImageInfo(msgspec.Struct, gc=False):
+    images: list[_Image]
+    categories: list[_Category]
+
+
+def read_coco(path: Path) -> Annotations:
+    """The annotations of a COCO file.
+
+    Ids may be whole numbers, also as 11.0, or all text; flags as ``values.flag`` takes them; sizes of 0 or less are
+    unknown. Raises DataError naming file and record: duplicate or unknown ids, boxes that are not finite or of
+    negative size, wrong types, no images, no categories.
     """
-    document = _load(annotations)
-    problems = Problems(annotations)
-    classes = _categories(document["categories"], problems)
-    records = _images(document["images"], images, problems)
-    problems.stop()
-    _Annotations(annotations, records, {category: index for index, category in enumerate(classes)}, problems).read(
-        document["annotations"]
-    )
-    problems.stop()
-    if require_images:
-        _check_files(records, images, annotations)
-    return Split(name, list(records.values()), tuple(classes.values()), tuple(classes), images)
-
-
-def _load(path: Path) -> dict[str, list[dict[str, Any]]]:
+    content = mapped(path, DataError)
     try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such annotation file; check the path in the protocol's 'data'") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON, perhaps cut off: {error}; fetch or export it again") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if not isinstance(document, dict):
-        raise DataError(f"{path}: expected an object with images, annotations and categories, as COCO has")
-    for key in ("images", "annotations", "categories"):
-        entries = document.get(key)
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise DataError(f"{path}: field '{key}' is missing or no list of objects; this is not a COCO instance file")
-    for key in ("images", "categories"):
-        if not document[key]:
-            raise DataError(f"{path}: field '{key}' is empty; a data set needs at least one")
-    return document
+        document = msgspec.json.decode(content, type=_Document)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        document = _explained(path, content)
+    return _annotations(path, document.images, document.categories, document.annotations)
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def read_image_info(path: Path) -> Annotations:
+    """The images and categories of a file like ``image_info_test-dev2017.json``; annotations are not read.
 
-
-def _categories(entries: list[dict[str, Any]], problems: Problems) -> dict[int, str]:
-    """Category names by id, ids ascending."""
-    classes: dict[int, str] = {}
-    for place, entry in enumerate(entries):
-        number, name = entry.get("id"), entry.get("name")
-        if not _is_int(number) or not isinstance(name, str) or not name:
-            problems.add(f"categories[{place}]: needs an integer 'id' and a 'name', found id {number!r}, name {name!r}")
-        elif number in classes:
-            problems.add(f"categories[{place}]: duplicate category id {number}")
-        elif name in classes.values():
-            problems.add(f"categories[{place}]: duplicate category name {name!r}")
-        else:
-            classes[int(str(number))] = name
-    return dict(sorted(classes.items()))
-
-
-def _images(entries: list[dict[str, Any]], folder: Path, problems: Problems) -> dict[int, dict[str, Any]]:
-    """Records without annotations by image id, in the file's order."""
-    records: dict[int, dict[str, Any]] = {}
-    prefix = str(folder)
-    for place, entry in enumerate(entries):
-        number, name = entry.get("id"), entry.get("file_name")
-        height, width = entry.get("height"), entry.get("width")
-        if not _is_int(number) or not isinstance(name, str) or not name:
-            problems.add(f"images[{place}]: needs an integer 'id' and a 'file_name', found id {number!r}, {name!r}")
-        elif not (_is_int(height) and _is_int(width) and height > 0 and width > 0):  # type: ignore[operator]
-            problems.add(f"images[{place}] ({name}): 'height' and 'width' must be positive integers")
-        elif number in records:
-            problems.add(f"images[{place}] ({name}): duplicate image id {number}")
-        else:
-            records[int(str(number))] = {
-                "file_name": f"{prefix}/{name}",
-                "height": height,
-                "width": width,
-                "image_id": number,
-                "annotations": [],
-            }
-    return records
-
-
-class _Annotations:
-    """Appends annotations to the records of their images."""
-
-    def __init__(
-        self, source: Path, records: dict[int, dict[str, Any]], index: dict[int, int], problems: Problems
-    ) -> None:
-        self.source = source
-        self.records = records
-        self.index = index
-        self.problems = problems
-        self.rules = BoxRules()
-        self.slivers: list[Any] = []
-
-    def read(self, entries: list[dict[str, Any]]) -> None:
-        seen: set[int] = set()
-        for place, entry in enumerate(entries):
-            number = entry.get("id")
-            if not _is_int(number):
-                self.problems.add(f"annotations[{place}]: needs an integer 'id', found {number!r}")
-            elif number in seen:
-                self.problems.add(f"annotations[{place}]: duplicate annotation id {number}")
-            else:
-                seen.add(int(str(number)))
-                self._read_one(entry)
-        self.rules.report(self.source)
-        if self.slivers:
-            logger.warning(
-                "%s: left out %d annotations whose polygon has no height or no width (COCO train2017 has two): ids %s",
-                self.source,
-                len(self.slivers),
-                self.slivers[:5],
-            )
-
-    def _read_one(self, entry: dict[str, Any]) -> None:
-        where = f"annotation {entry['id']}"
-        image, category = entry.get("image_id"), entry.get("category_id")
-        record = self.records.get(image) if _is_int(image) else None  # type: ignore[arg-type]
-        index = self.index.get(category) if _is_int(category) else None  # type: ignore[arg-type]
-        if record is None:
-            self.problems.add(f"{where}: unknown image_id {image!r}")
-        if index is None:
-            self.problems.add(f"{where}: unknown category_id {category!r}; known: {_some(self.index)}")
-        if record is None or index is None:
-            return
-        found = self._annotation(entry, record, index, where)
-        if isinstance(found, str):
-            self.problems.add(f"{where} (image {record['file_name']}): {found}")
-        elif found is not None:
-            record["annotations"].append(found)
-
-    def _annotation(
-        self, entry: dict[str, Any], record: dict[str, Any], index: int, where: str
-    ) -> dict[str, Any] | str | None:
-        """The annotation in Detectron2's form, what is wrong with it, or None for a sliver."""
-        bbox, segmentation, crowd = entry.get("bbox"), entry.get("segmentation"), entry.get("iscrowd", 0)
-        if (
-            not isinstance(bbox, list)
-            or len(bbox) != 4
-            or not all(isinstance(v, int | float) and not abs(v) > HUGE for v in bbox)
-        ):
-            return f"'bbox' must be four numbers [x, y, width, height], found {bbox!r}"
-        if crowd not in (0, 1):
-            return f"'iscrowd' must be 0 or 1, found {crowd!r}"
-        # Detectron2 resizes a box of integers in integers, which cuts off the fractions.
-        x, y, width, height = map(float, bbox)
-        if segmentation and ((width == 0 and height >= 0) or (height == 0 and width >= 0)):
-            self.slivers.append(entry["id"])
-            return None
-        box = self.rules.check((x, y, x + width, y + height), record["height"], record["width"])
-        if isinstance(box, str):
-            return f"bbox {bbox} {box}"
-        area = entry.get("area", width * height)
-        if not isinstance(area, int | float) or not 0 <= area <= HUGE**2:
-            return f"'area' must be a number of at least 0, found {area!r}"
-        result = {"id": entry["id"], "bbox": list(box), "bbox_mode": 0, "category_id": index, "iscrowd": int(crowd)}
-        result["area"] = area
-        if segmentation:
-            mask = _segmentation(segmentation, record["height"], record["width"])
-            if isinstance(mask, str):
-                return mask
-            result["segmentation"] = mask
-        for key in ("ignore", "difficult"):
-            if entry.get(key):
-                result[key] = 1
-        return result
-
-
-def _segmentation(value: Any, height: int, width: int) -> list[list[float]] | dict[str, Any] | str:
-    """Polygons as they are, run-length codes compressed with ``counts`` as text; or what is wrong.
-
-    Polygons of fewer than three points carry no area and are left out, as Detectron2 does.
+    Raises DataError naming file and field.
     """
-    if isinstance(value, list):
-        if not all(isinstance(polygon, list) for polygon in value):
-            return "'segmentation' must be a list of polygons or a run-length code"
-        if not all(isinstance(v, int | float) and abs(v) <= HUGE for polygon in value for v in polygon):
-            return "'segmentation' has a polygon with something else than finite numbers"
-        return [polygon for polygon in value if len(polygon) >= 6 and len(polygon) % 2 == 0]
-    if not isinstance(value, dict) or value.get("size") != [height, width]:
-        return f"'segmentation' must be polygons or a run-length code of size [{height}, {width}]"
-    counts = value.get("counts")
-    if isinstance(counts, str):
-        return {"size": [height, width], "counts": counts}
-    if not isinstance(counts, list) or not all(_is_int(c) and c >= 0 for c in counts) or sum(counts) != height * width:
-        return f"'segmentation' counts must be text or numbers that sum to {height * width}"
-    code = rle.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    return {"size": [height, width], "counts": code["counts"].decode("ascii")}
-
-
-def _check_files(records: dict[int, dict[str, Any]], folder: Path, annotations: Path) -> None:
-    listing = ImageFolder(folder)
-    prefix = len(str(folder)) + 1
-    missing = [name for record in records.values() if not listing.has(name := record["file_name"][prefix:])]
-    if missing:
+    content = mapped(path, DataError)
+    try:
+        document = msgspec.json.decode(content, type=_ImageInfo)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{folder}: {len(missing)} of {len(records)} image files named in {annotations} are missing, "
-            f"first {', '.join(missing[:3])}; complete the folder or correct the protocol's 'images'"
+            f"{path}: not readable as COCO's image info: {error}; give a file with images (id, file_name, height, "
+            "width) and categories (id, name), as image_info_test-dev2017.json is"
+        ) from error
+    return _annotations(path, document.images, document.categories, [])
+
+
+def _annotations(
+    path: Path, images: list[_Image], categories: list[_Category], annotations: list[_Annotation]
+) -> Annotations:
+    problems = Problems(path)
+    read_images = _images(images, problems)
+    read_categories, notes = _categories(categories, problems)
+    problems.stop()
+    image_ids = _Ids("image_id", "images", {_key(image): image.id for image in read_images})
+    category_ids = _Ids("category_id", "categories", {_key(category): category.id for category in read_categories})
+    objects = _objects(annotations, image_ids, category_ids, problems)
+    problems.stop()
+    return Annotations(path, tuple(read_images), tuple(read_categories), tuple(objects), tuple(notes))
+
+
+def _key(record: Image | Category) -> Identifier:
+    return record.id if record.key is None else record.key
+
+
+def _identifiers(values: Sequence[Any], field: str, problems: Problems) -> list[Identifier] | None:
+    """The ids of all records of a list; None, with the problems told, where one is wrong or occurs twice."""
+    before, ids = len(problems.found), []
+    seen: set[Identifier] = set()
+    for place, value in enumerate(values):
+        where = f"{field}[{place}]"
+        try:
+            number = identifier(value)
+        except ValueError as error:
+            problems.add(where, f"id {error}")
+            continue
+        if number in seen:
+            problems.add(where, f"id {number!r} occurs twice; make it unique")
+        seen.add(number)
+        ids.append(number)
+    kinds = {type(number) for number in ids}
+    if len(kinds) > 1:
+        problems.add(field, "ids are whole numbers in some records and text in others; use one of them")
+    return ids if len(problems.found) == before else None
+
+
+def _numbered(ids: Sequence[Identifier]) -> list[tuple[int, str | None]]:
+    """Ids as (number, text): text ids are numbered from 1 in their order, which is the order of pycocotools."""
+    rank = {key: place for place, key in enumerate(sorted(map(str, ids)), start=1)}
+    return [(number, None) if isinstance(number, int) else (rank[number], number) for number in ids]
+
+
+def _images(entries: list[_Image], problems: Problems) -> list[Image]:
+    if not entries:
+        problems.add("images", "the list is empty; a data set needs at least one image")
+    ids = _identifiers([entry.id for entry in entries], "images", problems)
+    images: list[Image] = []
+    for (number, key), (place, entry) in zip(_numbered(ids or []), enumerate(entries), strict=False):
+        name, height, width = entry.file_name or "", entry.height, entry.width
+        if not (type(height) is int and type(width) is int and height > 0 and width > 0):
+            height, width = (
+                _size(entry, side, f"images[{place}] ({name or number})", problems) for side in ("height", "width")
+            )
+        images.append(Image(number, name, height, width, key))
+    return images
+
+
+def _size(entry: _Image, side: str, where: str, problems: Problems) -> int | None:
+    try:
+        return size(getattr(entry, side))
+    except ValueError as error:
+        problems.add(where, f"{side} {error}")
+        return None
+
+
+def _categories(entries: list[_Category], problems: Problems) -> tuple[list[Category], list[str]]:
+    if not entries:
+        problems.add("categories", "the list is empty; a data set needs at least one class")
+    ids = _identifiers([entry.id for entry in entries], "categories", problems)
+    for place, entry in enumerate(entries):
+        if entry.name is None or isinstance(entry.name, bool) or not str(entry.name).strip():
+            problems.add(f"categories[{place}]", f"name is {entry.name!r}, expected a text; name the class")
+    if ids is None or problems.found:
+        return [], []
+    pairs = sorted(zip(_numbered(ids), entries, strict=True), key=lambda pair: pair[0][0])
+    names, notes = told_apart((number, str(entry.name)) for (number, _), entry in pairs)
+    categories = [Category(number, name, key) for ((number, key), _), name in zip(pairs, names, strict=True)]
+    return categories, notes
+
+
+class _Ids:
+    """What an annotation's reference may be."""
+
+    def __init__(self, field: str, of: str, known: dict[Identifier, int]) -> None:
+        self.field, self.of, self.known = field, of, known
+
+    def resolve(self, value: Any) -> int:
+        """The number of what is referred to. Raises ValueError."""
+        if type(value) is int and (found := self.known.get(value)) is not None:
+            return found
+        key = identifier(value)
+        if (found := self.known.get(key)) is not None:
+            return found
+        known = list(self.known)
+        if isinstance(key, str) and isinstance(known[0], int):
+            raise ValueError(f"is {key!r}, which is text; ids of {self.of} are whole numbers: write it without quotes")
+        if isinstance(key, int) and isinstance(known[0], str):
+            raise ValueError(f"is {key!r}, a whole number, but ids of {self.of} are text; write it in quotes")
+        named = ", ".join(map(str, known[:_NAMED])) + (", ..." if len(known) > _NAMED else "")
+        raise ValueError(f"{key} is not among the {self.of} {named}")
+
+
+def _objects(entries: list[_Annotation], images: _Ids, categories: _Ids, problems: Problems) -> Iterable[Object]:
+    ids = _identifiers([entry.id for entry in entries], "annotations", problems)
+    if ids is None:
+        return []
+    objects: list[Object] = []
+    for (number, _), (place, entry) in zip(_numbered(ids), enumerate(entries), strict=True):
+        where = f"annotations[{place}]"
+        faults: list[str] = []
+        image = _tried(images.resolve, entry.image_id, "image_id", faults)
+        category = _tried(categories.resolve, entry.category_id, "category_id", faults)
+        crowd = _tried(flag, entry.iscrowd, "iscrowd", faults)
+        ignore = _tried(flag, entry.ignore, "ignore", faults)
+        difficult = _tried(flag, entry.difficult, "difficult", faults)
+        x, y, width, height = entry.bbox
+        if not (is_finite(x + width) and is_finite(y + height) and is_finite(width * height)):
+            faults.append(f"bbox is {list(entry.bbox)}, expected four finite numbers [x, y, width, height]")
+        elif width < 0 or height < 0:
+            faults.append(f"bbox {list(entry.bbox)} has negative width or height; boxes are [x, y, width, height]")
+        if entry.area is not None and not (is_finite(entry.area) and entry.area >= 0):
+            faults.append(f"area is {entry.area!r}, expected a finite number of square pixels, 0 or more")
+        for fault in faults:
+            problems.add(where, fault)
+        if faults or image is None or category is None:
+            continue
+        mask = bytes(entry.segmentation)
+        given = mask if mask not in (b"", b"null", b"[]", b"{}", b'""') else None
+        objects.append(
+            Object(number, image, category, entry.bbox, entry.area, bool(crowd), bool(ignore), bool(difficult), given)
         )
+    return objects
 
 
-def _some(ids: dict[int, int]) -> str:
-    shown = ", ".join(str(number) for number in list(ids)[:10])
-    return shown + (", ..." if len(ids) > 10 else "")
+def _tried(parse: Callable[[Any], T], value: Any, field: str, faults: list[str]) -> T | None:
+    try:
+        return parse(value)
+    except ValueError as error:
+        faults.append(f"{field} {error}")
+        return None
+
+
+def _explained(path: Path, content: bytes | mmap.mmap) -> _Document:
+    """The document read leniently; raises DataError that names the records whose fields have another type."""
+    problems = Problems(path)
+    document = load_json(path, content[:], DataError)
+    if not isinstance(document, dict):
+        raise problems.fail("whole file", f"expected a COCO mapping, found {type(document).__name__}")
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for field in ("images", "categories", "annotations"):
+        if field not in document:
+            raise problems.fail("whole file", f"key {field!r} is missing; this is no COCO annotation file")
+        entries = document[field]
+        if not isinstance(entries, list):
+            raise problems.fail(field, f"expected a list of records, found {type(entries).__name__}")
+        wrong = [place for place, entry in enumerate(entries) if not isinstance(entry, dict)]
+        for place in wrong:
+            problems.add(f"{field}[{place}]", f"expected a record, found {type(entries[place]).__name__}")
+        parts[field] = [] if wrong else entries
+    problems.stop()
+    images = _lenient(parts["images"], "images", _image, problems)
+    categories = _lenient(parts["categories"], "categories", _category, problems)
+    annotations = _lenient(parts["annotations"], "annotations", _annotation, problems)
+    problems.stop()
+    return _Document(images, categories, annotations)
+
+
+def _lenient(
+    entries: list[dict[str, Any]], field: str, parse: Callable[[dict[str, Any]], T], problems: Problems
+) -> list[T]:
+    read: list[T] = []
+    for place, entry in enumerate(entries):
+        try:
+            read.append(parse(entry))
+        except ValueError as error:
+            problems.add(f"{field}[{place}]", str(error))
+    return read
+
+
+def _image(entry: dict[str, Any]) -> _Image:
+    require(entry, ("id",))
+    name = entry.get("file_name")
+    if isinstance(name, list | dict | bool):
+        raise ValueError(f"file_name is {shown(name)}, expected a text")
+    return _Image(entry["id"], None if name is None else str(name), entry.get("height"), entry.get("width"))
+
+
+def _category(entry: dict[str, Any]) -> _Category:
+    require(entry, ("id", "name"))
+    if isinstance(entry["name"], list | dict):
+        raise ValueError(f"name is {shown(entry['name'])}, expected a text")
+    return _Category(entry["id"], entry["name"])
+
+
+def _annotation(entry: dict[str, Any]) -> _Annotation:
+    require(entry, ("id", "image_id", "category_id", "bbox"))
+    area = entry.get("area")
+    if area is not None and not is_finite(area):
+        raise ValueError(f"area is {shown(area)}, expected a finite number of square pixels")
+    return _Annotation(
+        entry["id"],
+        entry["image_id"],
+        entry["category_id"],
+        box(entry["bbox"]),
+        area,
+        entry.get("iscrowd"),
+        entry.get("ignore"),
+        entry.get("difficult"),
+        msgspec.Raw(json.dumps(entry["segmentation"]).encode()) if entry.get("segmentation") else msgspec.Raw(),
+    )

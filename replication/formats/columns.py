@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from replication.errors import ReplicationError
+from replication.formats.annotations import Annotations
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,6 +25,8 @@ class _Hashed:
         """Hex SHA-256 over all columns."""
         digest = hashlib.sha256()
         for field in fields(self):  # type: ignore[arg-type]
+            if field.name == "notes":
+                continue
             value = getattr(self, field.name)
             digest.update(field.name.encode())
             if isinstance(value, np.ndarray):
@@ -45,7 +45,8 @@ class GroundTruth(_Hashed):
     are XYXY in absolute pixels, ``box_areas`` width x height as in the file, ``areas`` what area ranges are taken
     by (a mask's, where the file says so). ``ignored`` objects are neither counted nor held against a detector;
     ``crowds`` are ignored and take any number of detections; ``difficult`` objects are ignored under VOC's rules.
-    ``sizes`` (I, 2) are height and width, NaN where unknown.
+    ``sizes`` (I, 2) are height and width, NaN where unknown. ``masks`` are JSON texts, None unless every object has
+    one. ``image_keys`` and ``class_keys`` are the files' ids where those are text, and ``notes`` warnings.
     """
 
     image_ids: Ints
@@ -62,6 +63,9 @@ class GroundTruth(_Hashed):
     difficult: Flags
     image_names: tuple[str, ...] = ()
     masks: tuple[Any, ...] | None = None
+    image_keys: tuple[str, ...] = ()
+    class_keys: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def under(self, criterion: str) -> GroundTruth:
         """The ground truth with what the criterion's rules ignore marked so: VOC's leave difficult objects out."""
@@ -85,7 +89,8 @@ class Detections(_Hashed):
     """Detections on the images of one ground truth, in the order of their file.
 
     ``images`` and ``labels`` (N,) index the ground truth's sorted ids; ``boxes`` (N, 4) are XYXY in absolute pixels,
-    ``box_areas`` width x height as the file has them. ``masks`` are RLE records, None where there are none.
+    ``box_areas`` width x height as the file has them. ``masks`` are RLE records, None where there are none; ``notes``
+    are warnings about the file.
     """
 
     images: Ints
@@ -94,6 +99,7 @@ class Detections(_Hashed):
     box_areas: Floats
     scores: Floats
     masks: tuple[dict[str, Any], ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -118,29 +124,34 @@ def from_xywh(boxes: Floats) -> tuple[Floats, Floats]:
     return corners, boxes[:, 2] * boxes[:, 3]
 
 
-def save_detections(path: Path, detections: Detections, truth: GroundTruth) -> None:
-    """Write detections as npz: ``image_ids``, ``class_ids``, ``boxes`` (XYXY), ``box_areas``, ``scores``. No masks."""
-    with open(path, "wb") as file:
-        np.savez(
-            file,
-            image_ids=truth.image_ids[detections.images],
-            class_ids=truth.class_ids[detections.labels],
-            boxes=detections.boxes,
-            box_areas=detections.box_areas,
-            scores=detections.scores,
-        )
-
-
-def load_columns(path: Path, needed: Sequence[str], error: type[ReplicationError]) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file; raises ``error`` when it is unreadable or lacks one."""
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            columns = {name: content[name] for name in content.files}
-    except FileNotFoundError:
-        raise error(f"{path}: no such file") from None
-    except Exception as problem:  # zip, numpy and the operating system each have their own
-        raise error(f"{path}: not readable as npz ({problem}); write it again") from problem
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise error(f"{path}: array {missing[0]!r} is missing; detections need {', '.join(needed)}")
-    return columns
+def columns_of(annotations: Annotations) -> GroundTruth:
+    """Annotations as columns, boxes and areas to the last bit as the file has them."""
+    images = sorted(annotations.images, key=lambda image: image.id)
+    categories, objects = annotations.categories, annotations.objects
+    image_ids = np.array([image.id for image in images], np.int64)
+    class_ids = np.array([category.id for category in categories], np.int64)
+    boxes, box_areas = from_xywh(np.array([entry.box for entry in objects], np.float64).reshape(-1, 4))
+    areas = np.array([np.nan if entry.area is None else entry.area for entry in objects], np.float64)
+    crowds = np.array([entry.crowd for entry in objects], np.bool_)
+    masks = tuple(entry.segmentation for entry in objects)
+    return GroundTruth(
+        image_ids=image_ids,
+        sizes=np.array([(image.height or np.nan, image.width or np.nan) for image in images], np.float64).reshape(
+            -1, 2
+        ),
+        class_ids=class_ids,
+        class_names=tuple(category.name for category in categories),
+        images=np.searchsorted(image_ids, np.array([entry.image for entry in objects], np.int64)),
+        labels=np.searchsorted(class_ids, np.array([entry.category for entry in objects], np.int64)),
+        boxes=boxes,
+        box_areas=box_areas,
+        areas=np.where(np.isnan(areas), box_areas, areas),
+        crowds=crowds,
+        ignored=np.array([entry.ignore for entry in objects], np.bool_) | crowds,
+        difficult=np.array([entry.difficult for entry in objects], np.bool_),
+        image_names=tuple(image.name for image in images),
+        masks=None if None in masks else masks,
+        image_keys=tuple(image.key for image in images if image.key is not None),
+        class_keys=tuple(category.key for category in categories if category.key is not None),
+        notes=annotations.notes,
+    )

@@ -1,4 +1,8 @@
-"""Detections from COCO's result list, a few megabytes of JSON at a time, and from columns in npz."""
+"""Detections from COCO's result list, a few megabytes of JSON at a time.
+
+Detectron2 (``coco_instances_results.json``), mmdetection (``*.bbox.json``, ``*.segm.json``) and Ultralytics
+(``predictions.json``, whose image ids may be names of files) write it.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,20 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from replication.errors import ResultError
-from replication.formats.checks import Failure, explain, mapped, uncovered
-from replication.formats.columns import (
-    Detections,
-    Floats,
-    GroundTruth,
-    Ints,
-    first,
-    from_xywh,
-    indices,
-    load_columns,
-)
-from replication.formats.faults import check_detections
+from replication.formats.annotations import Box
+from replication.formats.columns import Detections, Floats, GroundTruth, Ints, indices
+from replication.formats.json_files import box, load_json, mapped, require
+from replication.formats.problems import Problems
+from replication.formats.result_columns import BY_NAME, ClassIds, ImageIds, checked_detections
+from replication.formats.segmentations import uncovered
+from replication.formats.values import is_finite, shown
 
 CHUNK = 4 << 20  # bytes that are decoded at once
 CUTS = 64  # places tried as the end of a part; a record with more nested ones than that is read with the whole file
-AGREEMENT = 1e-9  # relative difference of box_areas to the areas of boxes up to which both are held to be the same
-Box = tuple[float, float, float, float]
+REREAD = 1 << 28  # bytes; larger files are not read a second time to explain what is wrong
+NO_BOX = "key 'bbox' is missing and there is no 'segmentation' to take it from"
 
 
 class _Rle(msgspec.Struct, gc=False):
@@ -44,46 +42,51 @@ class _Detection(msgspec.Struct, gc=False):
     segmentation: _Rle | None = None
 
 
-def from_json(path: Path, truth: GroundTruth) -> Detections:
+Content = bytes | mmap.mmap
+_JSON = msgspec.json.Decoder(Any)
+_RECORDS = msgspec.json.Decoder(list[_Detection])
+
+
+def read_json(path: Path, truth: GroundTruth) -> Detections:
     """Read and check a COCO result list. Raises ResultError naming file and record."""
-    columns = _Columns()
     content = mapped(path, ResultError)
+    reader = _Reader(path, truth)
     try:
-        for part in _parts(content):
-            columns.add(part)
+        for part in _parts(reader, content):
+            reader.add(part)
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        checked = check_detections(path, explain(path, content, problem, ResultError, len(columns)))
-        columns = _Columns()
-        columns.add(msgspec.json.decode(msgspec.json.encode(checked), type=list[_Detection]))
+        if len(content) > REREAD:
+            message = f"{path}: detections[{reader.count}] or one of the following records: {problem}"
+            raise ResultError(message) from problem
+        document = load_json(path, content[:], ResultError, reader.count)
+        reader = _Reader(path, truth)
+        reader.add(reader.records(document))
     except MemoryError:
-        raise ResultError(f"{path}: too large for the memory; write npz, or fewer detections an image") from None
-    return columns.checked(path, truth)
+        raise ResultError(f"{path}: too large for the memory; write npz, or fewer detections per image") from None
+    return reader.detections()
 
 
-def _parts(content: bytes | mmap.mmap) -> Iterator[list[_Detection]]:
+def _parts(reader: _Reader, content: Content) -> Iterator[list[_Detection]]:
     """The records of a JSON list, a few megabytes at a time.
 
     The text is cut between records, ``}`` and ``,``. A cut inside a record, after a nested one or in a string, leaves
     two parts that are no JSON, so what decodes is what the whole file holds; what does not is tried up to the next cut.
     """
-    decoder = msgspec.json.Decoder(list[_Detection])
     start, size = 0, len(content)
     if size <= 2 * CHUNK or content[:1] != b"[":
-        yield decoder.decode(content[:])
+        yield reader.decode(content[:])
         return
     opening = b""
     while size - start > CHUNK:
-        part, end = _part(decoder, content, opening, start)
+        part, end = _part(reader, content, opening, start)
         if not end:
             break
         yield part
         start, opening = end + 1, b"["
-    yield decoder.decode(opening + content[start:])
+    yield reader.decode(opening + content[start:])
 
 
-def _part(
-    decoder: msgspec.json.Decoder[list[_Detection]], content: bytes | mmap.mmap, opening: bytes, start: int
-) -> tuple[list[_Detection], int]:
+def _part(reader: _Reader, content: Content, opening: bytes, start: int) -> tuple[list[_Detection], int]:
     """The records from ``start`` to the next cut that is none inside a record, and where that is; 0 without one."""
     end = content.find(b"},", start + CHUNK) + 1
     problem: msgspec.DecodeError | None = None
@@ -91,28 +94,80 @@ def _part(
         if not end:
             return [], 0
         try:
-            return decoder.decode(opening + content[start:end] + b"]"), end
-        except msgspec.ValidationError:  # JSON, but a wrong record
-            raise
+            return reader.decode(opening + content[start:end] + b"]"), end
         except msgspec.DecodeError as error:
             problem, end = error, content.find(b"},", end) + 1
     assert problem is not None
     raise problem
 
 
-class _Columns:
+class _Reader:
     """Detections as they are read, part by part."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path, truth: GroundTruth) -> None:
+        self.truth, self.problems = truth, Problems(path, ResultError)
+        self.image_ids, self.class_ids = ImageIds(truth), ClassIds(truth)
+        self.plain_ids = not truth.image_keys and not truth.class_keys
         self.parts: list[tuple[Ints, Ints, Floats, Floats]] = []
         self.masks: list[_Rle | None] = []
         self.any_mask = False
+        self.other_masks = 0
         self.count = 0
 
-    def __len__(self) -> int:
-        return self.count
+    def decode(self, text: bytes) -> list[_Detection]:
+        """The records of a JSON list. Raises DecodeError where it is no JSON, ResultError for a wrong record."""
+        if self.plain_ids:
+            try:
+                return _RECORDS.decode(text)
+            except msgspec.ValidationError:
+                pass  # JSON of other types: ids as text or 11.0, other masks, or a fault to be named
+        return self.records(_JSON.decode(text))
+
+    def records(self, content: Any) -> list[_Detection]:
+        """Records that are of other types, one by one. Raises ResultError naming the first that is wrong."""
+        if not isinstance(content, list):
+            raise self.problems.fail("detections", f"expected a list of records, found {type(content).__name__}")
+        read: list[_Detection] = []
+        for index, record in enumerate(content, start=self.count):
+            try:
+                read.append(self._record(record))
+            except ValueError as error:
+                raise self.problems.fail(f"detections[{index}]", str(error)) from None
+        return read
+
+    def _record(self, record: Any) -> _Detection:
+        if not isinstance(record, dict):
+            raise ValueError(f"expected a record, found {type(record).__name__}")
+        require(record, ("image_id", "category_id", "score"))
+        image = _named("image_id", self.image_ids.resolve, record["image_id"])
+        label = _named("category_id", self.class_ids.resolve, record["category_id"])
+        if not is_finite(record["score"]):
+            raise ValueError(f"score is {shown(record['score'])}, expected a finite number")
+        given, mask = record.get("bbox"), self._mask(record)
+        if given in (None, []) and mask is None:
+            raise ValueError(NO_BOX)
+        return _Detection(image, label, float(record["score"]), None if given in (None, []) else box(given), mask)
+
+    def _mask(self, record: dict[str, Any]) -> _Rle | None:
+        """The run-length code of a record; None for masks of another form, which boxes do not need."""
+        mask = record.get("segmentation")
+        if mask is None:
+            return None
+        size = mask.get("size") if isinstance(mask, dict) else None
+        if (
+            isinstance(size, list)
+            and len(size) == 2
+            and all(type(number) is int for number in size)
+            and isinstance(mask.get("counts"), str)
+        ):
+            return _Rle((size[0], size[1]), mask["counts"])
+        if record.get("bbox") in (None, []):
+            raise ValueError("segmentation is not a compressed RLE {'size': [height, width], 'counts': text}")
+        self.other_masks += 1
+        return None
 
     def add(self, records: list[_Detection]) -> None:
+        """Take in a part."""
         try:
             image = np.array([record.image_id for record in records], np.int64)
             label = np.array([record.category_id for record in records], np.int64)
@@ -130,26 +185,45 @@ class _Columns:
             self.masks += masks
         self.count += len(records)
 
-    def checked(self, path: Path, truth: GroundTruth) -> Detections:
+    def detections(self) -> Detections:
+        """All that was read, checked."""
         image, label, score, xywh = (np.concatenate(column) for column in zip(*self.parts, strict=True))
-        fail = Failure(path, ResultError)
         masks = None
         if self.any_mask:
-            self._check_masks(fail, image, truth)
-            if all(mask is not None for mask in self.masks):
+            self._check_masks(image)
+            if None not in self.masks:
                 masks = tuple({"size": list(mask.size), "counts": mask.counts} for mask in self.masks if mask)
         boxless = np.isnan(xywh).all(axis=1)
         if boxless.any():
-            xywh[boxless] = self._mask_boxes(np.flatnonzero(boxless), fail)
-        found = _checked(fail, image, label, score, xywh, truth)
-        if self.any_mask and masks is None:
-            some = sum(mask is not None for mask in self.masks)
-            raise ResultError(f"{path}: only {some} of {len(self)} records have a segmentation")
-        return Detections(*found, masks)
+            xywh[boxless] = self._mask_boxes(np.flatnonzero(boxless))
+        return checked_detections(
+            self.problems,
+            image,
+            label,
+            score,
+            xywh,
+            self.truth,
+            masks=masks,
+            notes=tuple(self._notes()),
+            foreign={number: repr(key) for key, number in self.class_ids.foreign.items()},
+        )
 
-    def _check_masks(self, fail: Failure, image: Ints, truth: GroundTruth) -> None:
+    def _notes(self) -> Iterator[str]:
+        if self.image_ids.by_name is not None:
+            yield BY_NAME.format(example=self.image_ids.by_name)
+        if self.other_masks:
+            yield (
+                f"{self.other_masks} of {self.count} records have a segmentation that is no compressed RLE: boxes "
+                "alone are evaluated"
+            )
+        elif self.any_mask and None in self.masks:
+            some = sum(mask is not None for mask in self.masks)
+            yield f"only {some} of {self.count} records have a segmentation: boxes alone are evaluated"
+
+    def _check_masks(self, image: Ints) -> None:
         from replication.formats.rle_kernels import pixels
 
+        truth, fail = self.truth, self.problems.fail
         place, unknown = indices(image, truth.image_ids)
         covered = pixels([mask.counts if mask else "" for mask in self.masks]).tolist()
         for index, mask in enumerate(self.masks):
@@ -162,75 +236,21 @@ class _Columns:
             if problem := uncovered(mask.size, covered[index]):
                 raise fail(f"detections[{index}]", f"segmentation {problem}")
 
-    def _mask_boxes(self, rows: Ints, fail: Failure) -> Floats:
+    def _mask_boxes(self, rows: Ints) -> Floats:
         from pycocotools import mask as mask_utils
 
         boxes = np.empty((len(rows), 4))
         for place, index in enumerate(rows):
             mask = self.masks[index] if self.any_mask else None
             if mask is None:
-                raise fail(
-                    f"detections[{index}]", "key 'bbox' is missing and there is no 'segmentation' to take it from"
-                )
+                raise self.problems.fail(f"detections[{index}]", NO_BOX)
             boxes[place] = mask_utils.toBbox({"size": list(mask.size), "counts": mask.counts})
         return boxes
 
 
-def from_npz(path: Path, truth: GroundTruth) -> Detections:
-    """Read and check columns in npz. Raises ResultError naming file and record."""
-    columns = load_columns(path, ("image_ids", "class_ids", "boxes", "scores"), ResultError)
-    fail = Failure(path, ResultError)
-    boxes = _numbers(columns, "boxes", fail)
-    image, label = (_ids(columns, name, fail) for name in ("image_ids", "class_ids"))
-    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    images, labels, _, areas, scores = _checked(fail, image, label, _numbers(columns, "scores", fail), xywh, truth)
-    if "box_areas" in columns:
-        given = _numbers(columns, "box_areas", fail)
-        # The corners hold an extent to their own last bit only.
-        rounding = np.finfo(np.float64).eps * (np.abs(boxes[:, 2]) * xywh[:, 3] + np.abs(boxes[:, 3]) * xywh[:, 2])
-        if (bad := first(~(np.abs(given - areas) <= AGREEMENT * areas + rounding))) is not None:
-            message = f"is {float(given[bad])!r}, the box has {float(areas[bad])!r}; correct it or leave box_areas out"
-            raise fail(f"box_areas[{bad}]", message)
-        areas = given
-    return Detections(images, labels, boxes, areas, scores)
-
-
-def _numbers(columns: dict[str, Any], name: str, fail: Failure) -> Floats:
-    """A column of numbers as the kernels need it: of its full shape, 64 bits, one after the other."""
-    column = _shaped(columns, name, fail)
-    if column.dtype.kind not in "iuf":
-        raise fail(name, f"is of type {column.dtype}, expected numbers")
-    return np.ascontiguousarray(column, np.float64)
-
-
-def _ids(columns: dict[str, Any], name: str, fail: Failure) -> Ints:
-    column = _shaped(columns, name, fail)
-    if column.dtype.kind not in "iu":
-        raise fail(name, f"is of type {column.dtype}, expected whole numbers")
-    if (bad := first(column > np.iinfo(np.int64).max)) is not None:
-        raise fail(f"{name}[{bad}]", f"{column[bad]} does not fit into 64 bits with a sign")
-    return np.ascontiguousarray(column, np.int64)
-
-
-def _shaped(columns: dict[str, Any], name: str, fail: Failure) -> NDArray[Any]:
-    column: NDArray[Any] = columns[name]
-    wanted = (column.shape[:1] or (0,)) + ((4,) if name == "boxes" else ())
-    if column.shape != wanted:
-        expected = "(N, 4), XYXY in pixels" if name == "boxes" else "(N,), one number a detection"
-        raise fail(name, f"has shape {column.shape}, expected {expected}")
-    if len(column) != (count := columns["boxes"].size // 4):
-        raise fail(name, f"has {len(column)} entries, boxes has {count}; they must not differ in length")
-    return column
-
-
-def _checked(
-    fail: Failure, image: Ints, label: Ints, score: Floats, xywh: Floats, truth: GroundTruth
-) -> tuple[Ints, Ints, Floats, Floats, Floats]:
-    """Columns of ``Detections`` from ids and XYWH boxes."""
-    images = fail.known(image, truth.image_ids, "image_id", "detections")
-    labels = fail.known(label, truth.class_ids, "category_id", "detections")
-    if (bad := first(~np.isfinite(score))) is not None:
-        raise fail(f"detections[{bad}]", f"score is {float(score[bad])!r}, expected a finite number")
-    fail.boxes(xywh, "detections")
-    boxes, areas = from_xywh(xywh)
-    return images, labels, boxes, areas, score
+def _named(field: str, resolve: Any, value: Any) -> int:
+    try:
+        number: int = resolve(value)
+    except ValueError as error:
+        raise ValueError(f"{field} {error}") from None
+    return number

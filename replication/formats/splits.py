@@ -1,22 +1,25 @@
-"""What the readers share: a split, the problems found in a file, the rules for boxes, image folders."""
+"""Annotations as Detectron2's dataset records: what training and inference take."""
 
 from __future__ import annotations
 
 import logging
-import math
-import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from replication.catalog.protocols import SplitName as SplitName
 from replication.errors import DataError
+from replication.formats.annotations import Annotations, Box, Image, Object
+from replication.formats.image_files import ImageFolder, check_depth, read_size
+from replication.formats.problems import Problems
+from replication.formats.segmentations import Mask, compressed, drawable, parse_segmentation
 
-SplitName = Literal["train", "val"]
 SPLITS: tuple[SplitName, ...] = ("train", "val")
-SHOWN = 5  # problems that an error message quotes
+Difficult = Literal["keep", "ignore", "drop"]
+"""What becomes of difficult objects: as they are, marked ``ignore`` as well, or left out."""
 BORDER = 1.0  # pixels a box may reach over its image without being clipped: rounding, or 0-based boxes in VOC files
-
-Box = tuple[float, float, float, float]
+JPEG = (".jpg", ".jpeg")  # the only format whose pixels always have 8 bits
 
 logger = logging.getLogger(__name__)
 
@@ -39,74 +42,142 @@ class Split:
     root: Path
 
 
-@dataclass
-class Problems:
-    """Collects what is wrong in a file, so that one error can tell all of it."""
+def training_split(
+    name: str, annotations: Annotations, folder: Path, difficult: Difficult = "keep", require_images: bool = True
+) -> Split:
+    """Annotations as the records of a split, whose images lie in ``folder``.
 
-    source: Path
-    found: list[str] = field(default_factory=list)
-
-    def add(self, problem: str) -> None:
-        """Remember a problem, worded with the field it is in."""
-        self.found.append(problem)
-
-    def stop(self, advice: str = "correct the file, then run again") -> None:
-        """Raise DataError with the first SHOWN problems and the number of all; nothing when there are none."""
-        if not self.found:
-            return
-        count = len(self.found)
-        head = f"{self.source}: {count} problem{'s' if count > 1 else ''}"
-        rest = [f"... and {count - SHOWN} more"] if count > SHOWN else []
-        raise DataError("\n  ".join([f"{head}; {advice}", *self.found[:SHOWN], *rest]))
+    Crowds and images without objects stay. Boxes that leave their image by more than BORDER pixels are clipped, and
+    objects without area left out, with a warning each. A size that the annotations lack is read from the image.
+    Raises DataError with the first problems: boxes wholly outside, masks that are none, missing images (unless
+    ``require_images`` is false), images of more than 8 bits.
+    """
+    return _Derivation(annotations, folder, difficult, require_images).split(name)
 
 
-@dataclass
-class BoxRules:
-    """Checks boxes and counts those it had to clip."""
+class _Derivation:
+    """The records of one set of annotations, and what had to be changed on the way."""
 
-    clipped: int = 0
+    def __init__(self, annotations: Annotations, folder: Path, difficult: Difficult, require_images: bool) -> None:
+        self.annotations, self.folder = annotations, folder
+        self.difficult, self.require_images = difficult, require_images
+        self.problems = Problems(annotations.source)
+        self.index = {category.id: place for place, category in enumerate(annotations.categories)}
+        self.clipped = 0
+        self.empty: list[int] = []
+        self.missing: list[str] = []
 
-    def check(self, box: Box, height: int, width: int) -> Box | str:
-        """The XYXY box, clipped where it leaves its image by more than BORDER pixels; or what is wrong with it."""
-        x1, y1, x2, y2 = box
-        if not all(map(math.isfinite, box)):
-            return "has a value that is no finite number"
-        if x2 <= x1 or y2 <= y1:
-            return "is empty: its width and height must be greater than 0"
+    def split(self, name: str) -> Split:
+        listing = ImageFolder(self.folder)
+        records = {image.id: self._image(image, listing, place) for place, image in enumerate(self.annotations.images)}
+        self._check_files(len(records))
+        for entry in self.annotations.objects:
+            record = records[entry.image]
+            found = self._object(entry, record) if record["height"] else None
+            if found is not None:
+                record["annotations"].append(found)
+        self.problems.stop()
+        self._warn()
+        categories = self.annotations.categories
+        classes, ids = tuple(entry.name for entry in categories), tuple(entry.id for entry in categories)
+        return Split(name, list(records.values()), classes, ids, self.folder)
+
+    def _image(self, image: Image, listing: ImageFolder, place: int) -> dict[str, Any]:
+        where = f"images[{place}] ({image.name or image.id})"
+        if not image.name:
+            self.problems.add(where, "file_name is missing; training needs it")
+        path = listing.path(image.name) if image.name else None
+        height, width = image.height, image.width
+        if path is None and image.name:
+            self.missing.append(image.name)
+        if (height is None or width is None) and path is not None:
+            try:
+                height, width = read_size(path)
+            except ValueError as error:
+                self.problems.add(where, str(error))
+        elif height is None or width is None:
+            self.problems.add(where, f"height {height} and width {width} are unknown, and there is no image to ask")
+        if path is not None and self.require_images and not path.name.lower().endswith(JPEG):
+            check_depth(path)
+        file_name = f"{self.folder}/{image.name}" if path is None else str(path)
+        return {
+            "file_name": file_name,
+            "height": height,
+            "width": width,
+            "image_id": image.id,
+            "annotations": [],
+        }
+
+    def _check_files(self, images: int) -> None:
+        if self.missing and self.require_images:
+            raise DataError(
+                f"{self.folder}: {len(self.missing)} of {images} image files named in {self.annotations.source} are "
+                f"missing, first {', '.join(map(repr, self.missing[:3]))}; complete the folder or correct its path in "
+                "the protocol's 'data'"
+            )
+
+    def _object(self, entry: Object, record: dict[str, Any]) -> dict[str, Any] | None:
+        if entry.difficult and self.difficult == "drop":
+            return None
+        if min(entry.box[2:]) <= 0:
+            self.empty.append(entry.id)
+            return None
+        height, width = record["height"], record["width"]
+        box = self._clip(entry.box, height, width)
+        where = f"annotation {entry.id} (image {record['file_name']})"
+        if box is None:
+            self.problems.add(where, f"bbox {list(entry.box)} lies wholly outside its image of {width}x{height} pixels")
+            return None
+        area = (box[2] - box[0]) * (box[3] - box[1]) if entry.area is None else entry.area
+        result = {"id": entry.id, "bbox": list(box), "bbox_mode": 0, "category_id": self.index[entry.category]}
+        result |= {"iscrowd": int(entry.crowd), "area": area}
+        if entry.segmentation is not None:
+            try:
+                result["segmentation"] = _trainable(parse_segmentation(entry.segmentation, height, width))
+            except ValueError as error:
+                self.problems.add(where, f"segmentation: {error}")
+                return None
+        if entry.difficult:
+            result["difficult"] = 1
+        if entry.ignore or (entry.difficult and self.difficult == "ignore"):
+            result["ignore"] = 1
+        return result
+
+    def _clip(self, xywh: Box, height: int, width: int) -> Box | None:
+        """The box as XYXY, clipped where it leaves its image by more than BORDER pixels; None wholly outside.
+
+        Of floats: Detectron2 resizes a box of integers in integers, which cuts off the fractions.
+        """
+        x1, y1, w, h = map(float, xywh)
+        x2, y2 = x1 + w, y1 + h
         if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
-            return f"lies wholly outside its image of {width}x{height} pixels"
+            return None
         if x1 < -BORDER or y1 < -BORDER or x2 > width + BORDER or y2 > height + BORDER:
             self.clipped += 1
             return max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
-        return box
+        return x1, y1, x2, y2
 
-    def report(self, source: Path) -> None:
-        """Log how many boxes were clipped."""
+    def _warn(self) -> None:
+        source = self.annotations.source
+        for note in self.annotations.notes:
+            logger.warning("%s: %s", source, note)
         if self.clipped:
             logger.warning("%s: %d boxes reach over their image by more than a pixel: clipped", source, self.clipped)
+        if self.empty:
+            text = "%s: left out %d annotations whose box has no height or no width (COCO train2017 has two): ids %s"
+            logger.warning(text, source, len(self.empty), self.empty[:5])
 
 
-class ImageFolder:
-    """Which files a folder holds, listed once instead of asked for one by one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._listed: dict[Path, set[str]] = {}
-
-    def has(self, name: str) -> bool:
-        """Whether ``name``, which may contain subfolders, is a file there."""
-        path = self.folder / name
-        if path.parent not in self._listed:
-            self._listed[path.parent] = set(file_names(path.parent))
-        return path.name in self._listed[path.parent]
+def _trainable(mask: Mask) -> Mask:
+    """Without polygons of fewer than three points, which carry no area and which Detectron2 leaves out, too."""
+    return [polygon for polygon in mask if drawable(polygon)] if isinstance(mask, list) else compressed(mask)
 
 
-def file_names(folder: Path) -> list[str]:
-    """Names of all entries of a folder; none when there is no such folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {error.strerror}; check its permissions") from error
+def objects_of(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The annotations of all records that are neither crowds nor ignored."""
+    return [
+        found
+        for record in records
+        for found in record["annotations"]
+        if not found["iscrowd"] and not found.get("ignore")
+    ]

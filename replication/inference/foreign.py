@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from replication.catalog import VocData
 from replication.datasets import Split
 from replication.errors import ConfigError, DataError
-from replication.formats.image_info import read_image_info
+from replication.formats.coco import read_image_info
+from replication.formats.splits import training_split
 from replication.inference.detect import detections
 from replication.inference.model import outputs, trained_model
 from replication.results.run import Run
@@ -17,24 +17,26 @@ from replication.training.config import run_config
 from replication.training.devices import devices, on_device
 from replication.training.identity import check_trained
 
+PER_IMAGE = 100  # a test server takes no more; only YOLOv3, whose detections are best first, has more
+
 
 def detect_images(run: Run, images: Path, folder: Path) -> list[dict[str, Any]]:
     """Run a trained detector on the images of an image-info file, which lie in ``folder``; returns COCO's results.
 
-    Raises ConfigError for runs that cannot be on other images, DataError when the categories are not those of the
-    training data or images are missing, ResultError when the run is not trained.
+    They are the best 100 of each image. Raises ConfigError for runs that cannot be on other images, DataError when the
+    categories are not those of the training data or images are missing, ResultError when the run is not trained.
     """
     if run.variant.proposals_from:
         raise ConfigError(
             f"--variant {run.variant.name}: is tested on the proposals of {run.variant.proposals_from}, which are of "
             "the protocol's own images; choose a variant that makes its own"
         )
-    if isinstance(run.protocol.data, VocData):
+    if run.protocol.data.test_server == "voc":
         raise ConfigError(
             f"--images: protocol {run.protocol.name} has data in VOC's form, whose submission is of the list data.val"
         )
     check_trained(run)
-    split = read_image_info(images, folder)
+    split = training_split(images.stem, read_image_info(images), folder)
     _check_categories(run, split, images)
     cfg = run_config(run.variant, run.protocol, run.seed, len(split.classes), run.folder)
     with devices(run.protocol.device) as taken:
@@ -42,7 +44,7 @@ def detect_images(run: Run, images: Path, folder: Path) -> list[dict[str, Any]]:
         return [
             record
             for image_id, output in outputs(run, trained_model(run, cfg), cfg, split, "detected on")
-            for record in detections(output["instances"].to("cpu"), image_id, split.category_ids)
+            for record in detections(output["instances"][:PER_IMAGE].to("cpu"), image_id, split.category_ids)
         ]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from replication.catalog import CocoData, VocData, load_judging
+from replication.catalog import load_judging
 from replication.catalog.schedule import training_iterations
-from replication.datasets.inputs import annotation_files
+from replication.datasets.splits import annotation_files
 from replication.planning.costs import iteration_cost
 from replication.planning.plan import Plan
 from replication.results import fingerprint
@@ -52,10 +52,7 @@ def figure_inputs(plan: Plan, paper: str, name: str) -> list[str]:
 
 def downloads(plan: Plan) -> tuple[str, ...]:
     """Names of the data sets that the ``data`` verb can fetch for the protocol."""
-    data = plan.protocol.data
-    if isinstance(data, CocoData):
-        return (data.download,) if data.download else ()
-    return data.download if isinstance(data, VocData) else ()
+    return plan.protocol.data.downloads
 
 
 def training(plan: Plan, variant: str) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from replication.catalog import Catalog, Protocol, Table, withdrawn
-from replication.catalog.protocols import CocoData, CocoSplit, EmbeddedData
 from replication.report.cells import Comparison
 from replication.timing.latency import conditions, training_conditions
 
@@ -88,32 +86,12 @@ def warning(table: Table, protocol: Protocol) -> str:
 
 def split_text(protocol: Protocol) -> str:
     """The validation split by its file or list name."""
-    data = protocol.data
-    if isinstance(data, EmbeddedData):
-        return "the embedded validation images"
-    if isinstance(data, CocoData):
-        return _file_names(data.val)
-    return " + ".join(f"{part.folder} {part.split}".removeprefix(". ") for part in data.val)
-
-
-def _file_names(parts: Sequence[CocoSplit]) -> str:
-    return " + ".join(part.annotations.removesuffix(".json") for part in parts)
+    return protocol.data.name_of("val")
 
 
 def data_text(protocol: Protocol) -> str:
     """The training and validation data in words."""
-    data = protocol.data
-    if isinstance(data, EmbeddedData):
-        height, width = data.size
-        return (
-            f"embedded scenes of handwritten digits on photographs, {data.train} training and {data.val} validation "
-            f"images of {height} to {width} pixels, seed {data.seed}"
-        )
-    if isinstance(data, CocoData):
-        train = _file_names(data.train)
-    else:
-        train = " + ".join(f"{part.folder} {part.split}".removeprefix(". ") for part in data.train)
-    return f"trained on {train}, evaluated on {split_text(protocol)}"
+    return protocol.data.describe()
 
 
 def scale_text(catalog: Catalog, comparison: Comparison) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from replication.datasets.roots import data_root
+from replication.formats.columns import Detections, Flags, Floats, GroundTruth
+from replication.formats.detections import read_detections
+from replication.formats.truth import read_ground_truth
 from replication.report.cells import Comparison, Line
-from replication.results.files import load_json
 from replication.results.layout import Layout
 from replication.results.schemas import Data, read
 
@@ -62,56 +63,61 @@ def samples(comparison: Comparison, results: Path) -> list[Photo]:
     if not lines or not layout.data.exists() or not layout.ground_truth.exists():
         return []
     images = data_root() / read(layout.data, Data).splits["val"].folder
-    truth = load_json(layout.ground_truth)
-    return _photos(_distinct(lines)[:VARIANTS], truth, images)
+    return _photos(_distinct(lines)[:VARIANTS], read_ground_truth(layout.ground_truth), images)
 
 
 def _distinct(lines: Sequence[Line]) -> list[Line]:
     return list({line.runs[0].variant: line for line in reversed(lines)}.values())[::-1]
 
 
-def _photos(lines: Sequence[Line], truth: dict[str, Any], images: Path) -> list[Photo]:
-    names = {category["id"]: str(category["name"]) for category in truth["categories"]}
-    objects: dict[int, list[Box]] = defaultdict(list)
-    for annotation in truth["annotations"]:
-        if not annotation.get("iscrowd"):
-            objects[annotation["image_id"]].append(_box(annotation, names))
-    shown = [image for image in truth["images"] if image["id"] in objects]
-    shown.sort(key=lambda image: (len(objects[image["id"]]) > FEW, image["id"]))
-    shown = [image for image in shown if (images / image["file_name"]).is_file()][:IMAGES]
-    wanted = {image["id"] for image in shown}
-    detections = [(line.row.label, _detections(line, wanted, names)) for line in lines if wanted]
+def _photos(lines: Sequence[Line], truth: GroundTruth, images: Path) -> list[Photo]:
+    counts = np.bincount(truth.images[~truth.crowds], minlength=len(truth.image_ids))
+    order = sorted(np.flatnonzero(counts).tolist(), key=lambda place: counts[place] > FEW)
+    uris: dict[int, str] = {}
+    for place in order:
+        uri = data_uri(images / truth.image_names[place])
+        if uri is not None:
+            uris[place] = uri
+        if len(uris) == IMAGES:
+            break
+    detections = [(line.row.label, read_detections(line.runs[0].files.detections, truth)) for line in lines if uris]
     return [
         Photo(
             key=f"photo-{number}",
-            uri=data_uri(images / image["file_name"]),
-            width=image["width"],
-            height=image["height"],
-            truth=tuple(objects[image["id"]]),
-            detections=tuple((label, tuple(boxes[image["id"]])) for label, boxes in detections),
+            uri=uri,
+            width=int(truth.sizes[place, 1]),
+            height=int(truth.sizes[place, 0]),
+            truth=_boxes(truth, truth, (truth.images == place) & ~truth.crowds),
+            detections=tuple(
+                (label, _boxes(truth, own, (own.images == place) & (own.scores >= MIN_SCORE), own.scores))
+                for label, own in detections
+            ),
         )
-        for number, image in enumerate(shown)
+        for number, (place, uri) in enumerate(uris.items())
     ]
 
 
-def _detections(line: Line, wanted: set[int], names: dict[int, str]) -> dict[int, list[Box]]:
-    boxes: dict[int, list[Box]] = defaultdict(list)
-    for detection in load_json(line.runs[0].files.detections):
-        if detection["image_id"] in wanted and detection["score"] >= MIN_SCORE:
-            boxes[detection["image_id"]].append(_box(detection, names))
-    return boxes
+def _boxes(
+    truth: GroundTruth, columns: GroundTruth | Detections, chosen: Flags, scores: Floats | None = None
+) -> tuple[Box, ...]:
+    """The chosen rows of ground truth or detections, to a tenth of a pixel."""
+    boxes = []
+    for row in np.flatnonzero(chosen):
+        x1, y1, x2, y2 = columns.boxes[row].tolist()
+        x, y, width, height = (round(value, 1) for value in (x1, y1, x2 - x1, y2 - y1))
+        score = None if scores is None else float(scores[row])
+        boxes.append(Box(x, y, width, height, truth.class_names[columns.labels[row]], score))
+    return tuple(boxes)
 
 
-def _box(record: dict[str, Any], names: dict[int, str]) -> Box:
-    x, y, width, height = (round(float(value), 1) for value in record["bbox"])
-    return Box(x, y, width, height, names[record["category_id"]], record.get("score"))
-
-
-def data_uri(path: Path) -> str:
-    """An image file as a small JPEG data URI."""
-    with Image.open(path) as image:
-        small = ImageOps.exif_transpose(image).convert("RGB")
-        small.thumbnail((_SIDE, _SIDE))
-        buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=_QUALITY)
+def data_uri(path: Path) -> str | None:
+    """An image file as a small JPEG data URI; None where it is missing or cannot be read."""
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as image:
+            small = ImageOps.exif_transpose(image).convert("RGB")
+            small.thumbnail((_SIDE, _SIDE))
+            small.save(buffer, "JPEG", quality=_QUALITY)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

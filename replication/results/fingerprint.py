@@ -35,8 +35,10 @@ class Code:
     data: tuple[str, ...] = ()
 
 
-# The words of errors, and where and in which form files lie: the numbers in them stay.
-FILES = ("errors", "results.files", "results.fingerprint", "results.layout", "results.run", "results.schemas")
+# The words of errors.
+ERRORS = ("errors", "formats.problems")
+# And where and in which form files lie: the numbers in them stay.
+FILES = (*ERRORS, "results.files", "results.fingerprint", "results.layout", "results.run", "results.schemas")
 # Settings enter by value, in ``training_fingerprint`` and the workflow's params. How long a training is by them
 # (catalog.schedule) is computed, and counts.
 SETTINGS = tuple(
@@ -45,22 +47,27 @@ SETTINGS = tuple(
 # Locks, resuming, progress, and records of what ran. Where data and weights are downloaded to: they have hashes.
 PROCESS = (
     *(f"training.{name}" for name in ("checkpoint", "curves", "devices", "identity", "provenance", "run")),
-    *(f"datasets.{name}" for name in ("download", "fetch", "inputs", "prepare", "roots", "unpack", "weights")),
+    *(f"datasets.{name}" for name in ("download", "fetch", "prepare", "roots", "unpack", "weights")),
 )
-_NOT_COMPUTING = (*FILES, *SETTINGS, *PROCESS)
+# Refuses masks whose run-length codes do not fill their images, and changes none.
+CHECKS = ("formats.rle_kernels",)
+_NOT_COMPUTING = (*FILES, *SETTINGS, *PROCESS, *CHECKS)
 # Modules of detectors that only a test runs.
-INFERENCE = ("detectors.multi_scale", "detectors.fsaf.inference")
+INFERENCE = ("detectors.multi_scale", "detectors.fsaf.inference", "detectors.yolov3.inference")
 
 TRAINING = Code(("training.trainer", "training.config", "datasets.splits", "detectors"), (*_NOT_COMPUTING, *INFERENCE))
 DETECTION = Code(("inference.detect", "detectors"), _NOT_COMPUTING)
 PROPOSALS = Code(("inference.propose", "detectors"), _NOT_COMPUTING)
 FIGURES = Code(("inference.figures", "inference.papers.*", "detectors"), _NOT_COMPUTING)
-TIMING = Code(("timing.run", "detectors"), _NOT_COMPUTING)
-MATCHING = Code(("evaluation.matching",), (*FILES, *SETTINGS))
+# How times are printed is no part of how they are taken.
+TIMING = Code(("timing.run", "detectors"), (*_NOT_COMPUTING, "catalog.units"))
+MATCHING = Code(("evaluation.matching",), (*FILES, *SETTINGS, *CHECKS))
 # The check against pycocotools, which is asked for by hand, finds faults and makes no numbers.
-EVALUATION = Code(("evaluation.runs",), (*FILES, *SETTINGS, "evaluation.verify"))
+EVALUATION = Code(("evaluation.runs",), (*FILES, *SETTINGS, *CHECKS, "evaluation.verify"))
 JUDGING = Code(("verdicts.document",), FILES)
-RENDERING = Code(("report.page", "report.tables", "report.papers.*"), ("errors",), ("report/templates/*",))
+# Numbers of one file, which comparisons keep.
+COMPARING = Code(("verdicts.arm_reading",), (*FILES, *SETTINGS, *CHECKS, "verdicts.arm_cache"))
+RENDERING = Code(("report.page", "report.tables", "report.papers.*"), ERRORS, ("report/templates/*",))
 
 REGISTERING = "detectors"
 """Importing this package enters its classes in Detectron2's registries, by which configs name them: whatever one of its
@@ -69,7 +76,7 @@ REGISTERING = "detectors"
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {
     *("name", "title", "note", "benchmark", "data", "area_ranges", "tables", "seeds", "run_backbones"),
-    *("judged_seeds", "workers", "device", "checkpoint_every", "withdrawn"),
+    *("judged_seeds", "workers", "device", "checkpoint_every", "withdrawn", "batches"),
 }
 
 
@@ -107,6 +114,7 @@ def training_fingerprint(variant: Variant, protocol: Protocol) -> str:
     settings = protocol.model_dump(mode="json", exclude=NOT_TRAINED)
     # What the protocol says of other architectures and backbones is not this variant's concern.
     settings["overrides"] = [protocol.overrides.get(group) for group in protocol.groups(variant.meta_architecture)]
+    settings["batch"] = protocol.batch_of(variant.meta_architecture)
     settings["iterations"] = protocol.iterations_of(variant.meta_architecture)
     settings["backbones"] = protocol.backbones.get(variant.backbone)
     return sha256_json([fingerprint(TRAINING), resolve(variant.path), settings])[:12]

@@ -9,12 +9,13 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from replication.catalog import Protocol, Variant
-from replication.catalog.schedule import PAPER_ITERATIONS
+from replication.catalog.schedule import training_iterations
 from replication.catalog.variants import resolve
 from replication.datasets.weights import weights_path
 from replication.detectors import add_replication_config, use_backbone
 from replication.errors import ConfigError
 from replication.results.files import sha256_json
+from replication.training.augmentation import add_darknet_input_config
 from replication.training.averaging import add_averaging_config
 from replication.training.data import Record
 
@@ -29,15 +30,18 @@ MAX_SEED = 2**32 - 1  # numpy's limit; torch takes more
 
 
 def add_training_config(cfg: CfgNode) -> None:
-    """Keys of the training room.
+    """Keys of the training room: ``SOLVER.OPTIMIZER`` is ``sgd`` (the papers') or ``adamw``.
 
-    ``SOLVER.OPTIMIZER`` is ``sgd`` (the papers') or ``adamw``. ``DATASETS.TRAIN_SHARE`` is the part of the training
-    images that is used, the same ones in every run.
+    ``SOLVER.IMS_PER_PASS`` images of a process's share are passed through the model at once, 0 for all of them; their
+    gradients add up to the batch's. ``DATASETS.TRAIN_SHARE`` is the part of the training images that is used, the same
+    ones in every run. See ``augmentation`` for ``INPUT.DARKNET``, ``averaging`` for ``SOLVER.WEIGHT_AVERAGE``.
     """
     cfg.SOLVER.OPTIMIZER = "sgd"
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
-    add_averaging_config(cfg)
+    cfg.SOLVER.IMS_PER_PASS = 0
     cfg.DATASETS.TRAIN_SHARE = 1.0
+    add_averaging_config(cfg)
+    add_darknet_input_config(cfg)
 
 
 def check_seed(seed: int) -> None:
@@ -69,16 +73,16 @@ def run_config(
         cfg.merge_from_other_cfg(CfgNode(resolve(variant.path)))
     except (KeyError, ValueError, AssertionError) as error:
         raise ConfigError(f"{variant.path}: {_reason(error)}") from error
-    scale_schedule(cfg, protocol.batch)
+    scale_schedule(cfg, protocol.batch_of(variant.meta_architecture))
     _use_backbone(cfg, variant, protocol)
-    iterations = protocol.iterations_of(variant.meta_architecture)
-    if iterations is not None:
-        _set_iterations(cfg, variant, iterations)
+    if protocol.iterations is not None:
+        _set_iterations(cfg, training_iterations(variant.trained, protocol))
     for group in protocol.groups(variant.meta_architecture):
         for key, value in protocol.overrides.get(group, {}).items():
             _override(cfg, key, value, f"protocol {protocol.name}: overrides.{group}.{key}")
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = num_classes
     cfg.MODEL.RETINANET.NUM_CLASSES = num_classes
+    cfg.MODEL.YOLOV3.NUM_CLASSES = num_classes
     cfg.INPUT.MASK_FORMAT = mask_format
     cfg.SEED = seed
     cfg.OUTPUT_DIR = str(output)
@@ -145,8 +149,7 @@ def _use_backbone(cfg: CfgNode, variant: Variant, protocol: Protocol) -> None:
         )
 
 
-def _set_iterations(cfg: CfgNode, variant: Variant, iterations: int) -> None:
-    total = round(variant.iterations * iterations / PAPER_ITERATIONS)
+def _set_iterations(cfg: CfgNode, total: int) -> None:
     # Rounded down: a drop must come before the end.
     cfg.SOLVER.STEPS = tuple(step * total // cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
     cfg.SOLVER.MAX_ITER = total

@@ -16,6 +16,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from replication.errors import ConfigError, DataError
+from replication.training.augmentation import training_mapper
 from replication.training.proposals import OpenProposals
 
 Record = dict[str, Any]
@@ -83,7 +84,7 @@ class MappedRecords(Dataset[Any]):
         # Detectron2's augmentations draw from numpy's global state, so that is what has to be keyed.
         np.random.seed(np.random.SeedSequence([self.seed, position]).generate_state(4))
         try:
-            mapped: Record = self.mapper(record)
+            mapped: Record = self.mapper({**record, "position": position})
             return mapped
         except (OSError, ValueError, SyntaxError) as error:
             # Pillow raises SyntaxError for a broken PNG.
@@ -129,7 +130,7 @@ def train_loader(
         world,
     )
     loader = DataLoader(
-        MappedRecords(records, DatasetMapper(cfg, is_train=True), cfg.SEED, proposals),
+        MappedRecords(records, training_mapper(cfg), cfg.SEED, proposals),
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_same,

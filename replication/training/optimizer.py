@@ -15,7 +15,8 @@ from replication.errors import ConfigError
 def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
     """The optimiser that ``SOLVER.OPTIMIZER`` names: ``sgd``, the same as Detectron2's, or ``adamw``.
 
-    ``SOLVER.BACKBONE_LR_FACTOR`` multiplies the learning rate of the pretrained part, the backbone below the FPN.
+    ``SOLVER.BACKBONE_LR_FACTOR`` multiplies the learning rate of the pretrained part, the backbone, below the FPN if
+    there is one.
     ``SOLVER.CLIP_GRADIENTS.CLIP_TYPE`` is ``value`` or ``norm`` (each parameter by itself, Detectron2's) or
     ``full_model`` (the norm over all parameters together, as Libra R-CNN's released code clips).
     """
@@ -27,7 +28,8 @@ def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimiz
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
     )
     if cfg.SOLVER.BACKBONE_LR_FACTOR != 1.0:
-        params = _scaled(params, model.backbone.bottom_up, cfg.SOLVER.BACKBONE_LR_FACTOR)  # type: ignore[union-attr,arg-type]
+        pretrained: Any = getattr(model.backbone, "bottom_up", model.backbone)
+        params = _scaled(params, pretrained, cfg.SOLVER.BACKBONE_LR_FACTOR)
     common: dict[str, Any] = {"lr": cfg.SOLVER.BASE_LR, "weight_decay": cfg.SOLVER.WEIGHT_DECAY}
     if cfg.SOLVER.OPTIMIZER == "sgd":
         momentum = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}

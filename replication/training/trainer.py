@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -20,17 +21,19 @@ from detectron2.config import CfgNode
 from detectron2.engine import HookBase, SimpleTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.modeling import build_model
-from detectron2.solver import build_lr_scheduler
 from detectron2.utils import comm
 
-from replication.datasets.weights import weights_path
+from replication.datasets.weights import is_darknet, weights_path
+from replication.detectors.yolov3 import load_darknet
 from replication.errors import TrainingError
 from replication.training.averaging import WeightAverage, precise_statistics
 from replication.training.checkpoint import KEPT, AtomicCheckpointer, remove_checkpoints
 from replication.training.curves import say
 from replication.training.data import train_loader
 from replication.training.optimizer import build_optimizer
+from replication.training.passes import accumulate, check_passes
 from replication.training.proposals import OpenProposals
+from replication.training.schedule import build_schedule
 
 TERMINATED = 128 + signal.SIGTERM  # exit code of a training that SIGTERM ended, as a shell gives it
 
@@ -109,10 +112,11 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
         super().__init__(create_ddp_model(model, broadcast_buffers=False, **parallel), (), optimizer)
         self.cfg, self.max_iter = cfg, cfg.SOLVER.MAX_ITER
         self.average = WeightAverage.from_config(cfg, model)
+        check_passes(cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), cfg.SOLVER.IMS_PER_PASS)
         self.register_hooks(
             [
                 KeyedRandomness(cfg.SEED),
-                hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)),
+                hooks.LRScheduler(optimizer, build_schedule(cfg, optimizer)),
                 *observers,
                 self.average,
             ]
@@ -129,8 +133,25 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
             self.start_iter = self.iter + 1
             return dict(extra)
         if self.cfg.MODEL.WEIGHTS:
-            self.checkpointer.load(str(weights_path(self.cfg.MODEL.WEIGHTS)), checkpointables=[])
+            path = weights_path(self.cfg.MODEL.WEIGHTS)
+            if is_darknet(path):
+                load_darknet(self.checkpointer.model, path)
+            else:
+                self.checkpointer.load(str(path), checkpointables=[])
         return {}
+
+    def run_step(self) -> None:
+        """One update: Detectron2's, or with SOLVER.IMS_PER_PASS its batch in several passes."""
+        if not self.cfg.SOLVER.IMS_PER_PASS:
+            super().run_step()
+            return
+        start = time.perf_counter()
+        batch = next(self._data_loader_iter)
+        waited = time.perf_counter() - start
+        self.optimizer.zero_grad()
+        losses = accumulate(self.model, batch, self.cfg.SOLVER.IMS_PER_PASS)
+        self._write_metrics(losses, waited)
+        self.optimizer.step()
 
     def run(self) -> None:
         """Train to the last iteration. Raises TrainingError when the loss stops being finite."""

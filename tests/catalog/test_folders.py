@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from replication.catalog import CONFIGS, config_folders, load_catalog, load_protocol
+from replication.catalog.schedule import training_iterations
 from replication.catalog.variants import read_variant, resolve
 from replication.cli import main
 from replication.errors import ConfigError
@@ -59,7 +60,7 @@ def test_a_users_folder_adds_to_the_built_in_one(own: Path):
     assert load_protocol("toy_scale", both.folders) == both.protocols["toy_scale"]
     plan = make_plan(both, load_protocol("toy_scale", both.folders), own / "results")
     assert [run.variant.name for run in plan.runs] == ["old_R50", "new_R50"]
-    assert plan.iterations("new_R50") == 10
+    assert training_iterations(both.variants["new_R50"], plan.protocol) == 10
 
 
 def test_a_bare_base_beside_the_file_comes_before_the_built_in_one(own: Path):
@@ -220,7 +221,7 @@ def test_the_workflow_takes_folders_and_hands_them_on(own: Path, monkeypatch: py
     config = {"protocol": "toy_scale", "configs": str(spaced), "results": "my results"}
     assert [run.variant.name for run in from_workflow(config).runs] == ["old_R50", "new_R50"]
     assert from_workflow({**config, "configs": [str(spaced)]}).runs == from_workflow(config).runs
-    options = ["--protocol", "toy_scale", "--results", "my results", "--configs", str(spaced)]
+    options = ["--protocol=toy_scale", "--results=my results", f"--configs={spaced}"]
     assert shlex.split(where(config)) == options
     monkeypatch.setenv("REPLICATION_CONFIGS", str(spaced))
     assert shlex.split(where({**config, "configs": []})) == options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from replication.catalog import Protocol, load_catalog, load_protocol
+from replication.catalog.schedule import training_iterations
 from replication.errors import ConfigError
 from replication.results.fingerprint import training_fingerprint
 
@@ -32,8 +33,30 @@ def test_iterations_are_its_own_or_those_of_what_it_extends() -> None:
             changed(iterations={"FSAF": 9}).iterations_of(wrong)
 
 
+def test_a_batch_of_its_own_changes_its_own_fingerprint_alone() -> None:
+    protocol = changed(batches={"ReplicationRetinaNet": 4})
+    assert [protocol.batch_of(name) for name in ("FSAF", "ReplicationRetinaNet", "YOLOv3")] == [4, 4, SMOKE.batch]
+    variants = load_catalog().variants
+    for name, same in (("retinanet_R50", False), ("fsaf_R50", False), ("faster_rcnn_R50", True)):
+        marks = [training_fingerprint(variants[name], each) for each in (SMOKE, protocol)]
+        assert (marks[0] == marks[1]) is same, name
+    with pytest.raises(ValueError, match="'FASF' is no meta-architecture here"):
+        changed(batches={"FASF": 4})
+
+
+def test_lengths_of_trainings() -> None:
+    """R-CNN's scale with the 1x schedule, YOLOv3's are what the protocol says; without either the linear rule holds."""
+    variants = load_catalog().variants
+    long, yolo = variants["faster_rcnn_R101_2x"], variants["yolov3_D53_voc_iou"]
+    protocol = changed(iterations={"GeneralizedRCNN": 900, "YOLOv3": 70})
+    assert training_iterations(long, protocol) == round(long.iterations / 100)
+    assert [training_iterations(one, protocol) for one in (yolo, variants["yolov3_D53_iou"])] == [70, 70]
+    free = changed(iterations=None, batch=8, batches={"YOLOv3": 32})
+    assert (training_iterations(long, free), training_iterations(yolo, free)) == (2 * long.iterations, 100_000)
+
+
 def test_unknown_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"'FASF' is no meta-architecture here; known: GeneralizedRCNN, .*FSAF, all"):
+    with pytest.raises(ValueError, match=r"'FASF' is no meta-architecture here; known: General.*, FSAF, YOLOv3, all"):
         changed(overrides={"FASF": {}})
 
 

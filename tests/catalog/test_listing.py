@@ -51,6 +51,7 @@ def test_json_lists_built_and_planned_variants(configs: Any) -> None:
         "path": str(configs.folder / "variants" / "new_R50.yaml"),
         "meta_architecture": "RetinaNet",
         "iterations": 90000,
+        "batch": 16,
         "masks": False,
         "proposals_from": "",
         "weights_from": "",

@@ -186,4 +186,4 @@ def test_an_archive_is_judged_only_where_it_is_declared_to_be_none(run: Run, tmp
     kept = json.loads((ROOT / "results" / "reference" / "mini" / "verdicts.json").read_text())
     assert document["runs"] == kept["runs"]
     assert [one["id"] for one in document["verdicts"]] == [one["id"] for one in kept["verdicts"]]
-    assert any("answered for this benchmark alone" in note for note in document["notes"])
+    assert any("judged for this benchmark alone" in note for note in document["notes"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from replication.datasets import weights as module
-from replication.datasets.weights import RECORD, WEIGHTS, WeightsFile, find, weights_path
+from replication.datasets.weights import RECORD, WEIGHTS, WeightsFile, find, is_darknet, weights_path
 from replication.errors import DataError, WeightsError
 
 R50 = "detectron2://ImageNetPretrained/MSRA/R-50.pkl"
@@ -157,3 +157,22 @@ def test_keys_and_addresses_are_detectron2s() -> None:
 
             prefix = Detectron2Handler.S3_DETECTRON2_PREFIX
             assert weights.url == prefix + name.removeprefix(Detectron2Handler.PREFIX)
+
+
+def test_names_of_darknet_s_files() -> None:
+    assert all(is_darknet(Path(name)) for name in ("a/yolov3.weights", "darknet53.conv.74"))
+    assert not any(is_darknet(Path(name)) for name in ("R-50.pkl", "model_final.pth", "conv.74", "weights", "x.conv.y"))
+
+
+def test_a_darknet_file_needs_no_hash_but_must_have_the_recorded_one(folder: Path) -> None:
+    """It holds numbers, not code, and its reader checks its length."""
+    path = put(folder, "darknet53.conv.74", b"numbers")
+    assert weights_path("darknet53.conv.74") == path
+    own = folder / "yolov3.weights"
+    own.write_bytes(b"numbers")
+    assert weights_path(str(own)) == own
+    (folder / RECORD).write_text(f"{sha256(b'numbers').hexdigest()}  yolov3.weights\n")
+    assert weights_path(str(own)) == own
+    own.write_bytes(b"other numbers")
+    with pytest.raises(WeightsError, match=r"yolov3\.weights: SHA-256 is .*expected by"):
+        weights_path(str(own))

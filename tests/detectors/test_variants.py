@@ -25,7 +25,8 @@ from replication.training.config import add_training_config
 from replication.training.optimizer import build_optimizer
 
 FOLDER = Path(__file__).parents[2] / "configs" / "variants"
-LEAVES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.name.startswith("Base"))
+# YOLOv3's, whose backbone is no ResNet, are tested in test_yolov3_variants.py.
+LEAVES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.name.startswith(("Base", "yolov3")))
 
 GIOU = [
     f"{arch}_{loss}"

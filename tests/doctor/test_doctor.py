@@ -16,14 +16,18 @@ from replication.catalog.protocols import Protocol
 from replication.doctor import contents as contents_module
 from replication.doctor import environment as environment_module
 from replication.doctor import images as images_module
+from replication.doctor import variants as variants_module
 from replication.doctor.check import doctor, exit_code, findings_json, findings_table, needed_weights
-from replication.doctor.contents import contents
 from replication.doctor.environment import environment
 from replication.doctor.findings import SHOWN, Finding, shorten
 from replication.doctor.images import Annotated, check_images
 from replication.errors import ReplicationError
 
 Document = dict[str, Any]
+
+
+def contents(own: Protocol, deep: bool) -> list[Finding]:
+    return contents_module.contents(own, deep)[0]
 
 
 def protocol(data: dict[str, Any], **more: Any) -> Protocol:
@@ -95,16 +99,22 @@ def test_good_data_is_ok_for_both_splits(root: Path) -> None:
 
 FAULTS: dict[str, tuple[Any, str]] = {
     "box outside": (lambda d: d["annotations"][0].update(bbox=[100, 100, 5, 5]), "outside its image"),
-    "box empty": (lambda d: d["annotations"][0].update(bbox=[5, 5, 0, 9]), "empty"),
-    "box NaN": (lambda d: d["annotations"][0].update(bbox=[float("nan"), 5, 9, 9]), "no finite number"),
-    "box of text": (lambda d: d["annotations"][0].update(bbox=["a", 1, 2, 3]), "four numbers"),
-    "unknown category": (lambda d: d["annotations"][0].update(category_id=99), "unknown category_id 99"),
-    "unknown image": (lambda d: d["annotations"][0].update(image_id=99), "unknown image_id 99"),
-    "duplicate annotation": (lambda d: d["annotations"][1].update(id=1), "duplicate annotation id 1"),
-    "duplicate image": (lambda d: d["images"].append(copy.copy(d["images"][0])), "duplicate image id 1"),
-    "duplicate category": (lambda d: d["categories"].append({"id": 7, "name": "x"}), "duplicate category id 7"),
-    "no images": (lambda d: d.update(images=[]), "'images' is empty"),
-    "no categories": (lambda d: d.pop("categories"), "'categories' is missing"),
+    "box negative": (lambda d: d["annotations"][0].update(bbox=[5, 5, -1, 9]), "negative width"),
+    "box NaN": (lambda d: d["annotations"][0].update(bbox=[float("nan"), 5, 9, 9]), "finite numbers"),
+    "box of text": (lambda d: d["annotations"][0].update(bbox=["a", 1, 2, 3]), "four finite numbers"),
+    "unknown category": (
+        lambda d: d["annotations"][0].update(category_id=99),
+        "category_id 99 is not among the categories 7, 90",
+    ),
+    "unknown image": (lambda d: d["annotations"][0].update(image_id=99), "image_id 99 is not among the images 1, 2, 3"),
+    "duplicate annotation": (lambda d: d["annotations"][1].update(id=1), "annotations[1]: id 1 occurs twice"),
+    "duplicate image": (lambda d: d["images"].append(copy.copy(d["images"][0])), "images[3]: id 1 occurs twice"),
+    "duplicate category": (
+        lambda d: d["categories"].append({"id": 7, "name": "x"}),
+        "categories[2]: id 7 occurs twice",
+    ),
+    "no images": (lambda d: d.update(images=[]), "images: the list is empty"),
+    "no categories": (lambda d: d.pop("categories"), "key 'categories' is missing"),
 }
 
 
@@ -123,7 +133,7 @@ def test_faults_of_annotations_name_file_and_action(root: Path, edit: Any, words
 def test_many_faults_are_all_told(root: Path) -> None:
     def spoil(d: Document) -> None:
         for number in range(20):
-            d["annotations"].append({"id": 100 + number, "image_id": 1, "category_id": 7, "bbox": [1, 1, 0, 0]})
+            d["annotations"].append({"id": 100 + number, "image_id": 1, "category_id": 7, "bbox": [1, 1, -1, 0]})
 
     change(root, spoil)
     assert len(errors(contents(coco(), deep=False))) == 20
@@ -250,19 +260,20 @@ def voc(root: Path, folder: str = "VOC2007") -> Protocol:
 
 def test_voc_counts_are_compared_with_the_official_ones(root: Path) -> None:
     findings = contents(voc(root), deep=False)
-    assert [finding.level for finding in findings] == ["warning", "warning"]
+    assert [finding.level for finding in findings] == ["warning"] * 3
+    assert "1 images are in train and in val" in findings[2].message
     assert "2 images, the official VOC2007 trainval has 5011" in findings[0].message
     assert "4952" in findings[1].message
 
 
 def test_own_voc_folder_is_ok(root: Path) -> None:
-    assert [finding.level for finding in contents(voc(root, "mine"), deep=False)] == ["ok", "ok"]
+    assert [finding.level for finding in contents(voc(root, "mine"), deep=False)] == ["ok", "ok", "warning"]
 
 
 def test_voc_faults(root: Path) -> None:
     own = voc(root, "mine")
     xml = root / "mine/Annotations/2.xml"
-    xml.write_text(xml.read_text().replace("<xmax>20<", "<xmax>1<"))
+    xml.write_text(xml.read_text().replace("<xmax>20<", "<xmax>0<"))
     image = root / "mine/JPEGImages/2.jpg"
     image.write_bytes(image.read_bytes()[:300])
     found = errors(contents(own, deep=False))
@@ -384,7 +395,10 @@ def test_json_and_table_and_exit_code() -> None:
     table = findings_table(findings)
     assert "a.json: odd" in table
     assert "-> look" in table
-    assert table.endswith("0 errors, 1 warnings, 1 ok")
+    assert table.endswith("0 errors, 1 warnings, 1 ok (shown with -v)")
+    assert "python: 3.11" not in table
+    shown = findings_table(findings, verbose=True)
+    assert shown.index("a.json") < shown.index("python: 3.11")
     assert exit_code(findings) == 0
     assert exit_code([*findings, Finding("error", "data", "b", "bad", "mend")]) == 2
 
@@ -421,3 +435,68 @@ def test_doctor_raises_nothing_for_no_data_at_all(tmp_path: Path, monkeypatch: p
     except ReplicationError as error:
         pytest.fail(f"raised {error}")
     assert exit_code(findings) == 2
+
+
+def masked(root: Path, mask: Any) -> None:
+    change(root, lambda d: [entry.update(segmentation=mask) for entry in d["annotations"]])
+
+
+POLYGON = [[5, 6, 25, 6, 25, 16, 5, 16]]
+EMBEDDED_BACKBONE = {"backbones": {"R-50": "efficientnet_lite0"}, "run_backbones": ("R-50",)}
+
+
+@pytest.mark.parametrize(("mask", "missing"), [(POLYGON, 0), ([], 3), ([[]], 3), ([[1, 2, 3, 4]], 3), (None, 3)])
+def test_tables_that_need_masks_which_the_data_lack(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: Any, missing: int
+) -> None:
+    monkeypatch.setattr(variants_module, "_can_build", lambda: False)
+    masked(root, mask)
+    own = coco().model_copy(update=EMBEDDED_BACKBONE | {"tables": ("giou-T7",)})
+    found = [finding for finding in errors(doctor(own, results=tmp_path)) if "mask" in finding.message]
+    assert len(found) == bool(missing)
+    if missing:
+        assert f"{missing} of 3 training objects have no mask, or an empty one; mask_rcnn_R50" in found[0].message
+
+
+def test_a_table_of_another_benchmark_is_told(root: Path, tmp_path: Path) -> None:
+    own = coco().model_copy(update=EMBEDDED_BACKBONE | {"benchmark": "coco", "tables": ("giou-T4",)})
+    found = [finding for finding in errors(doctor(own, results=tmp_path)) if finding.area == "variants"]
+    assert len(found) == 1
+    assert "table giou-T4 is of benchmark voc2007" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"MODEL.NO_SUCH_KEY": 1}, "MODEL.NO_SUCH_KEY"),
+        ({"MODEL.ROI_HEADS.IN_FEATURES": ["p9"]}, "the model cannot be built: KeyError"),
+    ],
+)
+def test_a_variant_that_does_not_build_is_told(
+    root: Path, tmp_path: Path, overrides: dict[str, Any], message: str
+) -> None:
+    pytest.importorskip("detectron2")
+    masked(root, POLYGON)
+    own = coco().model_copy(update=EMBEDDED_BACKBONE | {"tables": ("libra-T1",)})
+    fine = [finding for finding in doctor(own, results=tmp_path) if finding.area == "variants"]
+    assert [finding.level for finding in fine] == ["ok"]
+    assert "fit the data and build" in fine[0].message
+    wrong = own.model_copy(update={"overrides": {"GeneralizedRCNN": overrides}})
+    found = [finding for finding in errors(doctor(wrong, results=tmp_path)) if finding.area == "variants"]
+    assert found
+    assert all(message in finding.message for finding in found)
+
+
+def test_what_stops_prepare_is_told(root: Path) -> None:
+    content = json.loads((root / "val.json").read_text())
+    (root / "val.json").write_text(json.dumps(content | {"annotations": []}))
+    assert "no image of the val split has an object" in only(contents(coco(), deep=False)).message
+    (root / "val.json").write_text(json.dumps(content | {"categories": content["categories"][:1]}))
+    assert "name different categories" in only(contents(coco(), deep=False)).message
+
+
+def test_problems_come_first() -> None:
+    findings = [Finding("ok", "data", "a", "fine"), Finding("warning", "data", "b", "odd", "look"),
+                Finding("error", "data", "c", "bad", "mend")]  # fmt: skip
+    lines = findings_table(findings, verbose=True).splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == ["error", "warning", "ok", "1"]

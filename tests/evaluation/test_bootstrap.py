@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.pycocotools_cells import plain_pycocotools
+from support.reference import plain_pycocotools
 from support.simulation import coco_documents, detector, population, subset
 
 from replication.errors import ConfigError
-from replication.evaluation import METRICS, Detections, GroundTruth, bootstrap, image_weights, match, point, weighted
-from replication.evaluation.bootstrap import COCO_GRID, GRIDS, Grid
-from replication.evaluation.matching import AREAS
+from replication.evaluation import METRICS, bootstrap, point
+from replication.evaluation.bootstrap import COCO_GRID, GRIDS, Grid, image_weights, weighted
+from replication.evaluation.matching import AREAS, match
+from replication.formats.columns import Detections, GroundTruth
 
 EXACT = 1e-12
 

@@ -130,7 +130,7 @@ def test_perfect_detection(run):
     result = run(truth(([10, 10, 40, 40], {})), [detection([10, 10, 40, 40])])
     hundred = pytest.approx(100)
     assert [result["metrics"][key] for key in METRICS] == [hundred, hundred, hundred, None, hundred, None]
-    assert result["per_class"] == {"digit": {"AP": hundred, "AP50": hundred}}
+    assert result["per_class"] == {"digit": {"AP": hundred, "AP50": hundred, "objects": 1, "detections": 1}}
     assert (result["images"], result["objects"]) == (1, 1)
 
 
@@ -163,7 +163,7 @@ def test_no_detections_is_zero_not_an_error(run):
 def test_class_without_ground_truth_is_none_and_left_out_of_the_mean(run):
     result = run(truth(([0, 0, 10, 10], {}), classes=("a", "b")), [detection([0, 0, 10, 10])])
     assert result["metrics"]["AP"] == pytest.approx(100)
-    assert result["per_class"]["b"] == {"AP": None, "AP50": None}
+    assert result["per_class"]["b"] == {"AP": None, "AP50": None, "objects": 0, "detections": 0}
 
 
 def test_difficult_object_is_ignored_found_or_not(run):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from support.simulation import detector, population, subset
 
-from replication.evaluation import bootstrap, match, point
+from replication.evaluation import bootstrap, point
 from replication.evaluation.intervals import differences, intervals
+from replication.evaluation.matching import match
 
 
 def ap(truth, detections):

@@ -7,7 +7,8 @@ import json
 import pytest
 from support.simulation import detector, population
 
-from replication.evaluation import Options, evaluate, match, point
+from replication.evaluation import Options, evaluate, point
+from replication.evaluation.matching import match
 from replication.evaluation.mistakes import mistakes
 
 BOX = [100, 100, 100, 100]

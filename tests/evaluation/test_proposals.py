@@ -12,7 +12,8 @@ import pytest
 from replication.errors import ResultError
 from replication.evaluation.matching import COCO_AREAS
 from replication.evaluation.proposals import describe_proposals, proposal_recall
-from replication.formats.inputs import read_detections, read_ground_truth
+from replication.formats.detections import read_detections
+from replication.formats.truth import read_ground_truth
 
 THRESHOLDS = np.arange(0.5, 0.96, 0.05)
 

@@ -12,7 +12,10 @@ from support.voc_folder import write_voc_folder, zero_based
 
 from replication import cli
 from replication.errors import DataError, ResultError
-from replication.evaluation import Options, evaluate, match, point, read_detections, read_ground_truth
+from replication.evaluation import Options, evaluate, point
+from replication.evaluation.matching import match
+from replication.formats.detections import read_detections
+from replication.formats.truth import read_ground_truth
 
 DETECTORS = {"tiny-yolo-voc": (53.974, 54.415), "yolov2-voc-150": (72.138, 74.518), "yolov3-voc": (67.748, 69.676)}
 
@@ -120,12 +123,11 @@ def test_a_box_without_area_is_a_false_detection(tmp_path: Path):
     [
         ({"names": "\n"}, r"test\.txt: the list is empty"),
         ({"names": "one\none\n"}, "listed twice"),
-        ({"names": "three\n"}, r"three\.xml: cannot be read"),
-        ({"difficult": 1}, "no object to find"),
-        ({"ymax": "ten"}, r"one\.xml: object 0 \(cat\): bndbox needs numbers"),
-        ({"ymax": 0}, r"one\.xml: object 0 \(cat\): bndbox has no area"),
-        ({"ymax": "nan"}, "bndbox has no area"),
-        ({"width": "abc"}, r"one\.xml: size/width is 'abc', expected a number of pixels"),
+        ({"names": "three\n"}, r"three\.xml: missing, but three is listed"),
+        ({"ymax": "ten"}, r"one\.xml: object 0 \(cat\): bndbox must have four numbers"),
+        ({"ymax": -1}, r"one\.xml: object 0 \(cat\): bndbox is empty"),
+        ({"ymax": "nan"}, "no finite number"),
+        ({"width": "abc"}, r"one\.xml: size/width is 'abc', expected a whole number of pixels"),
     ],
 )
 def test_wrong_annotations(tmp_path: Path, change, message):

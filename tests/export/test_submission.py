@@ -18,8 +18,12 @@ from support.voc_folder import write_voc_folder, zero_based
 from replication import cli
 from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.errors import ConfigError, ResultError
-from replication.evaluation import Options, evaluate, evaluate_run, match, read_detections, read_ground_truth, summary
+from replication.evaluation import Options, evaluate, evaluate_run
+from replication.evaluation.matching import match
+from replication.evaluation.summary import summary
 from replication.export import submit_run, write_coco
+from replication.formats.detections import read_detections
+from replication.formats.truth import read_ground_truth
 from replication.results.files import write_json
 from replication.results.run import Run
 

@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 
 from replication.errors import DataError
 from replication.formats.coco import read_coco
+from replication.formats.splits import Split, training_split
 
 GOOD: dict[str, Any] = {
     "images": [
@@ -42,7 +43,11 @@ def write(folder: Path, document: Any) -> Path:
 
 
 def read(folder: Path, document: Any) -> Any:
-    return read_coco("train", write(folder, document), folder)
+    return split_of(write(folder, document), folder)
+
+
+def split_of(path: Path, folder: Path, require_images: bool = True) -> Split:
+    return training_split("train", read_coco(path), folder, require_images=require_images)
 
 
 def test_records_have_contiguous_classes_crowds_and_empty_images(tmp_path: Path) -> None:
@@ -70,37 +75,36 @@ def change(*path: Any, value: Any) -> Callable[[dict], None]:
 
 
 BAD = {
-    "nan box": (change("annotations", 0, "bbox", 0, value=float("nan")), r"annotation 1 \(image .*a\.jpg\).*finite"),
-    "negative": (change("annotations", 0, "bbox", value=[1, 2, -10, 20]), r"annotation 1 .*is empty"),
-    "no width": (change("annotations", 0, value={**GOOD["annotations"][0], "bbox": [1, 2, 0, 5], "segmentation": []}),
-                 r"annotation 1 .*is empty"),
+    "nan box": (change("annotations", 0, "bbox", 0, value=float("nan")), r"annotations\[0\]: bbox is \[nan.*finite"),
+    "negative": (change("annotations", 0, "bbox", value=[1, 2, -10, 20]), r"annotations\[0\]: .*negative width"),
     "outside": (change("annotations", 0, "bbox", value=[100, 2, 10, 20]), r"wholly outside its image of 60x40"),
-    "three numbers": (change("annotations", 0, "bbox", value=[1, 2, 3]), r"'bbox' must be four numbers"),
-    "text in box": (change("annotations", 0, "bbox", value=["1", 2, 3, 4]), r"'bbox' must be four numbers"),
-    "category": (change("annotations", 0, "category_id", value=5), r"annotation 1: unknown category_id 5; known: 2"),
-    "category type": (change("annotations", 0, "category_id", value=[2]), r"unknown category_id \[2\]"),
-    "image": (change("annotations", 0, "image_id", value=99), r"annotation 1: unknown image_id 99"),
-    "annotation id": (change("annotations", 1, "id", value=1), r"annotations\[1\]: duplicate annotation id 1"),
-    "annotation id type": (change("annotations", 1, "id", value="x"), r"annotations\[1\]: needs an integer 'id'"),
-    "image id": (change("images", 1, "id", value=7), r"images\[1\] \(sub/b\.jpg\): duplicate image id 7"),
-    "image size": (change("images", 1, "height", value=0), r"'height' and 'width' must be positive"),
-    "image name": (change("images", 1, "file_name", value=None), r"images\[1\]: needs an integer 'id' and"),
-    "class id": (change("categories", 1, "id", value=90), r"categories\[1\]: duplicate category id 90"),
-    "class name": (change("categories", 1, "name", value="cup"), r"duplicate category name 'cup'"),
-    "class type": (change("categories", 1, "id", value="2"), r"categories\[1\]: needs an integer 'id'"),
-    "crowd": (change("annotations", 0, "iscrowd", value=2), r"'iscrowd' must be 0 or 1"),
-    "area": (change("annotations", 0, "area", value=-1), r"'area' must be a number"),
-    "endless area": (change("annotations", 0, "area", value=float("inf")), r"'area' must be a number"),
-    "huge box": (change("annotations", 0, "bbox", value=[10**400, 2, 3, 4]), r"'bbox' must be four numbers"),
-    "nan polygon": (change("annotations", 0, "segmentation", value=[[1, 2, 3, 4, 5, float("nan")]]), r"finite numbers"),
-    "text polygon": (change("annotations", 0, "segmentation", value=[["1"] * 6]), r"finite numbers"),
-    "rle size": (change("annotations", 1, "segmentation", "size", value=[4, 6]), r"run-length code of size \[40, 60\]"),
-    "rle sum": (change("annotations", 1, "segmentation", "counts", value=[3]), r"counts must be text or numbers that"),
-    "polygon": (change("annotations", 0, "segmentation", value=[1, 2]), r"must be a list of polygons"),
-    "no images": (change("images", value=[]), r"field 'images' is empty"),
-    "no classes": (change("categories", value=[]), r"field 'categories' is empty"),
-    "no list": (change("annotations", value={"1": 2}), r"field 'annotations' is missing or no list"),
-    "no object": (change("annotations", value=[1]), r"field 'annotations' is missing or no list of objects"),
+    "three numbers": (change("annotations", 0, "bbox", value=[1, 2, 3]), r"bbox is \[1, 2, 3\] \(a list\)"),
+    "text in box": (change("annotations", 0, "bbox", value=["1", 2, 3, 4]), r"expected four finite numbers"),
+    "category": (change("annotations", 0, "category_id", value=5), r"\[0\]: category_id 5 is not among .* 2, 90"),
+    "category type": (change("annotations", 0, "category_id", value=[2]), r"category_id is \[2\] \(a list\)"),
+    "image": (change("annotations", 0, "image_id", value=99), r"annotations\[0\]: image_id 99 is not among the images"),
+    "annotation id": (change("annotations", 1, "id", value=1), r"annotations\[1\]: id 1 occurs twice"),
+    "annotation id type": (change("annotations", 1, "id", value="x"), r"whole numbers in some records and text in"),
+    "image id": (change("images", 1, "id", value=7), r"images\[1\]: id 7 occurs twice"),
+    "image size": (change("images", 1, "height", value="tall"), r"height is 'tall' \(text\), expected a whole number"),
+    "image name": (change("images", 1, "file_name", value=None), r"images\[1\] \(3\): file_name is missing"),
+    "class id": (change("categories", 1, "id", value=90), r"categories\[1\]: id 90 occurs twice"),
+    "class name": (change("categories", 1, "name", value=""), r"categories\[1\]: name is '', expected a text"),
+    "class type": (change("categories", 1, "id", value="2"), r"categories: ids are whole numbers in some records and"),
+    "crowd": (change("annotations", 0, "iscrowd", value=2), r"iscrowd is 2, expected 0 or 1, true or false"),
+    "area": (change("annotations", 0, "area", value=-1), r"area is -1.0, expected a finite number"),
+    "endless area": (change("annotations", 0, "area", value=float("inf")), r"area is inf, expected a finite number"),
+    "huge box": (change("annotations", 0, "bbox", value=[10**400, 2, 3, 4]), r"expected four finite numbers"),
+    "nan polygon": (change("annotations", 0, "segmentation", value=[[1, 2, 3, 4, float("nan"), 6]]), "polygon 0 needs"),
+    "text polygon": (change("annotations", 0, "segmentation", value=[["1"] * 6]), r"polygon 0 needs numbers of pixels"),
+    "rle size": (change("annotations", 1, "segmentation", "size", value=[4, 6]), r"size is \[4, 6\], the image"),
+    "rle sum": (change("annotations", 1, "segmentation", "counts", value=[3]), r"segmentation: counts cover 3 pixels"),
+    "rle text": (change("annotations", 1, "segmentation", "counts", value="0"), r"segmentation: counts cover 0 pixels"),
+    "polygon": (change("annotations", 0, "segmentation", value=[1, 2]), r"polygon 0 needs x and y"),
+    "no images": (change("images", value=[]), r"images: the list is empty"),
+    "no classes": (change("categories", value=[]), r"categories: the list is empty"),
+    "no list": (change("annotations", value={"1": 2}), r"annotations: expected a list of records, found dict"),
+    "no object": (change("annotations", value=[1]), r"annotations\[0\]: expected a record, found int"),
 }  # fmt: skip
 
 
@@ -116,7 +120,11 @@ def test_bad_content_is_told_with_file_and_field(case: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(json.dumps(GOOD)[:200], "not valid JSON, perhaps cut off"), ("[]", "expected an object"), ("", "not valid JSON")],
+    [
+        (json.dumps(GOOD)[:200], "not valid JSON, perhaps truncated"),
+        ("[]", "expected a COCO mapping, found list"),
+        ("", "the file is empty"),
+    ],
 )
 def test_cut_or_foreign_files_are_told(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
@@ -126,11 +134,13 @@ def test_cut_or_foreign_files_are_told(text: str, message: str, tmp_path: Path) 
 def test_missing_files_are_named_with_their_annotation_file(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     (tmp_path / "sub" / "b.jpg").unlink()
-    with pytest.raises(DataError, match=r"1 of 2 image files named in .*instances\.json are missing, first sub/b\.jpg"):
-        read_coco("train", path, tmp_path)
-    assert len(read_coco("train", path, tmp_path, require_images=False).records) == 2
-    with pytest.raises(DataError, match=r"none\.json: no such annotation file"):
-        read_coco("train", tmp_path / "none.json", tmp_path)
+    with pytest.raises(
+        DataError, match=r"1 of 2 image files named in .*instances\.json are missing, first 'sub/b\.jpg'"
+    ):
+        split_of(path, tmp_path)
+    assert len(split_of(path, tmp_path, require_images=False).records) == 2
+    with pytest.raises(DataError, match=r"none\.json: no such file"):
+        read_coco(tmp_path / "none.json")
 
 
 def test_many_problems_become_one_error_with_the_first_five(tmp_path: Path) -> None:
@@ -166,7 +176,7 @@ def test_slivers_as_in_train2017_are_left_out(tmp_path: Path, caplog: pytest.Log
 def test_a_whole_set_equals_pycocotools(coco_photographs: Path, split: str, full: bool) -> None:
     folder = coco_photographs
     path = folder / "annotations" / f"instances_{split}2017{'' if full else '_ccby'}.json"
-    ours = read_coco(split, path, folder / f"{split}2017", require_images=not full)
+    ours = split_of(path, folder / f"{split}2017", require_images=not full)
     theirs = COCO(str(path))
     assert [record["image_id"] for record in ours.records] == list(theirs.imgs)
     assert ours.category_ids == tuple(sorted(theirs.cats))
@@ -185,7 +195,7 @@ def test_a_whole_set_equals_pycocotools(coco_photographs: Path, split: str, full
 
 def test_minival_without_images_reads(shared: Path) -> None:
     folder = shared / "data" / "coco_eval" / "val2014_100"
-    split = read_coco("val", folder / "instances_val2014_100.json", folder, require_images=False)
+    split = split_of(folder / "instances_val2014_100.json", folder, require_images=False)
     assert len(split.classes) == 80
 
 

@@ -15,7 +15,7 @@ from replication.datasets import load_split, prepare
 from replication.datasets.splits import coco_paths
 from replication.errors import ConfigError, DataError, ResultError
 from replication.evaluation import Options, evaluate, evaluate_run
-from replication.formats.image_info import read_image_info
+from replication.formats.coco import read_image_info
 from replication.inference.detect import detect
 from replication.inference.foreign import detect_images
 from replication.results.run import Run
@@ -83,6 +83,19 @@ def test_on_the_same_images_it_finds_the_same(tmp_path: Path, name: str, capfd):
     assert not (job.folder / "levels.json").exists()
 
 
+def test_a_detector_without_a_limit_sends_its_best_hundred(tmp_path: Path):
+    """YOLOv3, untrained, finds thousands of boxes an image."""
+    job = finding_all("yolov3_D53_giou", tmp_path / "results", tmp_path / "own.yaml")
+    prepare(job.protocol, job.results)
+    train(job)
+    found = json.loads(detect(job).read_text())
+    sent = detect_images(job, *image_info(job, tmp_path))
+    for image in {one["image_id"] for one in found}:
+        every = sorted((one["score"] for one in found if one["image_id"] == image), reverse=True)
+        assert len(every) > 100
+        assert [one["score"] for one in sent if one["image_id"] == image] == every[:100]
+
+
 def test_its_detections_evaluate_to_the_run_s_numbers(tmp_path: Path):
     job = finding_all("fsaf_R50", tmp_path, tmp_path / "own.yaml")
     truth = prepare(job.protocol, job.results).with_name("ground_truth.json")
@@ -101,15 +114,21 @@ def test_what_it_refuses(trained: Run, tmp_path: Path):
     for change, message in (
         ({"categories": classes[:-1]}, rf"image_info_test-dev2017\.json: categories: not .* {classes[-1]['id']} "),
         ({"categories": [classes[0] | {"name": "other"}, *classes[1:]]}, "'other'"),
-        ({"categories": []}, r"`\$\.categories`"),
-        ({"images": [{"id": 1, "file_name": "a.png", "height": 0, "width": 3}]}, r"`\$\.images\[0\]\.height`"),
-        ({"images": [{"id": 1, "height": 2, "width": 3}]}, "missing required field `file_name`"),
-        ({"images": [{"id": 1, "file_name": "no.png", "height": 2, "width": 3}] * 2}, r"images\[1\]: duplicate id 1"),
-        ({"images": [{"id": 1, "file_name": "no.png", "height": 2, "width": 3}]}, r"1 of 1 image files.*first no\.png"),
+        ({"categories": []}, "categories: the list is empty"),
+        ({"images": [{"id": 1, "file_name": "a.png", "height": 0, "width": 3}]}, "1 of 1 image files"),
+        ({"images": [{"id": 1, "height": 2, "width": 3}]}, r"images\[0\] \(1\): file_name is missing"),
+        (
+            {"images": [{"id": 1, "file_name": "no.png", "height": 2, "width": 3}] * 2},
+            r"\[1\]: id 1 occurs twice",
+        ),
+        (
+            {"images": [{"id": 1, "file_name": "no.png", "height": 2, "width": 3}]},
+            r"1 of 1 .*first 'no\.png'",
+        ),
     ):
         with pytest.raises(DataError, match=message):
             detect_images(trained, *image_info(trained, tmp_path, **change))
-    with pytest.raises(DataError, match="not readable as COCO's image info"):
+    with pytest.raises(DataError, match=r"absent\.json: no such file"):
         detect_images(trained, tmp_path / "absent.json", images)
     with pytest.raises(ResultError, match="train the run first"):
         detect_images(Run(trained.variant, trained.protocol, 1, trained.results), path, images)
@@ -143,7 +162,8 @@ def test_on_coco_photographs(coco_photographs: Path, tmp_path: Path, monkeypatch
     path = tmp_path / "image_info_test2017.json"
     path.write_text(json.dumps(document))
     images = coco_photographs / "train2017"
-    assert read_image_info(path, images).category_ids == load_split(protocol, "val").category_ids
+    ids = tuple(category.id for category in read_image_info(path).categories)
+    assert ids == load_split(protocol, "val").category_ids
     found = detect_images(job, path, images)
     assert {one["image_id"] for one in found} <= {one["id"] for one in document["images"]}
     assert {one["category_id"] for one in found} <= {one["id"] for one in document["categories"]}

@@ -194,7 +194,7 @@ def test_broken_files_of_the_samples_are_named(catalog, protocol, results, add_r
     (folder / "detections.json").write_text("[]")
     path = next(path for path in (folder / name, results / "mini" / name) if path.exists())
     path.write_text("[{")
-    with pytest.raises(ResultError, match=f"{name}: not readable as JSON"):
+    with pytest.raises(ReplicationError, match=f"{name}: not valid JSON"):
         write_report(catalog, protocol, results, TABLES)
 
 

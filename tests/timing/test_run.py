@@ -15,6 +15,8 @@ import torch
 from replication import cli
 from replication.catalog import Catalog, Protocol
 from replication.errors import ConfigError, ResultError, TimingError
+from replication.results.files import read_json
+from replication.results.layout import Layout
 from replication.results.run import Run
 from replication.timing import run as run_room
 from replication.timing.latency import read_latency
@@ -198,8 +200,8 @@ def test_settings_that_change_times_change_the_folder(catalog: Catalog, protocol
     settings = replace(FAST, rounds=1, size=(48, 64), precision="bf16", device="cpu")
     one = time_variants(catalog, protocol, tmp_path, ["retinanet_R50"], settings)[0]
     assert one.path == tmp_path / "smoke" / "latency" / "cpu_48x64_bf16" / "retinanet_R50.json"
-    assert one.document["inputs"]["sizes"] == [[48, 64]] * 2
-    assert one.document["flops"]["input"] == [48, 64]
+    assert one.document.inputs.sizes == ((48, 64),) * 2
+    assert read_json(one.path, "latency/1")["flops"]["input"] == [48, 64]
     other = time_variants(catalog, protocol, tmp_path, ["retinanet_R50"], settings, tmp_path / "here")[0]
     assert other.path == tmp_path / "here" / "retinanet_R50.json"
 
@@ -209,7 +211,7 @@ def test_what_detectron2_ships_is_timed_beside(catalog: Catalog, protocol: Proto
     found = time_variants(catalog, protocol, tmp_path, names, replace(FAST, rounds=1, device="cpu"))
     assert [one.path.name for one in found] == ["detectron2_retinanet_R50.json", "retinanet_R50.json"]
     for key in ("flops", "parameters", "candidates"):
-        assert found[0].document[key] == found[1].document[key]
+        assert getattr(found[0].document, key) == getattr(found[1].document, key)
     cpu = torch.device("cpu")
     assert subject_config(catalog, protocol, names[0], 10, cpu).MODEL.META_ARCHITECTURE == "RetinaNet"
     rcnn = subject_config(catalog, protocol, "detectron2:faster_rcnn_R50", 10, cpu)
@@ -227,16 +229,12 @@ def test_trained_weights_are_taken_where_all_have_them(catalog: Catalog, protoco
     settings = replace(FAST, rounds=1, device="cpu")
     settings = replace(settings, training_steps=1)
     ours, theirs = time_variants(catalog, protocol, trained, ["retinanet_R50", "detectron2:retinanet_R50"], settings)
-    assert ours.document["training"]["weights"] == theirs.document["training"]["weights"] == "trained"
+    assert {one.document.training.weights for one in (ours, theirs) if one.document.training} == {"trained"}
     for one in (ours, theirs):
-        weights = one.document["weights"]
-        assert weights["kind"] == "trained"
-        assert (weights["run"]["variant"], weights["run"]["seed"], weights["run"]["iterations"]) == (
-            "retinanet_R50",
-            0,
-            6,
-        )
-    assert ours.document["candidates"] == theirs.document["candidates"]
+        assert one.document.weights.kind == "trained"
+        run = read_json(one.path, "latency/1")["weights"]["run"]
+        assert (run["variant"], run["seed"], run["iterations"]) == ("retinanet_R50", 0, 6)
+    assert ours.document.candidates == theirs.document.candidates
     # A trained model beside an untrained one would have other candidates.
     assert choose_runs(catalog, protocol, trained, VARIANTS, "auto") == dict.fromkeys(VARIANTS)
     assert choose_runs(catalog, protocol, trained, ["retinanet_R50"], "random") == {"retinanet_R50": None}
@@ -248,9 +246,9 @@ def test_a_test_time_variant_is_timed_with_its_source_s_weights(catalog: Catalog
     source = catalog.variants["retinanet_R50"]
     anew = source.model_copy(update={"name": "anew", "weights_from": source.name, "source": source})
     more = catalog.model_copy(update={"variants": {**catalog.variants, "anew": anew}})
-    folder = trained / "smoke" / "runs" / "retinanet_R50" / "seed0"
+    files = Layout(trained, "smoke").run("retinanet_R50", 0)
     names = ["anew", "detectron2:anew", "retinanet_R50"]
-    assert choose_runs(more, protocol, trained, names, "trained") == dict.fromkeys(names, folder)
+    assert choose_runs(more, protocol, trained, names, "trained") == dict.fromkeys(names, files)
 
 
 def test_a_test_in_several_views_is_not_timed_as_if_it_were_one(catalog: Catalog, protocol: Protocol, tmp_path: Path):

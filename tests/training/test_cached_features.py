@@ -22,7 +22,7 @@ def frozen(job: Run, name: str, folder: str, seed: int = 0, **keys: Any) -> Run:
     """A run of the small protocol with a backbone that is not trained."""
     content = job.protocol.model_dump()
     overrides = {group: dict(values) for group, values in content["overrides"].items()}
-    for group in ("ReplicationRetinaNet", "GeneralizedRCNN"):
+    for group in ("ReplicationRetinaNet", "GeneralizedRCNN", "YOLOv3"):
         overrides.setdefault(group, {}).update({"MODEL.BACKBONE.FREEZE_AT": 5, **keys})
     protocol = Protocol.model_validate({**content, "name": "own", "overrides": overrides})
     return Run(load_catalog().variants[name], protocol, seed, job.results / folder)
@@ -37,7 +37,9 @@ def results(run: Run) -> tuple[dict[str, torch.Tensor], bytes]:
     return torch.load(run.files.model, weights_only=True)["model"], detect(run).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["faster_rcnn_R50_giou", "retinanet_R50", "fsaf_R50_joint", "libra_rcnn_R50"])
+@pytest.mark.parametrize(
+    "name", ["faster_rcnn_R50_giou", "retinanet_R50", "fsaf_R50_joint", "libra_rcnn_R50", "yolov3_D53_giou"]
+)
 def test_the_same_bytes_with_the_cache_and_without(job: Run, name: str) -> None:
     """Without it; with it, while it fills; and with another seed's run having filled it."""
     plain = results(frozen(job, name, "plain"))

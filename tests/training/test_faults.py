@@ -41,8 +41,9 @@ from replication.training.checkpoint import (
     write_checkpoint,
 )
 from replication.training.config import MAX_SEED, run_config
-from replication.training.curves import PARTIAL, Progress
+from replication.training.curves import Progress
 from replication.training.data import training_records
+from replication.training.identity import identity
 from replication.training.run import _fit_on_rank, train
 
 IDENTITY = {"data_hash": "d", "training_fingerprint": "t"}
@@ -148,7 +149,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     assert [path.stem[-1] for path in checkpoints(job.folder)] == ["5", "4"]
     damage(job.folder / "checkpoint_0000005.pth")
     (job.folder / "last_checkpoint").write_bytes(b"\xff\x00")  # such pointers were once written, and decide nothing
-    (job.folder / PARTIAL).write_bytes(b'{"iteration": 1, "lr\n\xff{}\n')
+    (job.folder / ".curves.jsonl").write_bytes(b'{"iteration": 1, "lr\n\xff{}\n')
     capfd.readouterr()
     train(job)
     error = capfd.readouterr().err
@@ -429,7 +430,7 @@ def test_sigterm_ends_a_training_of_two_processes_with_its_code(job: Run, monkey
     records = training_records(load_split(job.protocol, "train").records)
     cfg = run_config(job.variant, job.protocol, job.seed, 10, job.folder)
     job.folder.mkdir(parents=True)
-    arguments = (f"file://{job.folder}/meeting", job, cfg, records, job.identity())
+    arguments = (f"file://{job.folder}/meeting", job, cfg, records, identity(job))
     with pytest.raises(ProcessExitedException) as stopped:
         torch.multiprocessing.spawn(_one_of_two, nprocs=2, args=arguments)
     assert stopped.value.exit_code == 143
@@ -442,5 +443,5 @@ def test_sigterm_ends_a_training_of_two_processes_with_its_code(job: Run, monkey
     monkeypatch.setattr(run_room, "visible_names", lambda taken: ["0", "1"])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(SystemExit) as ended:
-        run_room._launch(job, cfg, records, job.identity(), [])
+        run_room._launch(job, cfg, records, identity(job), [])
     assert ended.value.code == 143

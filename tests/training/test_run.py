@@ -25,6 +25,7 @@ from replication.training import devices as device_room
 from replication.training.checkpoint import write_checkpoint
 from replication.training.config import run_config
 from replication.training.data import training_records
+from replication.training.identity import identity
 from replication.training.run import _fit_on_rank, train
 
 
@@ -101,7 +102,7 @@ def test_same_seed_same_bytes_and_another_seed_is_another_run(job: Run):
     assert not same(weights(first), weights(third))
 
 
-@pytest.mark.parametrize("name", ["mask_rcnn_R50_giou", "retinanet_R50", "fsaf_R50_joint"])
+@pytest.mark.parametrize("name", ["mask_rcnn_R50_giou", "retinanet_R50", "fsaf_R50_joint", "yolov3_D53_giou"])
 def test_a_run_killed_half_way_ends_like_an_uninterrupted_one(job: Run, tmp_path: Path, name: str):
     job = own(changed(Run(load_catalog().variants[name], job.protocol, 0, job.results), checkpoint_every=2))
     whole, killed = elsewhere(job, "whole"), elsewhere(job, "killed")
@@ -134,7 +135,7 @@ def test_two_processes_share_a_training(job: Run):
     cfg = run_config(two.variant, two.protocol, two.seed, 10, two.folder)
     two.folder.mkdir(parents=True)
     meeting = f"file://{two.folder}/meeting"
-    torch.multiprocessing.spawn(_one_of_two, nprocs=2, args=(meeting, two, cfg, records, two.identity()))
+    torch.multiprocessing.spawn(_one_of_two, nprocs=2, args=(meeting, two, cfg, records, identity(two)))
     made = read_json(two.folder / "provenance.json", "provenance/1")
     assert (made["processes"], made["batch"], made["iterations"]) == (2, 2, 6)
     first, other = curve(one), curve(two)

@@ -14,7 +14,10 @@ from support.simulation import coco_documents, detector, population
 from replication.catalog import load_catalog, load_protocol
 from replication.cli import main
 from replication.errors import ResultError
-from replication.evaluation import Options, bootstrap, evaluate, match, point, read_detections, read_ground_truth
+from replication.evaluation import Options, bootstrap, evaluate, point
+from replication.evaluation.matching import match
+from replication.formats.detections import read_detections
+from replication.formats.truth import read_ground_truth
 from replication.results.files import read_json, write_json
 from replication.results.finished import finished_runs
 from replication.verdicts.replicates import image_replicates

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
-from replication.evaluation import format_evaluation
+from replication.cli.evaluation_text import format_evaluation
 
 METRICS = {"AP": 100 / 3, "AP50": 50.0, "AP75": 0.0, "APs": None, "APm": 20.0, "APl": 99.995}
 RESULT = {
     "metrics": METRICS,
     "mask_metrics": None,
-    "per_class": {"cat": {"AP": 100 / 3, "AP50": 50.0}, "dog": {"AP": None, "AP50": None}},
+    "per_class": {
+        "cat": {"AP": 100 / 3, "AP50": 50.0, "objects": 3, "detections": 7},
+        "dog": {"AP": None, "AP50": None, "objects": 0, "detections": 1},
+    },
     "criterion": "iou",
     "mistakes": {"duplicate": {"count": 12, "gain": 0.25}, "missed": {"count": 0, "gain": None}},
     "rare_classes": ["cat"],
@@ -39,11 +42,12 @@ def test_table_for_people():
     lines = [line.split() for line in text.splitlines()]
     assert ["AP", "AP50", "AP75", "APs", "APm", "APl"] in lines
     assert ["boxes", "33.33", "50.00", "0.00", "-", "20.00", "100.00"] in lines
-    assert ["cat", "33.33", "50.00"] in lines
-    assert ["dog", "-", "-"] in lines
+    assert ["cat", "33.33", "50.00", "3", "7"] in lines
+    assert ["dog", "-", "-", "0", "1"] in lines
     assert not any(line and line[0] == "masks" for line in lines)
     assert ["duplicate", "12", "0.25"] in lines
     assert ["missed", "0", "-"] in lines
+    assert lines[-1][:2] == ["boxes", "33.33"]  # the summary stands last
 
 
 def test_table_shows_intervals_and_rare_classes():
