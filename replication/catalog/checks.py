@@ -123,6 +123,7 @@ def _check_table(table: Table) -> Iterator[str]:
             yield f"{place}: column {column.id}: ms_per_image is in unit ms with criterion null, and nothing else is"
     for row in table.rows:
         yield from (f"{place}: row {row.id}: {message}" for message in _check_row(row, rows, table.columns))
+        yield from (f"{place}: row {row.id}: {message}" for message in _check_beyond(row, table.beyond))
 
 
 def _check_row(row: Row, rows: Mapping[str, Row], columns: Iterable[Column]) -> Iterator[str]:
@@ -144,6 +145,15 @@ def _check_row(row: Row, rows: Mapping[str, Row], columns: Iterable[Column]) -> 
             yield f"published.{name}: {value} is outside 0 to {limit:g} for unit {units.get(name, 'ms')}"
 
 
+def _check_beyond(row: Row, beyond: bool) -> Iterator[str]:
+    if beyond and any(value is not None for value in row.published.values()):
+        yield "published: the paper has no such table; leave it out, or remove 'beyond' from the table"
+    if row.control is not None and not beyond:
+        yield "control: a paper's own row is no control; put it into a table of its own with 'beyond: true'"
+    if row.control is not None and row.baseline is None:
+        yield "control: needs a baseline that it is judged against"
+
+
 def _check_baseline(row: Row, rows: Mapping[str, Row]) -> Iterator[str]:
     if row.baseline is None:
         return
@@ -162,6 +172,8 @@ def _check_claim(claim: Claim, tables: Mapping[str, Table]) -> Iterator[str]:
         return
     table = tables[claim.table]
     place = f"{place}: table {claim.table}"
+    if table.beyond:
+        yield f"{place}: is beyond the paper, which claims nothing there"
     rows = {row.id: row for row in table.rows}
     columns = {column.id for column in table.columns}
     wrong = [(field, name) for field, name in (("row", claim.row), ("baseline", claim.baseline)) if name not in rows]

@@ -97,6 +97,7 @@ def _table_block(catalog: Catalog, table: Table) -> str:
     heads = ["row", "state", "backbone", "variant", "baseline", *map(_head, table.columns)]
     lines = [_row_line(catalog, table, row) for row in table.rows]
     facts = f"{table.id}: {table.caption}\n{table.dataset}, {table.split}; {table.unit}; benchmark {table.benchmark}"
+    facts += "; beyond the paper" if table.beyond else ""
     note = f"\nNote: {table.note}" if table.note else ""
     return f"{facts}{note}\n{tabulate(lines, heads, disable_numparse=True)}"
 

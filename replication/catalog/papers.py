@@ -17,6 +17,7 @@ Unit = Literal["fraction", "percent", "ms"]
 Metric = Literal["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "AR300", "AR1000", "ms_per_image"]
 Criterion = Literal["iou", "giou"]
 State = Literal["built", "planned", "cited"]
+Control = Literal["loss", "equal"]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 BACKBONES = ("R-50", "R-101", "X-101-64x4d", "D-53")
@@ -62,6 +63,9 @@ class Row(Record):
     ``settings`` are the printed columns that are not measurements, e.g. check marks. ``baseline`` is the row of the
     same table that the difference columns subtract; a row that does not say takes the table's. ``published`` has
     one entry a column, null where the paper prints none.
+
+    ``control`` makes it a control: the outcome that is known beforehand when it is judged against its baseline, a loss
+    or none at all. Only in a table beyond the paper.
     """
 
     id: str
@@ -73,6 +77,7 @@ class Row(Record):
     variant: str | None = None
     baseline: str | None = None
     published: dict[str, Number | None]
+    control: Control | None = None
     note: str = ""
 
 
@@ -81,7 +86,8 @@ class Table(Record):
 
     ``test_server`` marks numbers of an evaluation server with withheld annotations: ours are then of the protocol's
     own validation split and not comparable in absolute value. ``seen_via`` says how the numbers were read. ``costs``
-    asks for the latency of its rows though the paper prints none.
+    asks for the latency of its rows though the paper prints none. ``beyond`` marks a table that is not the
+    paper's: its rows say nothing of ``published``, and no claim is on it.
     """
 
     id: str
@@ -95,6 +101,7 @@ class Table(Record):
     backbone: str | None = None
     schedule: str | None = None
     costs: bool = False
+    beyond: bool = False
     source: tuple[str, ...] = Field(min_length=1)
     seen_via: tuple[str, ...] = Field(min_length=1)
     note: str = ""
@@ -105,7 +112,10 @@ class Table(Record):
     @model_validator(mode="before")
     @classmethod
     def _fill_defaults(cls, content: Any) -> Any:
-        """Give each column the table's unit and each own row the table's baseline where they say nothing."""
+        """Give each column the table's unit and each own row the table's baseline where they say nothing.
+
+        Of a table beyond the paper no row has a published number.
+        """
         if not isinstance(content, dict):
             return content
         columns, rows = content.get("columns"), content.get("rows")
@@ -114,8 +124,11 @@ class Table(Record):
             filled["columns"] = [_with(column, "unit", content["unit"]) for column in columns]
         if isinstance(rows, list) and content.get("baseline") is not None:
             base = content["baseline"]
-            filled["rows"] = [row if _is_reference(row, base) else _with(row, "baseline", base) for row in rows]
-        return filled
+            rows = [row if _is_reference(row, base) else _with(row, "baseline", base) for row in rows]
+        if isinstance(rows, list) and content.get("beyond") is True and isinstance(columns, list):
+            nothing = {column["id"]: None for column in columns if isinstance(column, dict) and "id" in column}
+            rows = [_with(row, "published", nothing) for row in rows]
+        return filled | ({"rows": rows} if isinstance(rows, list) else {})
 
     def row(self, row_id: str) -> Row:
         """The row of that id; KeyError when there is none (papers that load have no such reference)."""

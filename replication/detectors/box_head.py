@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import ROI_HEADS_REGISTRY, StandardROIHeads
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.structures import Instances, pairwise_iou
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from replication.detectors.libra import BalancedSampler, log_negative_bins
 from replication.detectors.losses import BoxRegLoss, MatchedBoxes, build_box_reg_loss
+from replication.errors import ConfigError
 
 
 class BoxPredictor(FastRCNNOutputLayers):  # type: ignore[misc]
@@ -58,6 +60,7 @@ class ReplicationROIHeads(StandardROIHeads):  # type: ignore[misc]
     """StandardROIHeads with ``BoxPredictor``; from one seed it starts with the same weights as Detectron2's.
 
     MODEL.ROI_HEADS.SAMPLER chooses how RoIs are sampled. With its defaults sampling is Detectron2's bit for bit.
+    MODEL.ROI_HEADS.CANONICAL_BOX_SIZE and CANONICAL_LEVEL give the level that an RoI is pooled from (FPN's equation 1).
     """
 
     @configurable  # type: ignore[untyped-decorator]
@@ -89,7 +92,15 @@ class ReplicationROIHeads(StandardROIHeads):  # type: ignore[misc]
         with torch.random.fork_rng(devices=[]):  # so that what is built next draws what it does in Detectron2
             predictor = BoxPredictor(cfg, parts["box_head"].output_shape)
         predictor.load_state_dict(parts["box_predictor"].state_dict())
+        _set_canonical(parts["box_pooler"], cfg)
         return {**parts, "box_predictor": predictor}
+
+    @classmethod
+    def _init_mask_head(cls, cfg: Any, input_shape: Any) -> dict[str, Any]:
+        parts: dict[str, Any] = super()._init_mask_head(cfg, input_shape)
+        if parts.get("mask_pooler") is not None:
+            _set_canonical(parts["mask_pooler"], cfg)
+        return parts
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
@@ -131,3 +142,21 @@ class ReplicationROIHeads(StandardROIHeads):  # type: ignore[misc]
             if len(targets) and name.startswith("gt_") and not sampled.has(name):
                 sampled.set(name, value[matches[chosen]])
         return sampled
+
+
+def _set_canonical(pooler: ROIPooler, cfg: Any) -> None:
+    """Detectron2's pooler takes these two as arguments that its heads do not pass on."""
+    node = cfg.MODEL.ROI_HEADS
+    if not node.CANONICAL_BOX_SIZE > 0:
+        raise ConfigError(f"MODEL.ROI_HEADS.CANONICAL_BOX_SIZE: {node.CANONICAL_BOX_SIZE} is not greater than 0")
+    pooler.canonical_box_size, pooler.canonical_level = node.CANONICAL_BOX_SIZE, node.CANONICAL_LEVEL
+
+
+def add_roi_levels_config(cfg: Any) -> None:
+    """Add the keys of the rule that gives each RoI its level, with the values of FPN and Detectron2, in place.
+
+    An RoI of w x h pixels is pooled from level floor(CANONICAL_LEVEL + log2(sqrt(w h) / CANONICAL_BOX_SIZE)), or the
+    nearest that there is. Small images need a smaller size, or all RoIs come from the finest level.
+    """
+    cfg.MODEL.ROI_HEADS.CANONICAL_BOX_SIZE = 224
+    cfg.MODEL.ROI_HEADS.CANONICAL_LEVEL = 4

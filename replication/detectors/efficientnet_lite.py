@@ -19,9 +19,11 @@ from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
+from replication.detectors.feature_cache import FeatureCache, Shape, backbone_key
 from replication.detectors.wrappers import innermost_builder
 from replication.errors import ConfigError, WeightsError
 
+FEATURES = ("computed", "cached")
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 # Preprocessing of the released weights: MEAN_RGB and STDDEV_RGB of tensorflow/tpu efficientnet_lite_builder.py.
@@ -42,6 +44,11 @@ def add_efficientnet_lite_config(cfg: Any) -> None:
     node.NAME = NAMES[0]
     # State dict of the ImageNet classifier, its hash verified by who sets it; empty for random weights.
     node.WEIGHTS = ""
+    # computed: anew for every batch; cached: kept in the folder CACHE, at most CACHE_GIB of it, the same numbers. Needs
+    # MODEL.BACKBONE.FREEZE_AT 5. Without a folder, as where inference is timed, they are computed.
+    node.FEATURES = "computed"
+    node.CACHE = ""
+    node.CACHE_GIB = 16.0
 
 
 class EfficientNetLite(Backbone):  # type: ignore[misc]
@@ -51,6 +58,8 @@ class EfficientNetLite(Backbone):  # type: ignore[misc]
     4, 8, 16, 32 and sizes ceil(H / stride) x ceil(W / stride): each is the last block of its resolution.
     Padding is TensorFlow's "same" computed from the actual size, which is what the weights were trained with;
     the package's own static padding is right at the classifier's input size only. Drop-connect is off.
+
+    ``keep`` keeps the outputs of a backbone without any trained stage in a folder (``FeatureCache``).
     """
 
     def __init__(self, name: str, freeze_at: int = 0, weights: Path | None = None) -> None:
@@ -79,9 +88,37 @@ class EfficientNetLite(Backbone):  # type: ignore[misc]
         }
         for stage in self._stages[:freeze_at]:
             getattr(self, stage).requires_grad_(False)
+        self._kept: tuple[Path, int, tuple[str, ...]] | None = None
+        self._cache: FeatureCache | None = None
+        self.register_load_state_dict_post_hook(_forget)
+
+    def keep(self, folder: Path, limit: int, names: tuple[str, ...]) -> None:
+        """From now on give the outputs ``names`` alone, of float32 images from ``folder``, of at most ``limit`` bytes.
+
+        Raises ConfigError when a stage is trained.
+        """
+        if any(parameter.requires_grad for parameter in self.parameters()):
+            raise ConfigError(
+                f"MODEL.EFFICIENTNET_LITE.FEATURES: 'cached' needs a backbone that is not trained: set "
+                f"MODEL.BACKBONE.FREEZE_AT to {len(self._stages)}, or FEATURES to computed"
+            )
+        self._kept = (folder, limit, names)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {"res2": (N, C2, H/4, W/4), ..., "res5": (N, C5, H/32, W/32)}, sizes rounded up."""
+        if self._kept is None or x.dtype != torch.float32:
+            return self._compute(x)
+        folder, limit, names = self._kept
+        with torch.no_grad():
+            if self._cache is None:
+                self._cache = FeatureCache(folder, backbone_key(self, names, x.device, Path(__file__)), limit)
+            return self._cache.outputs(x, {name: self._shape(name, x) for name in names}, self._compute)
+
+    def _shape(self, name: str, x: Tensor) -> Shape:
+        stride = self._shapes[name].stride
+        return self._shapes[name].channels, -(-x.shape[2] // stride), -(-x.shape[3] // stride)
+
+    def _compute(self, x: Tensor) -> dict[str, Tensor]:
         outputs = {}
         for stage in self._stages:
             x = getattr(self, stage)(x)
@@ -92,6 +129,11 @@ class EfficientNetLite(Backbone):  # type: ignore[misc]
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each output."""
         return self._shapes
+
+
+def _forget(backbone: Any, _: Any) -> None:
+    """Other weights, other features."""
+    backbone._cache = None
 
 
 def _same_padding(model: nn.Module) -> nn.Module:
@@ -125,8 +167,17 @@ def _bottom_up(cfg: Any) -> EfficientNetLite:
     node = cfg.MODEL.EFFICIENTNET_LITE
     if node.NAME not in NAMES:
         raise ConfigError(f"MODEL.EFFICIENTNET_LITE.NAME: {node.NAME!r} is unknown; choose from {', '.join(NAMES)}")
+    if node.FEATURES not in FEATURES:
+        raise ConfigError(
+            f"MODEL.EFFICIENTNET_LITE.FEATURES: {node.FEATURES!r} is unknown; choose from {', '.join(FEATURES)}"
+        )
     weights = Path(node.WEIGHTS) if node.WEIGHTS else None
-    return EfficientNetLite(node.NAME, cfg.MODEL.BACKBONE.FREEZE_AT, weights)
+    backbone = EfficientNetLite(node.NAME, cfg.MODEL.BACKBONE.FREEZE_AT, weights)
+    if node.FEATURES == "cached" and node.CACHE:
+        # Without an FPN around it all of them are used.
+        names = tuple(cfg.MODEL.FPN.IN_FEATURES or backbone.output_shape())
+        backbone.keep(Path(node.CACHE), int(node.CACHE_GIB * 2**30), names)
+    return backbone
 
 
 def _fpn(cfg: Any, bottom_up: EfficientNetLite, top_block: nn.Module) -> FPN:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 
@@ -42,6 +45,17 @@ class PyramidWrapper(Backbone):  # type: ignore[misc]
         """Channels and stride of each level, the inner backbone's."""
         shapes: dict[str, ShapeSpec] = self.inner.output_shape()
         return shapes
+
+
+@contextlib.contextmanager
+def own_random_numbers(name: str) -> Iterator[None]:
+    """Random numbers of a part, drawn from torch's last seed and ``name``; what is built after it draws as without it.
+
+    So the heads of a detector start with the same weights whether the part is there or not.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed((torch.initial_seed() + zlib.crc32(name.encode())) % 2**63)
+        yield
 
 
 def register_wrapper(node: str) -> Callable[[Builder], Builder]:

@@ -37,7 +37,7 @@ def detect(run: Run) -> Path:
     check_trained(run)
     check_writable(run.folder)
     split = load_split(run.protocol, "val")
-    cfg = run_config(run.variant, run.protocol, run.seed, len(split.classes), run.folder)
+    cfg = run_config(run.variant, run.protocol, run.seed, len(split.classes), run.folder, features=run.layout.features)
     with devices(run.protocol.device) as taken:
         found = _detect_all(run, on_device(cfg, taken[0]), split)
     path = run.files.detections

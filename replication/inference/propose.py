@@ -33,7 +33,8 @@ def propose(run: Run) -> list[Path]:
 
 
 def _write(run: Run, split: Split, name: SplitName, on: torch.device) -> Path:
-    cfg = on_device(run_config(run.variant, run.protocol, run.seed, len(split.classes), run.folder), on)
+    cfg = run_config(run.variant, run.protocol, run.seed, len(split.classes), run.folder, features=run.layout.features)
+    cfg = on_device(cfg, on)
     model = trained_model(run, cfg)
     rpn: Any = model.proposal_generator
     if name == "train":  # Detectron2 keeps both limits by whether the model is in training, which this one is not

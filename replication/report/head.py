@@ -48,7 +48,7 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
     facts = [
         ("Withdrawn", " ".join(notes)),
         ("Paper", f"{paper.title} ({paper.venue}, arXiv {paper.arxiv})"),
-        ("Published", published),
+        ("Published", "nothing: a table beyond the paper, which claims none of it" if table.beyond else published),
         ("Criterion", table.criterion),
         ("Measured", f"protocol {protocol.name}: {protocol.title}"),
         ("Data", data_text(protocol)),

@@ -8,7 +8,8 @@
     latency/<device>/             <variant>.json; latency/timed.done says that the workflow has timed
     tables/  figures/data/<paper>/  figures/svg/  export/  submission/  logs/
 
-``results/downloads/<name>.done`` says that a data set was fetched, whatever the protocol.
+Whatever the protocol, ``results/downloads/<name>.done`` says that a data set was fetched, and ``results/features/``
+holds the features of backbones that are not trained.
 """
 
 from __future__ import annotations
@@ -202,6 +203,11 @@ class Layout:
     def log(self, name: str) -> Path:
         """The log of a step of the workflow."""
         return self.folder / "logs" / f"{name}.log"
+
+    @property
+    def features(self) -> Path:
+        """Folder of the features that frozen backbones gave; may be deleted while nothing runs."""
+        return self.results / "features"
 
     def download(self, name: str) -> Path:
         """Says that the workflow has fetched a data set."""

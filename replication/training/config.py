@@ -16,11 +16,15 @@ from replication.detectors import add_replication_config, use_backbone
 from replication.errors import ConfigError
 from replication.results.files import sha256_json
 from replication.training.augmentation import add_darknet_input_config
+from replication.training.averaging import add_averaging_config
 from replication.training.data import Record
 
 # The runs of a variant differ in the seed alone; where a run lies and what it runs on is not what it computes.
 # Weights files are verified against pinned hashes, so their names suffice.
-NOT_HASHED = ("SEED", "OUTPUT_DIR", "MODEL.DEVICE", "MODEL.EFFICIENTNET_LITE.WEIGHTS", "DATALOADER.NUM_WORKERS")
+NOT_HASHED = (
+    *("SEED", "OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS"),
+    *(f"MODEL.EFFICIENTNET_LITE.{name}" for name in ("WEIGHTS", "CACHE", "CACHE_GIB")),
+)
 
 MAX_SEED = 2**32 - 1  # numpy's limit; torch takes more
 
@@ -29,11 +33,14 @@ def add_training_config(cfg: CfgNode) -> None:
     """Keys of the training room: ``SOLVER.OPTIMIZER`` is ``sgd`` (the papers') or ``adamw``.
 
     ``SOLVER.IMS_PER_PASS`` images of a process's share are passed through the model at once, 0 for all of them; their
-    gradients add up to the batch's. See ``replication.training.augmentation`` for ``INPUT.DARKNET``.
+    gradients add up to the batch's. ``DATASETS.TRAIN_SHARE`` is the part of the training images that is used, the same
+    ones in every run. See ``augmentation`` for ``INPUT.DARKNET``, ``averaging`` for ``SOLVER.WEIGHT_AVERAGE``.
     """
     cfg.SOLVER.OPTIMIZER = "sgd"
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.IMS_PER_PASS = 0
+    cfg.DATASETS.TRAIN_SHARE = 1.0
+    add_averaging_config(cfg)
     add_darknet_input_config(cfg)
 
 
@@ -44,9 +51,15 @@ def check_seed(seed: int) -> None:
 
 
 def run_config(
-    variant: Variant, protocol: Protocol, seed: int, num_classes: int, output: Path, mask_format: str = "polygon"
+    variant: Variant,
+    protocol: Protocol,
+    seed: int,
+    num_classes: int,
+    output: Path,
+    mask_format: str = "polygon",
+    features: Path | None = None,
 ) -> CfgNode:
-    """The frozen config of one run.
+    """The frozen config of one run. ``features`` is where those of a frozen backbone are kept, if the protocol says so.
 
     Order: Detectron2's defaults, the variant's YAML, the linear rule for the protocol's batch, the protocol's
     stand-in backbone, its schedule, its overrides (``Protocol.groups``), the data.
@@ -73,6 +86,7 @@ def run_config(
     cfg.INPUT.MASK_FORMAT = mask_format
     cfg.SEED = seed
     cfg.OUTPUT_DIR = str(output)
+    cfg.MODEL.EFFICIENTNET_LITE.CACHE = str(features) if features else ""
     cfg.DATALOADER.NUM_WORKERS = protocol.workers
     cfg.freeze()
     return cfg

@@ -15,7 +15,7 @@ from detectron2.data.common import DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from replication.errors import DataError
+from replication.errors import ConfigError, DataError
 from replication.training.augmentation import training_mapper
 from replication.training.proposals import OpenProposals
 
@@ -102,6 +102,15 @@ def training_records(records: list[Record]) -> list[Record]:
     if not kept:
         raise DataError("the training split has no image with an object; nothing can be learnt from it")
     return kept
+
+
+def share_of(records: list[Record], share: float) -> list[Record]:
+    """The same random part of the records for every seed, in their order; ConfigError for a share out of (0, 1]."""
+    if not 0 < share <= 1:
+        raise ConfigError(f"DATASETS.TRAIN_SHARE: {share} is not greater than 0 and at most 1")
+    count = max(1, round(share * len(records)))
+    chosen = np.random.default_rng(0).permutation(len(records))[:count]
+    return [records[index] for index in sorted(chosen)]
 
 
 def train_loader(

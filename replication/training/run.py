@@ -27,7 +27,7 @@ from replication.results.schemas import Provenance, write
 from replication.training.checkpoint import remove_checkpoints, usable_checkpoint, write_checkpoint
 from replication.training.config import check_schedule, check_seed, config_hash, mask_format, run_config
 from replication.training.curves import Curves, Progress, say
-from replication.training.data import Record, training_records
+from replication.training.data import Record, share_of, training_records
 from replication.training.devices import devices, on_device, out_of_memory, prepare_process, visible_names
 from replication.training.identity import check_identity, identity, proposals_of, trained_weights
 from replication.training.provenance import environment, now, weights
@@ -53,10 +53,12 @@ def train(run: Run, restart: bool = False, gpus: int = 1) -> Path:
     prepare_process(run.protocol)
     split = load_split(run.protocol, "train")
     records = training_records(split.records)
+    masks = mask_format(records, run.variant)
     cfg = run_config(
-        run.variant, run.protocol, run.seed, len(split.classes), run.folder, mask_format(records, run.variant)
+        run.variant, run.protocol, run.seed, len(split.classes), run.folder, masks, features=run.layout.features
     )
     check_schedule(cfg, run.variant, run.protocol)
+    records = share_of(records, cfg.DATASETS.TRAIN_SHARE)
     expected = identity(run)
     with _locked(run.files), devices(run.protocol.device, gpus) as taken:
         for path in run.files.abandoned:

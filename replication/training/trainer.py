@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from detectron2.utils import comm
 from replication.datasets.weights import is_darknet, weights_path
 from replication.detectors.yolov3 import load_darknet
 from replication.errors import TrainingError
+from replication.training.averaging import WeightAverage, precise_statistics
 from replication.training.checkpoint import KEPT, AtomicCheckpointer, remove_checkpoints
 from replication.training.curves import say
 from replication.training.data import train_loader
@@ -109,17 +111,20 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
         parallel = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}  # else Detectron2 names the process's GPU
         super().__init__(create_ddp_model(model, broadcast_buffers=False, **parallel), (), optimizer)
         self.cfg, self.max_iter = cfg, cfg.SOLVER.MAX_ITER
+        self.average = WeightAverage.from_config(cfg, model)
         check_passes(cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), cfg.SOLVER.IMS_PER_PASS)
         self.register_hooks(
             [
                 KeyedRandomness(cfg.SEED),
                 hooks.LRScheduler(optimizer, build_schedule(cfg, optimizer)),
                 *observers,
+                self.average,
             ]
         )
         self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.extra = self._resume_or_load()
         self._data_loader_iter = train_loader(cfg, records, self.start_iter, proposals)
+        self._batches_from_the_first = partial(train_loader, cfg, records, 0, proposals)
 
     def _resume_or_load(self) -> dict[str, Any]:
         self.start_iter = 0
@@ -152,6 +157,7 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
         """Train to the last iteration. Raises TrainingError when the loss stops being finite."""
         try:
             self.train(self.start_iter, self.max_iter)
+            self._finish()
         except FloatingPointError as error:
             lr = self.optimizer.param_groups[0]["lr"]
             raise TrainingError(
@@ -160,3 +166,11 @@ class Trainer(SimpleTrainer):  # type: ignore[misc]
                 "overrides (the papers' rates are for 16 images; the linear rule divides them by 16 / batch) or "
                 "lengthen SOLVER.WARMUP_ITERS."
             ) from error
+
+    def _finish(self) -> None:
+        """The final model, where it is another than that of the last iteration."""
+        self.average.apply()
+        precise = self.cfg.TEST.PRECISE_BN
+        if precise.ENABLED:
+            model, batches = self.checkpointer.model, self._batches_from_the_first()
+            precise_statistics(model, batches, precise.NUM_ITER, self.cfg.SEED, self.max_iter)

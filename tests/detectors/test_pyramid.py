@@ -194,6 +194,29 @@ def test_every_convolution_starts_with_xavier_and_no_bias() -> None:
         assert not conv.bias.any()
 
 
+def test_the_identity_start_adds_the_plain_average() -> None:
+    """Current mmdetection's start: the output convolution is 0, so the block gives back its input."""
+    given = levels(EVEN, torch.float32)
+    torch.manual_seed(0)
+    refined = BalancedPyramid(Levels(given), "non_local", "identity")
+    for got, plain in zip(
+        refined(torch.zeros(0)).values(), BalancedPyramid(Levels(given), "none")(torch.zeros(0)).values(), strict=True
+    ):
+        assert torch.equal(got, plain)
+    assert not any(part.weight.any() or part.bias.any() for part in [refined.refine.out])
+    wide = BalancedPyramid(Levels(given, channels=256), "non_local", "identity").refine
+    for part in (wide.theta, wide.phi, wide.g):
+        assert part.weight.std().item() == pytest.approx(0.01, rel=0.02)
+        assert not part.bias.any()
+
+
+def test_an_unknown_start_and_one_without_a_residual_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"MODEL\.BALANCED_PYRAMID\.INIT: 'zero' is unknown; .* released, identity"):
+        BalancedPyramid(Levels(levels(EVEN)), "non_local", "zero")
+    with pytest.raises(ConfigError, match=r"INIT: 'identity' needs a residual, which REFINEMENT conv has not"):
+        BalancedPyramid(Levels(levels(EVEN)), "conv", "identity")
+
+
 def test_resize_to_its_own_size_is_itself() -> None:
     x = torch.zeros(1, 1, 3, 5)
     assert resize(x, (3, 5), down=True) is x

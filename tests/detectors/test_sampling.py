@@ -88,6 +88,50 @@ def test_a_short_bin_gives_all_and_the_rest_is_filled_at_random() -> None:
     assert chi_square(counts[:500], probability, 500) < chi2.ppf(0.9999, 500)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        # Shares of 384 / 3 = 128; the 88 that the third lacks are drawn from 1072 + 172 left: 75.8 and 12.2 of them.
+        ([1200, 300, 40], [203.8, 140.2, 40.0]),
+        # Shares of 76; 117 + 4 are drawn from 1124 + 224 + 24 left: 99.1, 19.8 and 2.1 of them.
+        ([1200, 300, 100, 20, 15], [175.1, 95.8, 78.1, 20.0, 15.0]),
+    ],
+)
+def test_what_small_bins_lack_is_filled_with_equal_probability(sizes: list[int], expected: list[float]) -> None:
+    """The mean of drawn counts against the exact one, share + lack x left / all left, within four standard errors."""
+    torch.manual_seed(7)
+    groups, times = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)), 2000
+    drawn = torch.stack(
+        [
+            torch.bincount(groups[choose_balanced(groups, 384 // len(sizes), 384)], minlength=len(sizes))
+            for _ in range(times)
+        ]
+    ).double()
+    assert (drawn.sum(dim=1) == 384).all()
+    close = 4 * drawn.std(dim=0) / math.sqrt(times) + 0.05  # the expected ones are rounded
+    assert ((drawn.mean(dim=0) - torch.tensor(expected)).abs() <= close).all()
+
+
+@pytest.mark.parametrize(("share", "count"), [(20, 40), (4, 5)])
+def test_too_many_shares_are_cut_with_equal_probability(share: int, count: int) -> None:
+    """Groups of 400 and 30: the cut takes from both alike, however much larger one is."""
+    torch.manual_seed(8)
+    groups = torch.tensor([0] * 400 + [1] * 30)
+    wanted, times = min(count, 2 * share - 1), 4000
+    taken = [int((groups[choose_balanced(groups, share, wanted)] == 1).sum()) for _ in range(times)]
+    spread = torch.tensor(taken).double().std().item()
+    assert sum(taken) / times == pytest.approx(wanted / 2, abs=4 * spread / math.sqrt(times) + 1e-9)
+
+
+def test_the_one_more_falls_on_small_and_large_groups_alike() -> None:
+    """Five of groups of 4 and 40: 2.5 each on average."""
+    torch.manual_seed(9)
+    groups, times = torch.tensor([0] * 4 + [1] * 40), 4000
+    small = [int((groups[choose_evenly(groups, 5)] == 0).sum()) for _ in range(times)]
+    assert set(small) == {2, 3}
+    assert sum(small) / times == pytest.approx(2.5, abs=4 * 0.5 / math.sqrt(times))
+
+
 def test_what_does_not_divide_is_filled_at_random() -> None:
     torch.manual_seed(2)
     sizes = [100, 100, 100]
@@ -310,6 +354,33 @@ def test_the_share_of_each_bin_is_logged() -> None:
 def test_a_wrong_setting_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         heads(**changes)
+
+
+def test_small_images_can_spread_their_rois_over_the_levels() -> None:
+    """FPN, equation 1: at 224 px on P4 every RoI up to 112 px is P2's; at 56 px all four differ."""
+    cfg = config()
+    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    shapes = {f"p{level}": ShapeSpec(channels=4, stride=2**level) for level in (2, 3, 4, 5)}
+    maps = [torch.full((1, 4, 256 // 2**level, 256 // 2**level), float(level)) for level in (2, 3, 4, 5)]
+    boxes = [Boxes(torch.tensor([[20.0, 20.0, 20.0 + side, 20.0 + side] for side in (14, 28, 56, 112)]))]
+
+    def pooled_from() -> list[float]:
+        pooler = ReplicationROIHeads(cfg, shapes).box_pooler
+        return [float(value) for value in pooler(maps, boxes).mean(dim=(1, 2, 3))]
+
+    assert pooled_from() == [2, 2, 2, 3]
+    cfg.MODEL.ROI_HEADS.CANONICAL_BOX_SIZE = 56
+    assert pooled_from() == [2, 3, 4, 5]
+    cfg.MODEL.ROI_HEADS.CANONICAL_LEVEL = 5
+    assert pooled_from() == [3, 4, 5, 5]
+
+
+@pytest.mark.parametrize("size", [0, -56])
+def test_a_wrong_canonical_size_is_named(size: int) -> None:
+    cfg = config()
+    cfg.MODEL.ROI_HEADS.CANONICAL_BOX_SIZE = size
+    with pytest.raises(ConfigError, match=rf"MODEL\.ROI_HEADS\.CANONICAL_BOX_SIZE: {size} is not greater than 0"):
+        ReplicationROIHeads(cfg, {"p2": ShapeSpec(channels=4, stride=4)})
 
 
 def test_a_switch_adds_no_parameter() -> None:

@@ -46,6 +46,7 @@ TORCHVISION = {"R-50": "resnet50", "R-101": "resnet101", "X-101-64x4d": "resnext
 def load(path: Path) -> CfgNode:
     cfg = get_cfg()
     add_replication_config(cfg)
+    add_training_config(cfg)
     cfg.merge_from_other_cfg(CfgNode(resolve(path)))
     return cfg
 
@@ -53,7 +54,6 @@ def load(path: Path) -> CfgNode:
 def variant(name: str) -> CfgNode:
     cfg = load(FOLDER / f"{name}.yaml")
     cfg.MODEL.DEVICE = "cpu"
-    add_training_config(cfg)
     return cfg
 
 

@@ -33,6 +33,7 @@ HERE = Layout(Path("results"), "mini")
         (HERE.report, "mini/report.html"),
         (HERE.log("train/a-seed0"), "mini/logs/train/a-seed0.log"),
         (HERE.download("coco2017"), "downloads/coco2017.done"),
+        (HERE.features, "features"),
     ],
 )
 def test_paths(path: Path, expected: str):

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from replication.datasets import load_split
-from replication.errors import DataError
+from replication.errors import ConfigError, DataError
 from replication.results.run import Run
 from replication.training.config import run_config
-from replication.training.data import BatchSampler, train_loader, training_records, val_loader
+from replication.training.data import BatchSampler, share_of, train_loader, training_records, val_loader
 
 
 def take(sampler: BatchSampler, count: int) -> list[list[tuple[int, int]]]:
@@ -105,3 +105,17 @@ def test_images_without_objects_are_not_trained_on():
     assert training_records(records) == [{"annotations": [thing]}]
     with pytest.raises(DataError, match="no image with an object"):
         training_records(records[:1])
+
+
+def test_a_share_of_the_images_is_the_same_for_every_run() -> None:
+    records = [{"image_id": number} for number in range(101)]
+    half = share_of(records, 0.5)
+    assert len(half) == 50
+    assert half == share_of(records, 0.5)
+    assert half == sorted(half, key=lambda record: record["image_id"])
+    assert half not in (records[:50], records[::2])
+    assert share_of(records, 1.0) == records
+    assert len(share_of(records[:1], 0.1)) == 1
+    for wrong in (0.0, -0.5, 1.5):
+        with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN_SHARE: .* is not greater than 0 and at most 1"):
+            share_of(records, wrong)

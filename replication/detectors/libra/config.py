@@ -23,6 +23,9 @@ def add_libra_config(cfg: Any) -> None:
     cfg.MODEL.BALANCED_PYRAMID = CfgNode()
     cfg.MODEL.BALANCED_PYRAMID.BUILDER = "build_resnet_fpn_backbone"
     cfg.MODEL.BALANCED_PYRAMID.REFINEMENT = "non_local"  # or conv, or none
+    # released: Xavier's weights for every convolution, as the authors' code; identity: the non-local block's output
+    # convolution starts at 0, so that a training starts from the pyramid without refinement
+    cfg.MODEL.BALANCED_PYRAMID.INIT = "released"
     # Read where it is build_pafpn_backbone.
     cfg.MODEL.PAFPN = CfgNode()
     cfg.MODEL.PAFPN.BUILDER = "build_resnet_fpn_backbone"

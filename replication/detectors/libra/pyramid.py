@@ -9,10 +9,11 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torch import Tensor, nn
 
-from replication.detectors.wrappers import PyramidWrapper, build_inner, register_wrapper
+from replication.detectors.wrappers import PyramidWrapper, build_inner, own_random_numbers, register_wrapper
 from replication.errors import ConfigError
 
 REFINEMENTS = ("none", "conv", "non_local")
+INITIALISATIONS = ("released", "identity")
 BALANCED_STRIDE = 16  # the level that all are resized to: P4 (section 3.2; the authors' code for RetinaNet too)
 
 
@@ -60,15 +61,23 @@ class BalancedPyramid(PyramidWrapper):
 
     Levels are resized to the one of stride 16, by adaptive max-pooling down and nearest interpolation up, and averaged
     (equation 4); the refined average is resized the same way to each level and added. Without refinement it has no
-    parameters. Every convolution starts with Xavier's weights and no bias, as in the authors' code.
+    parameters. ``released``: every convolution starts with Xavier's weights and no bias, as in the authors' code.
+    ``identity``: the non-local block starts as the identity, as in mmdetection 3; its output convolution is 0, its
+    other weights are drawn with standard deviation 0.01.
     """
 
-    def __init__(self, inner: Any, refinement: str) -> None:
-        """``refinement`` is none, conv or non_local. Raises ConfigError for another one or without a level to use."""
+    def __init__(self, inner: Any, refinement: str, initialisation: str = "released") -> None:
+        """``refinement`` is none, conv or non_local, ``initialisation`` released or identity.
+
+        Raises ConfigError for others, for ``conv``, which has no residual, with ``identity``, and without a level to
+        use.
+        """
         super().__init__(inner)
-        if refinement not in REFINEMENTS:
+        _check_choice("REFINEMENT", refinement, REFINEMENTS)
+        _check_choice("INIT", initialisation, INITIALISATIONS)
+        if (refinement, initialisation) == ("conv", "identity"):
             raise ConfigError(
-                f"MODEL.BALANCED_PYRAMID.REFINEMENT: {refinement!r} is unknown; choose from {', '.join(REFINEMENTS)}"
+                "MODEL.BALANCED_PYRAMID.INIT: 'identity' needs a residual, which REFINEMENT conv has not; use released"
             )
         shapes = self.output_shape()
         strides, channels = [shape.stride for shape in shapes.values()], {shape.channels for shape in shapes.values()}
@@ -79,11 +88,14 @@ class BalancedPyramid(PyramidWrapper):
             )
         self.middle = strides.index(BALANCED_STRIDE)
         if refinement != "none":
-            self.refine = (NonLocal if refinement == "non_local" else Conv)(channels.pop())
-            for part in self.refine.modules():
-                if isinstance(part, nn.Conv2d):
-                    nn.init.xavier_uniform_(part.weight)
-                    nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+            with own_random_numbers("balanced pyramid"):
+                refine = (NonLocal if refinement == "non_local" else Conv)(channels.pop())
+                for part in refine.modules():
+                    if isinstance(part, nn.Conv2d):
+                        _initialise(part, initialisation)
+            if isinstance(refine, NonLocal) and initialisation == "identity":
+                nn.init.zeros_(refine.out.weight)
+            self.refine = refine
         self.refined = refinement != "none"
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -107,6 +119,19 @@ class BalancedPyramid(PyramidWrapper):
         ]
 
 
+def _check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"MODEL.BALANCED_PYRAMID.{key}: {value!r} is unknown; choose from {', '.join(known)}")
+
+
+def _initialise(conv: nn.Conv2d, initialisation: str) -> None:
+    if initialisation == "released":
+        nn.init.xavier_uniform_(conv.weight)
+    else:
+        nn.init.normal_(conv.weight, std=0.01)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+
+
 def resize(x: Tensor, size: Any, down: bool) -> Tensor:
     """(N, C, h, w) -> (N, C, *size): adaptive max-pooling ``down``, else nearest interpolation; itself when it fits."""
     if tuple(x.shape[-2:]) == tuple(size):
@@ -127,13 +152,14 @@ class BottomUpPath(PyramidWrapper):
         super().__init__(inner)
         shapes = self.output_shape()
         self.names = list(shapes)[: len(inner.in_features)]
-        for name in self.names[1:]:
-            channels = shapes[name].channels
-            for part, stride in (("down", 2), ("fuse", 1)):
-                conv = nn.Conv2d(channels, channels, 3, stride=stride, padding=1)
-                nn.init.kaiming_uniform_(conv.weight, a=1)  # Xavier's range for its inputs, as Detectron2's FPN
-                nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-                self.add_module(f"{part}_{name}", conv)
+        with own_random_numbers("bottom-up path"):
+            for name in self.names[1:]:
+                channels = shapes[name].channels
+                for part, stride in (("down", 2), ("fuse", 1)):
+                    conv = nn.Conv2d(channels, channels, 3, stride=stride, padding=1)
+                    nn.init.kaiming_uniform_(conv.weight, a=1)  # Xavier's range for its inputs, as Detectron2's FPN
+                    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+                    self.add_module(f"{part}_{name}", conv)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Images (N, 3, H, W) -> the inner backbone's levels by name, each of its own shape."""
@@ -151,7 +177,7 @@ class BottomUpPath(PyramidWrapper):
 def build_balanced_pyramid_backbone(cfg: Any, input_shape: ShapeSpec) -> BalancedPyramid:
     """The balanced feature pyramid around what MODEL.BALANCED_PYRAMID.BUILDER builds."""
     inner = build_inner(cfg, input_shape, "BALANCED_PYRAMID")
-    return BalancedPyramid(inner, cfg.MODEL.BALANCED_PYRAMID.REFINEMENT)
+    return BalancedPyramid(inner, cfg.MODEL.BALANCED_PYRAMID.REFINEMENT, cfg.MODEL.BALANCED_PYRAMID.INIT)
 
 
 @register_wrapper("PAFPN")

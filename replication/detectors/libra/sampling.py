@@ -34,30 +34,39 @@ def choose_balanced(groups: Tensor, share: int, count: int) -> Tensor:
     """Indices of ``count`` of N candidates: up to ``share`` of each group, drawn at random, the rest from all others.
 
     ``groups`` (N,) numbers each candidate's group. So a member of a group of M candidates is drawn with probability
-    share / M where every group has at least ``share`` and they make up ``count`` (equation 3: (N / K) / M_k). When the
-    shares are more than ``count``, ``count`` of them are taken at random; N or fewer candidates are all taken.
+    share / M where every group has at least ``share`` and they make up ``count`` (equation 3: (N / K) / M_k). What a
+    smaller group lacks is filled with equal probability from all that are left. When the shares are more than
+    ``count``, ``count`` of them are taken with equal probability; N or fewer candidates are all taken.
     Random numbers are torch's, on the device of ``groups``.
     """
-    order = torch.randperm(len(groups), device=groups.device)
-    # Those within their group's share before all others, each in random order.
-    return order[torch.argsort((_rank(groups[order]) >= share).byte(), stable=True)[:count]]
+    return _lowest((_random_rank(groups) >= share).byte(), count)
 
 
 def choose_evenly(groups: Tensor, count: int) -> Tensor:
     """Indices of ``count`` of N candidates, from each group as many as from any other, or one fewer, while they last.
 
-    Which of a group, and which groups give the one more, is random; ``groups`` (N,) numbers each candidate's group.
+    Which of a group, and which groups give the one more, is random, each with equal probability; ``groups`` (N,)
+    numbers each candidate's group.
     """
+    return _lowest(_random_rank(groups), count)
+
+
+def _random_rank(groups: Tensor) -> Tensor:
+    """Each candidate's place (N,) in a random order of its own group, from 0."""
     order = torch.randperm(len(groups), device=groups.device)
-    return order[torch.argsort(_rank(groups[order]), stable=True)[:count]]
-
-
-def _rank(groups: Tensor) -> Tensor:
-    """How many before it are of the same group, of each (N,)."""
-    drawn, by_group = torch.sort(groups, stable=True)
-    rank = torch.empty_like(by_group)
-    rank[by_group] = torch.arange(len(groups), device=groups.device) - torch.searchsorted(drawn, drawn)
+    by_group, inverse = torch.sort(groups[order], stable=True)
+    rank = torch.empty_like(order)
+    rank[order[inverse]] = torch.arange(len(groups), device=groups.device) - torch.searchsorted(by_group, by_group)
     return rank
+
+
+def _lowest(keys: Tensor, count: int) -> Tensor:
+    """Indices of the ``count`` lowest of N keys, in random order among equal ones.
+
+    The order is drawn anew: in the one that gave the ranks, members of large groups come first at each rank.
+    """
+    order = torch.randperm(len(keys), device=keys.device)
+    return order[torch.argsort(keys[order], stable=True)[:count]]
 
 
 @dataclass(frozen=True)
