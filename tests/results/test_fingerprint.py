@@ -164,7 +164,7 @@ MODEL = {
     "detectors": room("detectors"),
     "formats": READERS,
 }
-TESTED = {**MODEL, "training": {"augmentation", "config", "data", "proposals"}}
+TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "proposals"}}
 MATCHED = {"annotations", "columns", "compiled", "segmentations", "values"}
 RESULTS = {"detections", "json_results", "npz_results", "result_columns", "voc_results", "yolo_results"}
 SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth"}
@@ -193,7 +193,17 @@ GOLDEN = {
     "training": {
         **MODEL,
         "detectors": room("detectors", *INFERENCE),
-        "training": {"augmentation", "config", "data", "optimizer", "passes", "proposals", "schedule", "trainer"},
+        "training": {
+            "augmentation",
+            "averaging",
+            "config",
+            "data",
+            "optimizer",
+            "passes",
+            "proposals",
+            "schedule",
+            "trainer",
+        },
     },
     "detection": {**TESTED, "inference": {"detect", "levels", "model"}},
     "proposals": {**TESTED, "inference": {"model", "propose"}},
@@ -202,7 +212,7 @@ GOLDEN = {
         **MODEL,
         "detectors": room("detectors", "detectors.multi_scale"),
         "timing": room("timing", "timing"),
-        "training": {"augmentation", "config", "data", "optimizer", "proposals"},
+        "training": {"augmentation", "averaging", "config", "data", "optimizer", "proposals"},
     },
     "matching": {
         "evaluation": {"masks", "match_kernels", "matching"},
