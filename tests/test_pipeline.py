@@ -195,10 +195,10 @@ def test_a_test_time_variant_is_planned_without_a_training(tmp_path: Path):
     named = [job.partition(":")[0] for job in jobs if "variant=fsaf_X101_joint_jitter_tta" in job]
     assert sorted(named) == ["detect_tta", "evaluate"]
     detect = next(job for job in jobs if job.startswith("detect_tta:"))
-    assert f"input: {source}/model_final.pth, {source}/provenance.json\n" in detect
+    assert f"input: {source}/trained.done\n" in detect
     assert f"output: {tta}/detections.json, {tta}/provenance.json\n" in detect
     assert screen.count("train fsaf_X101_joint_jitter, seed 0: about") == 1
-    assert f"{tta}/curves.jsonl" not in screen
+    assert f"{tta}/trained.done" not in screen
 
 
 @pytest.mark.slow
@@ -239,7 +239,7 @@ def test_timing_has_the_machine_to_itself(tmp_path: Path):
     jobs = [job for job in screen.split("\nrule ")[1:] if job.startswith("time:")]
     assert len(jobs) == 1
     assert "threads: 2" in jobs[0]  # of --cores 2
-    assert f"{tmp_path}/smoke/runs/retinanet_R50/seed0/model_final.pth" in jobs[0]
+    assert f"{tmp_path}/smoke/runs/retinanet_R50/seed0/trained.done" in jobs[0]
     assert f"{tmp_path}/smoke/latency/timed.done" in jobs[0]
 
 
