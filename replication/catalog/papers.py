@@ -17,6 +17,8 @@ Unit = Literal["fraction", "percent", "ms"]
 Metric = Literal["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "AR300", "AR1000", "ms_per_image"]
 Criterion = Literal["iou", "giou"]
 State = Literal["built", "planned", "cited"]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""Stands in names of files and in anchors of the page."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 BACKBONES = ("R-50", "R-101", "X-101-64x4d", "D-53")
@@ -84,7 +86,7 @@ class Table(Record):
     asks for the latency of its rows though the paper prints none.
     """
 
-    id: str
+    id: Id
     caption: str
     dataset: str
     benchmark: Benchmark
@@ -188,7 +190,7 @@ class FigureData(Record):
 class Paper(Record):
     """One paper: its tables with every row, its claims, the ledger of deviations, and the data of its own figures."""
 
-    id: str
+    id: Id
     title: str
     arxiv: str
     venue: str
