@@ -13,6 +13,7 @@ from replication.evaluation.proposals import describe_proposals
 from replication.evaluation.summary import summary
 from replication.formats.columns import Detections, GroundTruth
 from replication.formats.inputs import doubts, read_detections, read_ground_truth, with_masks
+from replication.results.files import check_writable
 from replication.results.layout import Layout, RunFiles
 from replication.results.run import Run
 from replication.results.schemas import Data, Metrics, Provenance, read, write
@@ -28,6 +29,7 @@ def evaluate_run(run: Run) -> dict[str, Any]:
     own. Of the proposals of an RPN alone the recall is evaluated. Raises ResultError when the run was trained on other
     data than ``ground_truth.json`` holds.
     """
+    check_writable(run.folder)
     truth, found, paths = read_run(run.files, run.layout)
     if run.variant.class_agnostic:
         result = describe_proposals(truth, found, run.protocol.area_ranges)

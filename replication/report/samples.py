@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from replication.datasets.roots import data_root
+from replication.errors import DataError
 from replication.report.cells import Comparison, Line
-from replication.results.files import load_json
+from replication.results.files import load_json, reading
 from replication.results.layout import Layout
 from replication.results.schemas import Data, read
 
@@ -62,8 +64,8 @@ def samples(comparison: Comparison, results: Path) -> list[Photo]:
     if not lines or not layout.data.exists() or not layout.ground_truth.exists():
         return []
     images = data_root() / read(layout.data, Data).splits["val"].folder
-    truth = load_json(layout.ground_truth)
-    return _photos(_distinct(lines)[:VARIANTS], truth, images)
+    with reading(layout.ground_truth, "prepare"):
+        return _photos(_distinct(lines)[:VARIANTS], load_json(layout.ground_truth), images)
 
 
 def _distinct(lines: Sequence[Line]) -> list[Line]:
@@ -96,9 +98,11 @@ def _photos(lines: Sequence[Line], truth: dict[str, Any], images: Path) -> list[
 
 def _detections(line: Line, wanted: set[int], names: dict[int, str]) -> dict[int, list[Box]]:
     boxes: dict[int, list[Box]] = defaultdict(list)
-    for detection in load_json(line.runs[0].files.detections):
-        if detection["image_id"] in wanted and detection["score"] >= MIN_SCORE:
-            boxes[detection["image_id"]].append(_box(detection, names))
+    path = line.runs[0].files.detections
+    with reading(path, "detect"):
+        for detection in load_json(path, "run `replication detect` again"):
+            if detection["image_id"] in wanted and detection["score"] >= MIN_SCORE:
+                boxes[detection["image_id"]].append(_box(detection, names))
     return boxes
 
 
@@ -108,10 +112,15 @@ def _box(record: dict[str, Any], names: dict[int, str]) -> Box:
 
 
 def data_uri(path: Path) -> str:
-    """An image file as a small JPEG data URI."""
-    with Image.open(path) as image:
-        small = ImageOps.exif_transpose(image).convert("RGB")
-        small.thumbnail((_SIDE, _SIDE))
-        buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=_QUALITY)
+    """An image file as a small JPEG data URI; DataError for one that cannot be read."""
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as image:
+            small = ImageOps.exif_transpose(image).convert("RGB")
+            small.thumbnail((_SIDE, _SIDE))
+            small.save(buffer, "JPEG", quality=_QUALITY)
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path}: not readable as an image ({error}); restore it, or move it away: the page then shows another"
+        ) from error
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
