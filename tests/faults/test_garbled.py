@@ -113,8 +113,9 @@ def test_verdicts_from_elsewhere_are_no_traceback(mini: Path):
 
 def test_what_is_read_is_blamed_and_messages_pass(tmp_path: Path):
     path = tmp_path / "truth.json"
-    with pytest.raises(ResultError, match=r"truth\.json: not as `replication prepare` writes it \(KeyError: 'x'\)"):
-        with reading(path, "prepare"):
+    message = r"truth\.json: not as `replication prepare` writes it \(KeyError: 'x'\)"
+    with pytest.raises(ResultError, match=message), reading(path, "prepare"):
+        raise KeyError("x")
     with pytest.raises(DataError, match="own words"), reading(path, "prepare"):
         raise DataError("own words")
 
