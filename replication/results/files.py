@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from replication.errors import ReplicationError, ResultError
+
+ABANDONED = 86_400.0
+"""Seconds after which a temporary file belongs to no process that still writes it."""
 
 
 @contextlib.contextmanager
@@ -26,6 +31,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     inside = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
@@ -45,6 +51,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete what processes that were killed while they wrote ``path`` have left, but nothing of the last day."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
