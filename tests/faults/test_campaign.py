@@ -97,8 +97,9 @@ def one_message(ending: Ending, what: object) -> None:
 def killed_within(world: World, campaign: Campaign, name: str, at: int) -> None:
     results = world.again(name)
     ending = run(world.steps[name], results, Fault("kill", at))
-    assert ending.code == -signal.SIGKILL, (name, at, ending)
-    campaign.count("kill -9 in a file operation")
+    assert ending.code in (-signal.SIGKILL, 0), (name, at, ending)
+    if ending.code:  # the first run may have made folders that are there now
+        campaign.count("kill -9 in a file operation")
     world.check(name, results, f"killed in operation {at}")
 
 

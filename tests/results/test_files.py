@@ -21,7 +21,7 @@ def test_json_comes_back_with_its_schema(tmp_path: Path):
 def test_a_broken_or_foreign_file_is_named(tmp_path: Path, content: str):
     path = tmp_path / "x.json"
     path.write_text(content)
-    with pytest.raises(ResultError, match=r"x\.json: .*delete it"):
+    with pytest.raises(ResultError, match=r"x\.json: .*; run the step that makes it again"):
         read_json(path, "thing/1")
 
 
