@@ -28,13 +28,14 @@ test: environment ## the test suite (minutes); ARGS goes to pytest, e.g. ARGS="t
 test-slow: environment ## the tests marked slow (longer; some need the network)
 	$(IN_VENV) pytest -m slow $(ARGS)
 
-lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint, envs/lint_repository.py
+lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint, envs/lint_repository.py, pip-audit where it is installed
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
 	$(IN_VENV) mypy --strict replication
 	$(IN_VENV) snakefmt --check Snakefile rules
 	$(IN_VENV) python envs/lint_workflow.py
 	$(IN_VENV) python envs/lint_repository.py
+	$(IN_VENV) python envs/audit.py
 
 benchmarks: environment ## time the hot parts (tests/benchmarks)
 	$(IN_VENV) pytest tests/benchmarks $(ARGS)

@@ -7,6 +7,7 @@ snakemake --cores all --config configs=DIR               also papers, variants a
 Every rule is one verb of `replication`; what would run, and why: `replication plan`.
 """
 
+import contextlib
 import shlex
 import sys
 
@@ -27,6 +28,7 @@ from replication.results.fingerprint import (
     TIMING,
     fingerprint,
 )
+from replication.results.lease import lease
 
 min_version("9.25")
 
@@ -48,6 +50,28 @@ CORES = workflow.resource_settings.cores or 1
 
 HERE = plan.layout
 RUN = HERE.run("{variant}", "{seed}")
+
+
+if workflow.is_main_process:
+    rule_values.forget_deleted(plan)
+
+# Held until this process ends, however it ends; the jobs of a cluster are none of its processes and run no hooks.
+owned = contextlib.ExitStack()
+
+
+onstart:
+    try:
+        owned.enter_context(lease(HERE.lock, "these results"))
+    except ReplicationError as error:
+        sys.exit(f"error: {error}")
+
+
+onsuccess:
+    owned.close()
+
+
+onerror:
+    owned.close()
 
 
 report: "rules/captions/workflow.rst"

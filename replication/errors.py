@@ -36,6 +36,10 @@ class TrainingError(ReplicationError):
     """A training cannot go on: non-finite loss, folder in use, no device."""
 
 
+class LockedError(ReplicationError):
+    """A folder in which another process works."""
+
+
 class TimingError(ReplicationError):
     """A model cannot be timed: no memory, weights that do not fit."""
 

@@ -9,7 +9,7 @@ rule verdicts:
             for run in plan.shown
             for path in (
                 run.files.metrics,
-                run.files.provenance,
+                rule_values.made(run),
                 run.files.detections,
             )
         ],
@@ -37,7 +37,7 @@ rule tables:
         lambda wildcards: [
             str(path)
             for run in plan.runs_of(wildcards.table)
-            for path in (run.files.metrics, run.files.provenance)
+            for path in (run.files.metrics, rule_values.made(run))
         ],
         lambda wildcards: str(HERE.timed) if plan.timed_in(wildcards.table) else [],
     output:
@@ -86,7 +86,7 @@ rule report:
         HERE.verdicts,
         plan.figure_data,
         [HERE.table(table, "md") for table in plan.tables],
-        [run.files.curves for run in plan.trainings],
+        [run.files.trained for run in plan.trainings],
     output:
         report(
             str(HERE.report),

@@ -5,17 +5,18 @@ TRAINED, TEST_TIME = (
 )
 
 
-# Checkpoints lie undeclared next to the outputs: Snakemake deletes what a failed job declared, and a training must
-# resume from them. For the same reason the parameters, not the files, say when a training is out of date; and they
-# hold only what changes its result. Data or proposals that have changed since are refused by the verbs after it.
+# Declared is a mark alone. Snakemake deletes what a job has declared before it runs and after it fails: a training must
+# resume from its checkpoints, and a job that starts late or twice must not delete what another has finished. The verb
+# decides what is finished; `--wait` and `--replace` let it wait for such a job, and do what Snakemake's deletion did.
+# For the same reason the parameters, not the files, say when a training is out of date; and they hold only what changes
+# its result. Data or proposals that have changed since are refused by the verbs after it. The verbs after it declare
+# their files: within minutes they give the same bytes again.
 rule train:
     input:
         ancient(str(HERE.data)),
         ancient(lambda wildcards: rule_values.proposals(plan, wildcards.variant)),
     output:
-        RUN.model,
-        RUN.curves,
-        RUN.provenance,
+        RUN.trained,
     log:
         HERE.log("train/{variant}-seed{seed}"),
     wildcard_constraints:
@@ -31,6 +32,7 @@ rule train:
         "train {wildcards.variant}, seed {wildcards.seed}: about {resources.expected_minutes} min"
     shell:
         "{VERB} train {WHERE} --variant {wildcards.variant:q} --seed {wildcards.seed:q} --gpus {GPUS}"
+        " --wait --replace"
         " 2>&1 | tee -a {log:q}"
         " && {{ {VERB} plan {WHERE} {CHOICE} --left {CORES} || true; }}"
 
@@ -38,8 +40,7 @@ rule train:
 # What Fast R-CNN is trained and tested on: written once, from one run of an RPN.
 rule proposals:
     input:
-        HERE.run("{variant}", PROPOSALS_SEED).model,
-        HERE.run("{variant}", PROPOSALS_SEED).provenance,
+        HERE.run("{variant}", PROPOSALS_SEED).trained,
     output:
         [HERE.proposals("{variant}", split).manifest for split in SPLITS],
         [HERE.proposals("{variant}", split).rows for split in SPLITS],
@@ -104,7 +105,7 @@ rule evaluate:
 # finished before an interruption must stay.
 rule time:
     input:
-        [run.files.model for run in plan.timed_runs],
+        [run.files.trained for run in plan.timed_runs],
     output:
         touch(str(HERE.timed)),
     log:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -200,10 +201,10 @@ def test_a_test_time_variant_is_planned_without_a_training(tmp_path: Path):
     named = [job.partition(":")[0] for job in jobs if "variant=fsaf_X101_joint_jitter_tta" in job]
     assert sorted(named) == ["detect_tta", "evaluate"]
     detect = next(job for job in jobs if job.startswith("detect_tta:"))
-    assert f"input: {source}/model_final.pth, {source}/provenance.json\n" in detect
+    assert f"input: {source}/trained.done\n" in detect
     assert f"output: {tta}/detections.json, {tta}/provenance.json\n" in detect
     assert screen.count("train fsaf_X101_joint_jitter, seed 0: about") == 1
-    assert f"{tta}/curves.jsonl" not in screen
+    assert f"{tta}/trained.done" not in screen
 
 
 @pytest.mark.slow
@@ -244,7 +245,7 @@ def test_timing_has_the_machine_to_itself(tmp_path: Path):
     jobs = [job for job in screen.split("\nrule ")[1:] if job.startswith("time:")]
     assert len(jobs) == 1
     assert "threads: 2" in jobs[0]  # of --cores 2
-    assert f"{tmp_path}/smoke/runs/retinanet_R50/seed0/model_final.pth" in jobs[0]
+    assert f"{tmp_path}/smoke/runs/retinanet_R50/seed0/trained.done" in jobs[0]
     assert f"{tmp_path}/smoke/latency/timed.done" in jobs[0]
 
 
@@ -291,3 +292,61 @@ def test_an_interrupted_training_is_gone_on_with(made: tuple[Path, str], tmp_pat
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((folder / "detections.json").read_text()) == before
     assert json.loads((folder / "provenance.json").read_text())["resumed_at"]
+
+
+def workflow(results: Path) -> subprocess.Popen[str]:
+    config = ["--config", "protocol=smoke", "tables=giou-T5", f"results={results}", "seeds=1", "backbones=R-50"]
+    command = [str(SNAKEMAKE), "--cores", "1", *config]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+def test_a_second_workflow_is_refused_and_a_killed_one_succeeded(made: tuple[Path, str], tmp_path: Path):
+    """The training that the killed one has left running is waited for, and what it has made is kept."""
+    results = tmp_path / "results"
+    shutil.copytree(made[0], results)
+    smoke, folder = results / "smoke", results / "smoke" / "runs" / "faster_rcnn_R50_iou" / "seed0"
+    model = (folder / "model_final.pth").read_bytes()
+    detections = (folder / "detections.json").read_bytes()
+    shutil.rmtree(folder)
+    for path in (*(smoke / "tables").iterdir(), smoke / "report.html", smoke / "verdicts.json"):
+        path.unlink()
+    first = workflow(results)
+    while not (folder / ".lock.json").exists() and first.poll() is None:
+        time.sleep(0.05)
+    second = workflow(results)
+    screen, _ = second.communicate(timeout=300)
+    assert second.returncode != 0
+    assert f"another process is working on these results (process {first.pid} on" in screen
+    first.kill()  # and not its training
+    first.wait()
+    third = workflow(results)
+    screen, _ = third.communicate(timeout=500)
+    assert third.returncode == 0, screen
+    assert "cannot be locked" not in screen
+    assert (folder / "model_final.pth").read_bytes() == model
+    assert (folder / "detections.json").read_bytes() == detections
+    assert not json.loads((folder / "provenance.json").read_text())["resumed_at"]
+
+
+@pytest.mark.slow
+def test_a_job_that_starts_late_deletes_nothing(made: tuple[Path, str], tmp_path: Path):
+    """As a cluster's requeued job: Snakemake deletes what is declared, the verb finds its training finished."""
+    results = tmp_path / "results"
+    shutil.copytree(made[0], results)
+    folder = results / "smoke" / "runs" / "faster_rcnn_R50_iou" / "seed0"
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("model_final.pth*")}
+    done = snakemake(results, "--forcerun", "train")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in folder.glob("model_final.pth*")} == before
+
+
+def test_weights_that_were_deleted_are_trained_again(made: tuple[Path, str], tmp_path: Path):
+    results = tmp_path / "results"
+    shutil.copytree(made[0], results)
+    (results / "smoke" / "runs" / "faster_rcnn_R50_iou" / "seed0" / "model_final.pth").unlink()
+    (results / "smoke" / "report.html").unlink()
+    again = snakemake(results, "--dry-run")
+    screen = again.stdout + again.stderr
+    assert "train faster_rcnn_R50_iou, seed 0" in screen
+    assert "train faster_rcnn_R50_giou" not in screen

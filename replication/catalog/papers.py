@@ -18,6 +18,8 @@ Metric = Literal["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "AR300", "A
 Criterion = Literal["iou", "giou"]
 State = Literal["built", "planned", "cited"]
 Control = Literal["loss", "equal"]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""Stands in names of files and in anchors of the page."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 BACKBONES = ("R-50", "R-101", "X-101-64x4d", "D-53")
@@ -90,7 +92,7 @@ class Table(Record):
     paper's: its rows say nothing of ``published``, and no claim is on it.
     """
 
-    id: str
+    id: Id
     caption: str
     dataset: str
     benchmark: Benchmark
@@ -201,7 +203,7 @@ class FigureData(Record):
 class Paper(Record):
     """One paper: its tables with every row, its claims, the ledger of deviations, and the data of its own figures."""
 
-    id: str
+    id: Id
     title: str
     arxiv: str
     venue: str

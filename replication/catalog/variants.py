@@ -45,7 +45,7 @@ class Variant(Record):
     test-time variant and never trained itself; empty for one that is. ``source`` is the variant of that name.
     """
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
     path: Path
     backbone: str
     meta_architecture: str

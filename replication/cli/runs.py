@@ -21,13 +21,15 @@ from replication.errors import ConfigError
 @click.option(
     "--gpus", type=COUNT, metavar="N", default=1, help="Number of processes, one per GPU, that share the batch."
 )
+@click.option("--wait", is_flag=True, help="Wait for another process that trains the run instead of refusing.")
+@click.option("--replace", is_flag=True, help="Discard a finished run of other code, settings or data.")
 @with_setting
-def train(setting: Setting, variant: str, seed: int, restart: bool, gpus: int) -> None:
+def train(setting: Setting, variant: str, seed: int, restart: bool, gpus: int, wait: bool, replace: bool) -> None:
     """Train one run, or continue it where it was interrupted."""
     run = setting.run(variant, seed)
     from replication.training.run import train
 
-    print(train(run, restart, gpus))
+    print(train(run, restart, gpus, wait, replace))
 
 
 @verb(

@@ -34,7 +34,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Archive:
-    """One archive: address, exact size in bytes, MD5, the folder in it that is wanted and where that goes.
+    """One archive: address, exact size in bytes, SHA-256, the folder in it that is wanted and where that goes.
 
     ``inside`` is a path in the archive, ``target`` one under the data root. ``growth`` is unpacked over packed
     size, rounded up, for the check of the disk.
@@ -42,7 +42,7 @@ class Archive:
 
     url: str
     size: int
-    md5: str
+    sha256: str
     inside: str
     target: str
     contents: tuple[Content, ...]
@@ -54,43 +54,42 @@ class Archive:
         return self.url.rsplit("/", 1)[-1]
 
 
-COCO = "http://images.cocodataset.org"
-VOC = "http://host.robots.ox.ac.uk/pascal/VOC"
+# The bucket behind images.cocodataset.org, a name for which its server has no certificate.
+COCO = "https://s3.amazonaws.com/images.cocodataset.org"
+VOC = "https://host.robots.ox.ac.uk/pascal/VOC"
 
 
-def _coco_images(split: str, size: int, md5: str, count: int) -> Archive:
+def _coco_images(split: str, size: int, sha256: str, count: int) -> Archive:
     return Archive(
         url=f"{COCO}/zips/{split}.zip",
         size=size,
-        md5=md5,
+        sha256=sha256,
         inside=split,
         target=f"coco/{split}",
         contents=(Content(split, ".jpg", count),),
     )
 
 
-def _voc(path: str, year: int, split: str, size: int, md5: str, count: int) -> Archive:
+def _voc(path: str, year: int, split: str, size: int, sha256: str, count: int) -> Archive:
     ids = f"ImageSets/Main/{split}.txt"
     return Archive(
         url=f"{VOC}/{path}",
         size=size,
-        md5=md5,
+        sha256=sha256,
         inside=f"VOCdevkit/VOC{year}",
         target=f"VOC{year}",
         contents=(Content("JPEGImages", ".jpg", count, ids), Content("Annotations", ".xml", count, ids)),
     )
 
 
-# MD5: PaddleDetection's ppdet/utils/download.py pins the same for all six; those of VOC also stand in torchvision 0.26
-# (torchvision/datasets/voc.py), that of COCO's annotations is also the server's ETag. Sizes: the server's
-# Content-Length, as published logs of wget and Keras print it.
+# SHA-256 and sizes: TensorFlow Datasets pins them for all six (its url_checksums/coco2017.txt and voc.txt).
 # Counts: cocodataset.org (118287 and 5000 images), and "Database statistics" of the VOC 2007 and VOC 2012 pages.
 DATA_SETS: dict[str, tuple[Archive, ...]] = {
     "coco2017": (
         Archive(
             url=f"{COCO}/annotations/annotations_trainval2017.zip",
             size=252_907_541,
-            md5="f4bbac642086de4f52a3fdda2de5fa2c",
+            sha256="113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
             inside="annotations",
             target="coco/annotations",
             contents=(
@@ -99,8 +98,10 @@ DATA_SETS: dict[str, tuple[Archive, ...]] = {
             ),
             growth=4.0,  # six JSON files compress to less than a third
         ),
-        _coco_images("val2017", 815_585_330, "442b8da7639aecaf257c1dceb8ba8c80", 5000),
-        _coco_images("train2017", 19_336_861_798, "cced6f7f71b7629ddf16f17bbcfab6b2", 118_287),
+        _coco_images("val2017", 815_585_330, "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05", 5000),
+        _coco_images(
+            "train2017", 19_336_861_798, "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929", 118_287
+        ),
     ),
     "voc2007": (
         _voc(
@@ -108,10 +109,17 @@ DATA_SETS: dict[str, tuple[Archive, ...]] = {
             2007,
             "trainval",
             460_032_000,
-            "c52e279531787c972589f7e41ab4ae64",
+            "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
             5011,
         ),
-        _voc("voc2007/VOCtest_06-Nov-2007.tar", 2007, "test", 451_020_800, "b6e924de25625d8de591ea690078ad9f", 4952),
+        _voc(
+            "voc2007/VOCtest_06-Nov-2007.tar",
+            2007,
+            "test",
+            451_020_800,
+            "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892",
+            4952,
+        ),
     ),
     "voc2012": (
         _voc(
@@ -119,7 +127,7 @@ DATA_SETS: dict[str, tuple[Archive, ...]] = {
             2012,
             "trainval",
             1_999_639_040,
-            "6cd6e144f989b92b3379bac3b3de84fd",
+            "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
             11_540,
         ),
     ),
@@ -201,7 +209,7 @@ def _present(archive: Archive, archives: Path) -> int:
 def _get(archive: Archive, root: Path, mirror: str | None) -> None:
     packed = root / "archives" / archive.name
     url = archive.url if mirror is None else f"{mirror.rstrip('/')}/{archive.name}"
-    fetch(url, packed, size=archive.size, md5=archive.md5)
+    fetch(url, packed, size=archive.size, sha256=archive.sha256)
     target = (
         root / archive.target
     ).resolve()  # may be a link to another disk: unpack there, so that moving is a rename

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import sys
@@ -13,6 +12,7 @@ import requests
 from tqdm import tqdm
 
 from replication.errors import DataError
+from replication.results.files import sha256_file
 
 ATTEMPTS = 5  # in a row without one new byte
 WAIT = 1.0  # seconds before the second attempt, doubled before each further one
@@ -26,9 +26,9 @@ class _Passing(Exception):
 
 
 def fetch(
-    url: str, target: Path, *, size: int | None = None, md5: str | None = None, wait: float = WAIT, note: str = ""
+    url: str, target: Path, *, size: int | None = None, sha256: str | None = None, wait: float = WAIT, note: str = ""
 ) -> Path:
-    """Download ``url`` to ``target`` unless it is there, and verify ``size`` in bytes and ``md5`` where given.
+    """Download ``url`` to ``target`` unless it is there, and verify ``size`` in bytes and ``sha256`` where given.
 
     What has arrived is kept in ``target``.part and continued by an HTTP Range request, in this call or the next;
     a server without ranges starts again. Raises DataError, one line that ends with ``note``, when the server cannot
@@ -39,7 +39,7 @@ def fetch(
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             _download(url, part, size, wait, note)
-            _verify(url, part, size, md5)
+            _verify(url, part, size, sha256)
             part.replace(target)
         except requests.RequestException as error:
             raise DataError(f"{url}: cannot be downloaded: {_reason(error)}{note}") from error
@@ -49,7 +49,7 @@ def fetch(
                 "then run again: what has arrived is kept"
             ) from error
     else:
-        _verify(url, target, size, md5)
+        _verify(url, target, size, sha256)
     return target
 
 
@@ -92,6 +92,8 @@ def _stream(session: requests.Session, url: str, part: Path, size: int | None) -
             if response.status_code in PASSING:
                 raise _Passing(f"HTTP {response.status_code}")
             response.raise_for_status()
+            if url.startswith("https:") and not response.url.startswith("https:"):
+                raise DataError(f"{url}: the server passes on to {response.url}, which is not https; use a --mirror")
             resumed = response.status_code == 206 and _range_start(response) == start
             if start and response.status_code == 206 and not resumed:
                 part.unlink()
@@ -123,17 +125,18 @@ def _write(response: requests.Response, part: Path, start: int, size: int | None
             progress.update(len(piece))
 
 
-def _verify(url: str, path: Path, size: int | None, md5: str | None) -> None:
+def _verify(url: str, path: Path, size: int | None, sha256: str | None) -> None:
     found = _length(path)
     if size is not None and found != size:
         path.unlink()
         raise DataError(f"{url}: {found} bytes instead of {size}; removed, run again (or use another mirror)")
-    if md5 is not None:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "md5").hexdigest()
-        if digest != md5:
+    if sha256 is not None:
+        digest = sha256_file(path)
+        if digest != sha256:
             path.unlink()
-            raise DataError(f"{url}: MD5 is {digest}, expected {md5}; removed, run again (or use another mirror)")
+            raise DataError(
+                f"{url}: SHA-256 is {digest}, expected {sha256}; removed, run again (or use another mirror)"
+            )
 
 
 def _length(path: Path) -> int:

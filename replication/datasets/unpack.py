@@ -49,14 +49,21 @@ def _unzip(archive: Path, target: Path) -> None:
 def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
     mode = member.external_attr >> 16
-    unsafe = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+    unsafe = path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1])
     if unsafe or stat.S_ISLNK(mode):
-        raise DataError(f"{archive}: unsafe member {member.filename!r}; do not use this archive")
+        raise _unsafe(archive, member.filename)
+
+
+def _unsafe(archive: Path, name: str) -> DataError:
+    return DataError(f"{archive}: unsafe member {name!r}; do not use this archive")
 
 
 def _untar(archive: Path, target: Path) -> None:
     with tarfile.open(archive) as file:
         members = file.getmembers()
+        for member in members:
+            if not (member.isfile() or member.isdir()):  # the filter below lets links within the folder pass
+                raise _unsafe(archive, member.name)
         _check_space(archive, target, sum(member.size for member in members))
         for member in _progress(members, archive.name):
             file.extract(member, target, filter="data")

@@ -14,6 +14,7 @@ from replication.evaluation.summary import summary
 from replication.formats.columns import Detections, GroundTruth
 from replication.formats.detections import read_detections, warnings_of
 from replication.formats.truth import read_ground_truth
+from replication.results.files import check_writable
 from replication.results.layout import Layout, RunFiles
 from replication.results.run import Run
 from replication.results.schemas import Data, Metrics, Provenance, read, write
@@ -29,6 +30,7 @@ def evaluate_run(run: Run) -> dict[str, Any]:
     own. Of the proposals of an RPN alone the recall is evaluated. Raises ResultError when the run was trained on other
     data than ``ground_truth.json`` holds.
     """
+    check_writable(run.folder)
     truth, found, paths = read_run(run.files, run.layout)
     if run.variant.class_agnostic:
         result = describe_proposals(truth, found, run.protocol.area_ranges)

@@ -10,10 +10,10 @@ from pathlib import Path
 from replication.catalog import Protocol
 from replication.datasets.roots import data_root
 from replication.errors import ResultError
-from replication.results.files import read_json, write_bytes
-from replication.results.finished import finished_runs
+from replication.results.files import read_json, reading, write_bytes
+from replication.results.finished import curve, finished_runs
 from replication.results.layout import Layout
-from replication.results.schemas import Archive, write
+from replication.results.schemas import Archive, Data, Levels, read, write
 from replication.verdicts import SCHEMA as VERDICTS_SCHEMA
 from replication.verdicts import misjudged
 
@@ -33,11 +33,14 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
     """
     layout, kept = Layout(results, protocol.name), Layout(out, protocol.name)
     source, target = layout.folder, kept.folder
-    files = dict(_contents(layout))
     runs = len(layout.evaluated)
     if not runs:
         raise ResultError(f"{layout.runs}: no finished run; run the workflow first")
+    replaced = target.with_name(f".{target.name}.replaced")
+    if replaced.exists() and not target.exists():  # by a call that was killed between its two renames
+        replaced.rename(target)
     _check_runs(protocol, layout, kept)
+    files = dict(_contents(layout))
     size = sum(map(len, files.values()))
     if size > LIMIT:
         largest = max(files, key=lambda path: len(files[path]))
@@ -54,8 +57,11 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
         write_bytes(partial / path, content)
     listed = {str(path): hashlib.sha256(content).hexdigest() for path, content in files.items()}
     write(partial / kept.archive.name, Archive, {"protocol": protocol.name, "runs": runs, "files": listed})
-    shutil.rmtree(target, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+    if target.exists():
+        target.rename(replaced)
     partial.rename(target)
+    shutil.rmtree(replaced, ignore_errors=True)
     return target
 
 
@@ -63,10 +69,17 @@ def _check_runs(protocol: Protocol, layout: Layout, kept: Layout) -> None:
     """The runs are whole and of one kind, the verdicts theirs, and none of those archived before is dropped."""
     variants = [files.folder.parent.name for files in layout.evaluated]
     runs = [run for group in finished_runs(protocol, layout.results, variants).values() for run in group]
+    if layout.data.exists():
+        read(layout.data, Data)
+    for run in runs:
+        curve(run)
+        if run.files.levels.exists():
+            read(run.files.levels, Levels)
     verdicts = layout.verdicts
     if verdicts.exists():
         document = read_json(verdicts, VERDICTS_SCHEMA)
-        wrong = misjudged(document, runs, {run["variant"] for run in document["runs"]})
+        with reading(verdicts, "verdicts"):
+            wrong = misjudged(document, runs, {run["variant"] for run in document["runs"]})
         if wrong:
             variant, seed = wrong[0]
             raise ResultError(

@@ -91,7 +91,13 @@ def write_voc(truth: GroundTruth, detections: Detections, protocol: Protocol, al
     if len(protocol.data.val) > 1:
         raise ConfigError(f"protocol {protocol.name}: data.val: {len(protocol.data.val)} lists; a server takes one")
     part = protocol.data.val[0]
-    images = [stem(name) for name in truth.image_names]
+    images, split = [stem(name) for name in truth.image_names], protocol.data.set_name("val")
+    _check_name(split, "data.val: split")
+    for name in truth.class_names:
+        _check_name(name, "class")
+    spaced = next((name for name in images if len(name.split()) != 1), None)
+    if spaced is not None:
+        raise ResultError(f"image {spaced!r}: VOC's lines are split at spaces; rename it without any")
     twice = [name for name, count in Counter(images).items() if count > 1]
     if twice:
         raise ResultError(f"protocol {protocol.name}: data.val: two images are named {twice[0]}; VOC names them apart")
@@ -106,7 +112,8 @@ def write_voc(truth: GroundTruth, detections: Detections, protocol: Protocol, al
     )
     for image, label, score, box in rows:
         lines[label].append(" ".join([images[image], *map(repr, (score, *box))]) + "\n")
-    split = protocol.data.set_name("val")
+    for name in Path(part.folder).parts:
+        _check_name(name, "data.val: folder")
     inside = f"results/{part.folder if part.folder != '.' else protocol.name}/Main"
     files = {
         f"{inside}/comp4_det_{split}_{name}.txt": "".join(own)
@@ -126,8 +133,14 @@ def _zip(name: str, text: str) -> bytes:
     return buffer.getvalue()
 
 
+def _check_name(name: str, what: str) -> None:
+    """Raise ResultError for a name that would leave its folder in the archive or break its line."""
+    if not name or name.startswith(".") or any(letter in "/\\" or not letter.isprintable() for letter in name):
+        raise ResultError(f"{what} {name!r}: VOC names a file after it, so it needs letters and no slash; rename it")
+
+
 def _tar(files: Mapping[str, str]) -> bytes:
-    """Members in order of their names, of nobody and no time."""
+    """Members in order of their names, with zero uid, gid and mtime."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, text in sorted(files.items()):

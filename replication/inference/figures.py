@@ -10,7 +10,7 @@ from typing import Any
 
 from replication.catalog import Catalog, FigureData, Protocol
 from replication.errors import ConfigError
-from replication.results.files import write_json
+from replication.results.files import check_writable, write_json
 from replication.results.layout import Layout
 from replication.results.run import Run
 from replication.results.schemas import FIGURE_SCHEMA
@@ -31,6 +31,7 @@ def write_figure_data(catalog: Catalog, protocol: Protocol, results: Path, paper
         run = Run(catalog.variant(declared.variant), protocol, declared.seed, results)
         check_trained(run)
     path = Layout(results, protocol.name).figure_data(paper, name)
+    check_writable(path.parent)
     write_json(path, FIGURE_SCHEMA, compute(run))
     return path
 

@@ -11,7 +11,7 @@ from replication.datasets import Split, load_split
 from replication.errors import ConfigError
 from replication.formats.splits import SPLITS, SplitName
 from replication.inference.model import outputs, trained_model
-from replication.results.files import replacing, sha256_file
+from replication.results.files import check_writable, replacing, sha256_file
 from replication.results.run import Run
 from replication.results.schemas import Proposals, write
 from replication.training.config import run_config
@@ -28,6 +28,7 @@ def propose(run: Run) -> list[Path]:
     if not run.variant.class_agnostic:
         raise ConfigError(f"--variant {run.variant.name}: is no RPN alone; choose one, for example rpn_R50")
     check_trained(run)
+    check_writable(run.layout.proposals(run.variant.name, "val").manifest.parent)
     with devices(run.protocol.device) as taken:
         return [_write(run, load_split(run.protocol, name), name, taken[0]) for name in SPLITS]
 

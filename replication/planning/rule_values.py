@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from replication.catalog import load_judging
 from replication.catalog.schedule import training_iterations
 from replication.datasets.splits import annotation_files
@@ -36,17 +38,28 @@ def proposals(plan: Plan, variant: str) -> list[str]:
     return [str(plan.layout.proposals(source, split).manifest) for split in ("train", "val")] if source else []
 
 
-def weights(plan: Plan, variant: str, seed: int | str) -> list[str]:
-    """The files of the run whose weights a variant is tested with."""
-    files = run_of(plan, variant, seed).trained.files
-    return [str(files.model), str(files.provenance)]
+def weights(plan: Plan, variant: str, seed: int | str) -> str:
+    """The mark of the training whose weights a variant is tested with."""
+    return str(run_of(plan, variant, seed).trained.files.trained)
+
+
+def made(run: Run) -> Path:
+    """What a rule declares to make a run's provenance: the mark of its training or, of a test-time variant, itself."""
+    return run.files.provenance if run.variant.weights_from else run.files.trained
+
+
+def forget_deleted(plan: Plan) -> None:
+    """Delete the marks of trainings whose weights somebody has deleted, so that they are trained again."""
+    for run in plan.trainings:
+        if run.files.trained.exists() and not run.files.model.exists():
+            run.files.trained.unlink(missing_ok=True)
 
 
 def figure_inputs(plan: Plan, paper: str, name: str) -> list[str]:
-    """The files of the trained run from which a figure's data are computed; none where no run is needed."""
+    """The mark of the training from which a figure's data are computed; none where no run is needed."""
     for data in plan.catalog.papers[paper].figure_data:
         if data.name == name and data.variant is not None:
-            return weights(plan, data.variant, data.seed)
+            return [weights(plan, data.variant, data.seed)]
     return []
 
 

@@ -19,6 +19,7 @@ INK = "#68707c"
 
 STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # labels are users' words, in which a dollar sign is one
     "font.size": 11,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from replication.report.papers import paper_drawings
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
 from replication.report.tables import latex, markdown, ratio_text, tidy_csv, varies
 from replication.report.verdicts import Verdicts, bounds, decisive, read_verdicts, tone
-from replication.results.files import make_folder, write_text
+from replication.results.files import check_writable, reading, write_text
 from replication.results.finished import FinishedRun
 from replication.results.layout import Layout
 from replication.timing.latency import cost_line
@@ -92,17 +93,19 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
 
     Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
+    layout = Layout(results, protocol.name)
     comparisons = compare_all(catalog, table_ids, protocol, results)
+    check_writable(layout.svg)
+    check_writable(layout.folder)
     extra: dict[str, list[Drawing]] = {}
     for paper in {comparison.paper.id: comparison.paper for comparison in comparisons}.values():
         extra |= paper_drawings(paper, comparisons, protocol, results)
     sections = [_section(catalog, comparison, extra[comparison.table.id]) for comparison in comparisons]
     verdicts = read_verdicts(catalog, protocol, results, comparisons)
-    html = render_page(catalog, protocol, results, sections, verdicts)
+    with reading(layout.verdicts, "verdicts") if verdicts else contextlib.nullcontext():
+        html = render_page(catalog, protocol, results, sections, verdicts)
     shown = [drawing for section in sections for drawing in section.drawings]
     shown += verdicts.forests.values() if verdicts else ()
-    layout = Layout(results, protocol.name)
-    make_folder(layout.svg)
     figures = {layout.figure(drawing.name): drawing for drawing in shown}
     for old in set(layout.svg.glob(layout.figure("*").name)) - set(figures):
         old.unlink()

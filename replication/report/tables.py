@@ -92,8 +92,14 @@ def tidy_csv(comparison: Comparison) -> str:
     writer.writeheader()
     for line in comparison.lines:
         for column in comparison.table.columns:
-            writer.writerow(_csv_record(comparison, line, column))
+            record = _csv_record(comparison, line, column)
+            writer.writerow({name: _no_formula(value) for name, value in record.items()})
     return buffer.getvalue()
+
+
+def _no_formula(value: object) -> object:
+    """Text that a spreadsheet would run as a formula gets the apostrophe by which it shows the text instead."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _csv_record(comparison: Comparison, line: Line, column: Column) -> dict[str, object]:
@@ -212,7 +218,7 @@ def _inline(text: str) -> str:
     """Text that Markdown shows as it is."""
     for character in ("\\", "|", "*", "_", "<", "`"):
         text = text.replace(character, f"\\{character}")
-    return text
+    return text.replace("](", "]\\(")  # a link; an interval's bracket is none
 
 
 _LATEX = {

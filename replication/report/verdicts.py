@@ -14,7 +14,7 @@ from replication.errors import ResultError
 from replication.report.cells import Comparison
 from replication.report.drawing import Drawing
 from replication.report.forest import RELATIVE, Effect, draw_forest
-from replication.results.files import read_json
+from replication.results.files import read_json, reading
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA, misjudged
 from replication.verdicts.output import withdraw
@@ -98,14 +98,15 @@ def read_verdicts(
         return None
     document = read_json(path, SCHEMA)
     again = "run `replication verdicts` for the same tables again"
-    if document["protocol"] != protocol.name:
-        raise ResultError(f"{path}: protocol: is {document['protocol']}, the page is of {protocol.name}; {again}")
-    tables = [comparison.table.id for comparison in comparisons]
-    check_plan(layout, document, catalog, protocol, load_judging(), tables)
-    _check_runs(document, comparisons, path, again)
-    shown = [entry for entry in document["verdicts"] if entry["table"] in tables]
-    entries = tuple(withdraw(shown, withdrawn(catalog, protocol)))
-    return Verdicts(document, entries, _forests(document, entries))
+    with reading(path, "verdicts"):
+        if document["protocol"] != protocol.name:
+            raise ResultError(f"{path}: protocol: is {document['protocol']}, the page is of {protocol.name}; {again}")
+        tables = [comparison.table.id for comparison in comparisons]
+        check_plan(layout, document, catalog, protocol, load_judging(), tables)
+        _check_runs(document, comparisons, path, again)
+        shown = [entry for entry in document["verdicts"] if entry["table"] in tables]
+        entries = tuple(withdraw(shown, withdrawn(catalog, protocol)))
+        return Verdicts(document, entries, _forests(document, entries))
 
 
 def _check_runs(document: Mapping[str, Any], comparisons: Sequence[Comparison], path: Path, again: str) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from replication.errors import ReplicationError, ResultError
+
+ABANDONED = 86_400.0
+"""Seconds after which a temporary file belongs to no process that still writes it."""
 
 
 @contextlib.contextmanager
@@ -26,6 +31,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     inside = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
@@ -45,6 +51,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete what processes that were killed while they wrote ``path`` have left, but nothing of the last day."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -98,14 +112,32 @@ def write_json(path: Path, schema: str, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def load_json(path: Path) -> Any:
-    """The content of any JSON file; raises ResultError when it is absent or broken."""
+def load_json(path: Path, remedy: str = "run the step that makes it again") -> Any:
+    """The content of any JSON file; raises ResultError, which ends with ``remedy``, when it is absent or broken."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise ResultError(f"{path}: no such file; run the step that makes it first") from None
-    except (OSError, ValueError) as error:
-        raise ResultError(f"{path}: not readable as JSON ({error}); delete it and run the step again") from error
+        raise ResultError(f"{path}: no such file; {remedy}") from None
+    except OSError as error:
+        raise ResultError(f"{path}: not readable ({error.strerror}); move it away, then {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise ResultError(f"{path}: not readable as JSON ({error}); {remedy}") from error
+
+
+@contextlib.contextmanager
+def reading(path: Path, verb: str) -> Iterator[None]:
+    """For what has no record in ``schemas``: whatever fails in the block is blamed on the content of ``path``.
+
+    Raises ResultError naming the file and the verb that writes it again; errors with a message of their own pass.
+    """
+    try:
+        yield
+    except ReplicationError:
+        raise
+    except Exception as error:
+        raise ResultError(
+            f"{path}: not as `replication {verb}` writes it ({type(error).__name__}: {error}); run that again"
+        ) from error
 
 
 def read_json(path: Path, schema: str) -> dict[str, Any]:
@@ -114,8 +146,8 @@ def read_json(path: Path, schema: str) -> dict[str, Any]:
     found = document.get("schema") if isinstance(document, dict) else None
     if found != schema:
         raise ResultError(
-            f"{path}: schema is {found!r}, expected {schema!r}; "
-            "made by another version: delete it and run the step again"
+            f"{path}: schema is {found!r}, expected {schema!r}, as another version makes it; "
+            "run the step that makes it again"
         )
     content: dict[str, Any] = document
     return content

@@ -20,6 +20,8 @@ _ALIKE = {
 }
 """What all runs shown together have in common, with the words for those that do not."""
 
+_WITHOUT_CURVE = "move it away, for a page without this curve, or train the run again with --restart"
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -126,11 +128,11 @@ def curve(run: FinishedRun) -> list[dict[str, float]]:
     if not path.exists():
         return []
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise ResultError(f"{path}: not readable as JSON lines ({error}); train the run again") from error
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise ResultError(f"{path}: not readable as JSON lines ({error}); {_WITHOUT_CURVE}") from error
     if not all(isinstance(line, dict) and "iteration" in line for line in lines):
-        raise ResultError(f"{path}: a line has no 'iteration'; train the run again")
+        raise ResultError(f"{path}: a line has no 'iteration'; {_WITHOUT_CURVE}")
     return lines
 
 

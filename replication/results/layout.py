@@ -67,8 +67,13 @@ class RunFiles:
         return self.folder / "matches"
 
     @property
+    def trained(self) -> Path:
+        """Says that the training is finished; the workflow declares it, since it deletes what a failed job declared."""
+        return self.folder / "trained.done"
+
+    @property
     def lock(self) -> Path:
-        """Held by the process that trains the run."""
+        """Held by the process that trains the run (``lease.lease``)."""
         return self.folder / ".lock"
 
     @property
@@ -85,7 +90,7 @@ class RunFiles:
     @property
     def leftovers(self) -> list[Path]:
         """Everything that a training or a test has left, which a training from the start must not meet."""
-        patterns = ("*.pth", ".*.pth.*", "*.sha256", "*.json", "*.jsonl", ".*.jsonl", "config.yaml")
+        patterns = ("*.done", "*.pth", ".*.pth.*", "*.sha256", "*.json", "*.jsonl", ".*.jsonl", "config.yaml")
         return [path for pattern in patterns for path in self.folder.glob(pattern)]
 
 
@@ -115,6 +120,11 @@ class Layout:
     def folder(self) -> Path:
         """``results/<protocol>``."""
         return self.results / self.protocol
+
+    @property
+    def lock(self) -> Path:
+        """Held by the workflow that makes these results (``lease.lease``)."""
+        return self.folder / ".workflow.lock"
 
     @property
     def data(self) -> Path:

@@ -64,7 +64,7 @@ class Provenance(Document, frozen=True, kw_only=True):
     """
 
     SCHEMA = "provenance/1"
-    REMEDY = "train the run again"
+    REMEDY = "train the run again with --restart"
 
     config_hash: str
     data_hash: str
@@ -315,11 +315,11 @@ def read(path: Path, kind: type[D]) -> D:
     """The content of a file. ResultError, one message that names file and field, when it is absent, not JSON, of
     another version, or has a field that is missing, of another type, not finite or out of range.
     """
-    content = load_json(path)
+    content = load_json(path, kind.REMEDY)
     found = content.get("schema") if isinstance(content, dict) else None
     if found != kind.SCHEMA:
         raise ResultError(
-            f"{path}: schema is {found!r}, expected {kind.SCHEMA!r}: made by another version: {kind.REMEDY}"
+            f"{path}: schema is {found!r}, expected {kind.SCHEMA!r}, as another version makes it; {kind.REMEDY}"
         )
     problem, document = _convert(content, kind)
     if document is None:

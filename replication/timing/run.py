@@ -16,6 +16,7 @@ import torch
 
 from replication.catalog import Catalog, Protocol
 from replication.results import schemas
+from replication.results.files import check_writable
 from replication.results.fingerprint import TIMING, fingerprint
 from replication.results.layout import Layout, RunFiles
 from replication.timing import cost, machine
@@ -101,6 +102,7 @@ def time_variants(
         known_variant(catalog, name)
     prepare_process(protocol)
     torch.set_num_threads(settings.threads or protocol.threads)
+    check_writable(out or Layout(results, protocol.name).latency)
     runs = choose_runs(catalog, protocol, results, names, settings.weights)
     source = find_source(protocol, settings.images)
     with devices(settings.device or protocol.device) as taken, _precision(settings.precision):

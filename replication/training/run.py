@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,15 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import launch
 from detectron2.utils import comm
-from filelock import FileLock, Timeout
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from replication.datasets import load_split
-from replication.errors import ConfigError, TrainingError
+from replication.errors import ConfigError, ResultError, TrainingError
 from replication.results.files import write_text
 from replication.results.layout import RunFiles
+from replication.results.lease import lease
 from replication.results.run import Run
-from replication.results.schemas import Provenance, write
+from replication.results.schemas import Provenance, read, write
 from replication.training.checkpoint import remove_checkpoints, usable_checkpoint, write_checkpoint
 from replication.training.config import check_schedule, check_seed, config_hash, mask_format, run_config
 from replication.training.curves import Curves, Progress, say
@@ -36,13 +34,14 @@ from replication.training.trainer import TERMINATED, Checkpoints, Trainer
 CURVE_POINTS = 200  # lines of curves.jsonl in a whole training, about
 
 
-def train(run: Run, restart: bool = False, gpus: int = 1) -> Path:
+def train(run: Run, restart: bool = False, gpus: int = 1, wait: bool = False, replace: bool = False) -> Path:
     """Train a run, or go on with it where it was interrupted; returns the path of ``model_final.pth``.
 
-    Writes ``config.yaml``, ``curves.jsonl``, ``provenance.json`` and the model. A finished run of the same code,
-    settings and data is left alone; another one is an error unless ``restart``. With ``gpus`` > 1 Detectron2's
-    launcher starts one process a GPU, which share the batch. Raises ReplicationError subclasses, ConfigError for a
-    test-time variant, which has no training of its own.
+    Writes ``config.yaml``, ``curves.jsonl``, ``provenance.json``, the model and, last, ``trained.done``. A finished run
+    of the same code, settings and data is left alone; another one is an error unless ``restart``, which discards any,
+    or ``replace``, which discards it. A run that another process works on is an error too unless ``wait``. With
+    ``gpus`` > 1 Detectron2's launcher starts one process per GPU, which share the batch. Raises ReplicationError
+    subclasses, ConfigError for a test-time variant, which has no training of its own.
     """
     if run.variant.weights_from:
         raise ConfigError(
@@ -60,15 +59,22 @@ def train(run: Run, restart: bool = False, gpus: int = 1) -> Path:
     check_schedule(cfg, run.variant, run.protocol)
     records = share_of(records, cfg.DATASETS.TRAIN_SHARE)
     expected = identity(run)
-    with _locked(run.files), devices(run.protocol.device, gpus) as taken:
+    with (
+        lease(run.files.lock, "this run", wait, lambda message: say(f"{run.label}: {message}")),
+        devices(run.protocol.device, gpus) as taken,
+    ):
         for path in run.files.abandoned:
             path.unlink()
         if restart:
+            _discard(run.files)
+        if replace and _outdated(run, expected):
+            say(f"{run.label}: the finished training of other code, settings or data is discarded")
             _discard(run.files)
         if run.files.model.exists():
             check_identity(run, expected, "give --restart to discard it and train again")
             trained_weights(run)
             say(f"{run.label}: already trained")
+            _mark(run.files)
             return run.files.model
         usable_checkpoint(run.folder, expected, run.label)
         write_text(run.files.config, cfg.dump())
@@ -76,6 +82,7 @@ def train(run: Run, restart: bool = False, gpus: int = 1) -> Path:
             _fit(run, cfg, records, expected, taken[0])
         else:
             _launch(run, cfg, records, expected, taken)
+        _mark(run.files)
     return run.files.model
 
 
@@ -164,21 +171,23 @@ def _fit(run: Run, cfg: CfgNode, records: list[Record], expected: dict[str, str]
     curves.path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _locked(files: RunFiles) -> Iterator[None]:
-    """Hold a run's folder; TrainingError when another process does or when it cannot be written."""
-    folder, lock = files.folder, FileLock(files.lock, timeout=0)
+def _outdated(run: Run, expected: dict[str, str]) -> bool:
+    """Whether the folder holds a finished training that is known to be of other code, settings or data."""
+    if not run.files.model.exists():
+        return False
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise TrainingError(f"{folder}: another process is working on this run; wait for it or stop it first") from None
-    except OSError as error:
-        raise TrainingError(f"{folder}: not writable ({error.strerror}); choose another --results folder") from error
-    with lock:
-        yield
+        made = read(run.files.provenance, Provenance)
+    except ResultError:
+        return False
+    return any(getattr(made, key) != value for key, value in expected.items())
+
+
+def _mark(files: RunFiles) -> None:
+    if not files.trained.exists():
+        write_text(files.trained, "")
 
 
 def _discard(files: RunFiles) -> None:
-    for path in files.leftovers:
+    """Delete everything, the mark of a finished training first."""
+    for path in sorted(files.leftovers, key=lambda path: path != files.trained):
         path.unlink()

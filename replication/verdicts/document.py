@@ -8,7 +8,7 @@ from typing import Any
 
 from replication.catalog import Catalog, Judging, Protocol, withdrawn
 from replication.errors import ConfigError, ResultError
-from replication.results.files import sha256_file, write_json
+from replication.results.files import check_writable, sha256_file, write_json
 from replication.results.fingerprint import training_fingerprint
 from replication.results.finished import FinishedRun, finished_runs
 from replication.results.layout import Layout
@@ -42,6 +42,7 @@ def write_verdicts(
             f"{path}: is part of an archive, which keeps no detections: judging it again would lose all intervals for "
             "new images; if that is wanted, copy the folder without its archive.json and give the copy as --results"
         )
+    check_writable(path.parent)
     document = judge(catalog, protocol, results, tables, judging)
     write_json(path, SCHEMA, document)
     return document

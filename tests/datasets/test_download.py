@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tarfile
 import threading
 import zipfile
@@ -13,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
 from replication.datasets import fetch as fetch_module
 from replication.datasets.download import DATA_SETS, Archive, Content, download, is_complete
@@ -121,9 +123,9 @@ def tar_bytes(files: dict[str, bytes]) -> bytes:
 
 
 def served(server: Server, record: Archive, body: bytes) -> Archive:
-    """``record`` with the address, size and MD5 of ``body`` on the local server."""
+    """``record`` with the address, size and SHA-256 of ``body`` on the local server."""
     server.files[f"/{record.name}"] = body
-    return replace(record, url=f"{server.url}/{record.name}", size=len(body), md5=hashlib.md5(body).hexdigest())
+    return replace(record, url=f"{server.url}/{record.name}", size=len(body), sha256=hashlib.sha256(body).hexdigest())
 
 
 def tiny_coco(server: Server) -> dict[str, tuple[Archive, ...]]:
@@ -201,7 +203,7 @@ def test_connection_that_breaks_off_is_resumed(server: Server, tmp_path: Path) -
     body = bytes(range(256)) * 20_000
     server.files["/f"] = body
     server.break_after, server.breaks = 2 * MiB, 2
-    fetch(f"{server.url}/f", tmp_path / "f", size=len(body), md5=hashlib.md5(body).hexdigest())
+    fetch(f"{server.url}/f", tmp_path / "f", size=len(body), sha256=hashlib.sha256(body).hexdigest())
     assert (tmp_path / "f").read_bytes() == body
     assert [asked for _, asked in server.requests] == [None, f"bytes={2 * MiB}-", f"bytes={4 * MiB}-"]
 
@@ -210,7 +212,7 @@ def test_next_call_continues_where_the_last_stopped(server: Server, tmp_path: Pa
     body = bytes(range(256)) * 20_000
     server.files["/f"] = body
     (tmp_path / "f.part").write_bytes(body[:1_000_000])
-    fetch(f"{server.url}/f", tmp_path / "f", size=len(body), md5=hashlib.md5(body).hexdigest())
+    fetch(f"{server.url}/f", tmp_path / "f", size=len(body), sha256=hashlib.sha256(body).hexdigest())
     assert server.requests == [("/f", "bytes=1000000-")]
     assert (tmp_path / "f").read_bytes() == body
     assert not (tmp_path / "f.part").exists()
@@ -235,7 +237,7 @@ def test_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> N
     body = bytes(range(256)) * 20_000
     server.files["/f"] = body
     server.ranges, server.break_after, server.breaks = False, 2 * MiB, 1
-    fetch(f"{server.url}/f", tmp_path / "f", size=len(body), md5=hashlib.md5(body).hexdigest())
+    fetch(f"{server.url}/f", tmp_path / "f", size=len(body), sha256=hashlib.sha256(body).hexdigest())
     assert (tmp_path / "f").read_bytes() == body
 
 
@@ -281,7 +283,7 @@ def test_no_network_is_one_line(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("good", [{"size": 3}, {"size": 6, "md5": hashlib.md5(b"abcdef").hexdigest()}])
+@pytest.mark.parametrize("good", [{"size": 3}, {"size": 6, "sha256": hashlib.sha256(b"abcdef").hexdigest()}])
 def test_wrong_content_is_removed(server: Server, tmp_path: Path, good: dict[str, object]) -> None:
     server.files["/f"] = b"abcdeX"
     with pytest.raises(DataError, match="removed, run again"):
@@ -434,11 +436,20 @@ def test_unknown_name_lists_the_known() -> None:
         download("coco2099")
 
 
-def test_voc_hashes_are_those_of_torchvision() -> None:
-    voc = pytest.importorskip("torchvision.datasets.voc")
-    theirs = {entry["filename"]: entry["md5"] for entry in voc.DATASET_YEAR_DICT.values()}
-    for record in (*DATA_SETS["voc2007"], *DATA_SETS["voc2012"]):
-        if record.name == "VOCtrainval_11-May-2012.tar":  # their table lists this file name for 2008, too
-            assert voc.DATASET_YEAR_DICT["2012"]["md5"] == record.md5
-        else:
-            assert theirs[record.name] == record.md5
+def test_every_archive_has_an_address_of_its_publisher_and_a_hash() -> None:
+    for archive in (archive for archives in DATA_SETS.values() for archive in archives):
+        assert archive.url.startswith(
+            ("https://s3.amazonaws.com/images.cocodataset.org/", "https://host.robots.ox.ac.uk/")
+        )
+        assert re.fullmatch(r"[0-9a-f]{64}", archive.sha256)
+
+
+def test_a_server_that_passes_on_to_http_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/f"] = b"abcdef"
+    plain = requests.Session.get
+    monkeypatch.setattr(requests.Session, "get", lambda self, url, **more: plain(self, f"{server.url}/f", **more))
+    with pytest.raises(DataError, match=r"passes on to http://127.*, which is not https"):
+        fetch("https://example.org/f", tmp_path / "f")
+    assert list(tmp_path.iterdir()) == []

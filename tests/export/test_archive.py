@@ -48,7 +48,7 @@ def results(tmp_path: Path) -> Path:
         (folder / "detections.json").write_text("[]")
     unfinished = here / "runs" / "other_variant" / "seed0"
     write_json(unfinished / "provenance.json", "provenance/1", {})
-    write_json(here / "data.json", "data/1", {})
+    write_json(here / "data.json", "data/1", {"data_hash": "d"})
     (here / "tables").mkdir()
     (here / "tables" / "giou-T5.md").write_text("| a table |\n")
     write_json(here / "latency" / "some_cpu" / "some_variant.json", "latency/1", {})

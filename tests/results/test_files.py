@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from replication.errors import ReplicationError, ResultError
-from replication.results.files import read_json, replacing, sha256_json, write_bytes, write_json
+from replication.results.files import read_json, replacing, sha256_json, write_bytes, write_json, write_text
 
 
 def test_json_comes_back_with_its_schema(tmp_path: Path):
@@ -20,7 +21,7 @@ def test_json_comes_back_with_its_schema(tmp_path: Path):
 def test_a_broken_or_foreign_file_is_named(tmp_path: Path, content: str):
     path = tmp_path / "x.json"
     path.write_text(content)
-    with pytest.raises(ResultError, match=r"x\.json: .*delete it"):
+    with pytest.raises(ResultError, match=r"x\.json: .*; run the step that makes it again"):
         read_json(path, "thing/1")
 
 
@@ -84,3 +85,14 @@ def test_a_failure_to_read_another_file_is_not_called_a_failure_to_write(tmp_pat
     with pytest.raises(FileNotFoundError, match=r"other\.bin"), replacing(tmp_path / "x.bin") as file:
         file.write((tmp_path / "other.bin").read_bytes())
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_was_writing_is_removed_a_day_later(tmp_path: Path):
+    path = tmp_path / "a[1].json"
+    old, young, other = (tmp_path / name for name in (".a[1].json.abcd1234", ".a[1].json.abcd5678", ".b.json.abcd1234"))
+    for left in (old, young, other):
+        left.write_text("half")
+    for left in (old, other):
+        os.utime(left, (1, 1))
+    write_text(path, "whole")
+    assert {left.name for left in tmp_path.iterdir()} == {path.name, young.name, other.name}

@@ -84,7 +84,10 @@ def test_a_missing_field_is_named(tmp_path: Path):
         ("{", "not readable as JSON"),
         ("[]", "schema is None, expected 'metrics/1'"),
         ('"x"', "schema is None"),
-        ('{"schema": "metrics/2"}', "schema is 'metrics/2', expected 'metrics/1': made by another version"),
+        (
+            '{"schema": "metrics/2"}',
+            "schema is 'metrics/2', expected 'metrics/1', as another version makes it",
+        ),
         ('{"schema": ["metrics/1"]}', "schema is "),
     ],
 )

@@ -72,7 +72,7 @@ def assert_same(job: Run, whole: Run) -> None:
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert curve(job) == curve(whole)
     left = {path.name for path in job.folder.iterdir() if path.name != ".lock"}
-    assert left == {FINAL, f"{FINAL}.sha256", "config.yaml", "curves.jsonl", "provenance.json"}
+    assert left == {FINAL, f"{FINAL}.sha256", "config.yaml", "curves.jsonl", "provenance.json", "trained.done"}
 
 
 def interrupt(job: Run, monkeypatch: pytest.MonkeyPatch, after: int) -> None:

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from replication.catalog import Protocol, load_catalog
 from replication.datasets import load_split
-from replication.errors import ConfigError, ReplicationError, ResultError, TrainingError
+from replication.errors import ConfigError, LockedError, ReplicationError, ResultError, TrainingError
 from replication.inference.detect import detect
 from replication.results.files import read_json
 from replication.results.run import Run
@@ -201,14 +201,46 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_do(job: Run, capfd: pytest
 
 def test_two_trainings_in_one_folder(job: Run):
     job.folder.mkdir(parents=True)
-    with FileLock(job.folder / ".lock"), pytest.raises(TrainingError, match="another process is working on this run"):
+    with FileLock(job.folder / ".lock"), pytest.raises(LockedError, match="another process is working on this run"):
         train(job)
+
+
+def test_a_training_that_waits_takes_what_the_other_has_finished(job: Run, capfd: pytest.CaptureFixture[str]):
+    job.folder.mkdir(parents=True)
+    command = [sys.executable, "-m", "replication", "train", "--protocol", "smoke", "--results", str(job.results)]
+    other = subprocess.Popen([*command, "--variant", job.variant.name], stderr=subprocess.DEVNULL)
+    while not (job.folder / ".lock.json").exists() and other.poll() is None:
+        time.sleep(0.1)
+    train(job, wait=True)
+    assert other.wait() == 0
+    error = capfd.readouterr().err
+    assert f"another process is working on this run (process {other.pid} on" in error
+    assert "already trained" in error
+
+
+def test_what_replaces_a_finished_run_and_what_leaves_it_alone(job: Run, capfd: pytest.CaptureFixture[str]):
+    train(job)
+    made = job.files.model.stat()
+    job.files.trained.unlink()  # as the workflow does with what it declares
+    train(job, replace=True)
+    assert job.files.model.stat() == made
+    assert job.files.trained.exists()
+    other = changed(job, data={**job.protocol.data.model_dump(), "seed": 8})
+    with pytest.raises(ResultError, match=r"holds a finished run whose .*--restart"):
+        train(other)
+    assert job.files.trained.exists()
+    train(other, replace=True)
+    assert job.files.model.stat().st_mtime_ns > made.st_mtime_ns
+    assert "the finished training of other code, settings or data is discarded" in capfd.readouterr().err
+    job.files.provenance.write_text("{")
+    with pytest.raises(ResultError, match=r"unknown what made .*--restart"):
+        train(other, replace=True)
 
 
 def test_a_results_folder_that_cannot_be_written(job: Run, tmp_path: Path):
     (tmp_path / "file").write_text("")
     blocked = Run(job.variant, job.protocol, 0, tmp_path / "file")
-    with pytest.raises(ReplicationError, match="not writable"):
+    with pytest.raises(ReplicationError, match="cannot write"):
         train(blocked)
 
 
