@@ -39,8 +39,8 @@ lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint, envs/lint_
 benchmarks: environment ## time the hot parts (tests/benchmarks)
 	$(IN_VENV) pytest tests/benchmarks $(ARGS)
 
-readme: environment ## the README's tables of results, from results/reference
-	$(IN_VENV) python docs/readme.py README.md
+readme: environment ## the tables of results in README.md and docs/results.md, from results/reference
+	$(IN_VENV) python docs/readme.py
 
 screenshots: environment ## pictures of a report for the README, by Chromium: [REPORT=results/mini/report.html]
 	$(IN_VENV) PYTHONPATH=envs python docs/screenshots.py "$(REPORT)" docs/images

@@ -1,7 +1,8 @@
-"""The README shows what the archived reference results say, and not what somebody typed."""
+"""README and docs/results.md show what the archived reference results say, and not what somebody typed."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,35 @@ import readme
 from replication.catalog import load_protocol
 from replication.results.files import read_json
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+LINK = re.compile(r"\]\(([^)#:]+?)(#[^)]*)?\)|src=\"([^\"]+)\"")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_tables_are_those_of_the_archive() -> None:
-    text = README.read_text()
-    again = readme.replace(text, readme.reference_results(load_protocol("mini"), readme.REFERENCE))
-    assert text == again, "run `make readme`"
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_tables_are_those_of_the_archive(page: str) -> None:
+    text = (ROOT / page).read_text()
+    blocks = readme.pages(load_protocol("mini"), readme.REFERENCE)
+    assert text == readme.replace(text, blocks[ROOT / page]), "run `make readme`"
+
+
+def test_the_readme_has_the_largest_claim_of_each_table() -> None:
+    lines = readme.headline_results(load_protocol("mini"), readme.REFERENCE).splitlines()[2:]
+    claims = [line.split("|")[1].strip() for line in lines]
+    assert claims == [
+        "giou-T5: GIoU loss over smooth L1",
+        "giou-T7: GIoU loss over smooth L1",
+        "fsaf-T1: AB + FSAF online over RetinaNet",
+        "libra-T1: Libra R-CNN over Faster R-CNN (reimpl)",
+        "libra-T2: + balanced L1 loss over baseline",
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_the_pages_lead_somewhere(page: Path) -> None:
+    targets = [first or last for first, _, last in LINK.findall(page.read_text())]
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing, f"{page.name}: {missing}"
 
 
 def test_every_primary_claim_with_numbers_has_a_line() -> None:
