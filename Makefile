@@ -55,7 +55,7 @@ environment: ## make .venv or bring it up to date (the targets above do it thems
 	echo "Python 3.11 or 3.12 is needed and $(or $(PYTHON),python3) is not one:" \
 	    "install one, or name it: make test PYTHON=/path/to/python3.12" >&2; exit 1
 
-lock: environment ## write envs/requirements.txt and envs/uv.txt anew; ARGS=--upgrade takes the newest versions
+lock: environment ## regenerate envs/requirements.txt and envs/uv.txt; ARGS=--upgrade takes the newest versions
 	$(IN_VENV) python envs/lock.py $(ARGS)
 
 clean: ## remove the environment, the bundle and all caches; results/ and datasets/ stay

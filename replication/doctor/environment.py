@@ -55,7 +55,7 @@ def _packages(training: bool) -> list[Finding]:
 
 def _package(requirement: Requirement, missing: Level, purpose: str) -> Finding:
     name, wanted = requirement.name, str(requirement.specifier)
-    install = f"install {name}{wanted} (see README: set-up)"
+    install = f"install {name}{wanted} (see docs/running.md)"
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -80,7 +80,7 @@ BY_NAME = "image ids, such as {example!r}, are names of files: mapped through fi
 
 
 _UNKNOWN = "which is neither an id nor the file_name of one image in the ground truth"
-_TEXT = "which is text, but ids are whole numbers, and is no file_name of one image; write ids without quotes"
+_TEXT = "which is text, but ids are whole numbers, and is not the file_name of one image; write ids without quotes"
 
 
 class ImageIds:

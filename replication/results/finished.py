@@ -160,6 +160,6 @@ def _same(runs: list[FinishedRun], key: str, what: str) -> None:
 
 def _mixed(one: Path, other: Path, what: str) -> ResultError:
     return ResultError(
-        f"{one} and {other} {what}; they cannot stand in one table: "
+        f"{one} and {other} {what}; they cannot be shown in one table: "
         "move the outdated run away and run it again, or keep the two in different results folders"
     )

@@ -178,7 +178,7 @@ def _disturbed(document: schemas.Latency) -> str:
     share = document.state.cpu_share
     if document.device.type == "cuda" or share >= UNDISTURBED:
         return ""
-    return f"; DISTURBED: other work left the process {100 * share:.0f}% of a core"
+    return f"; DISTURBED: under other load, the process had {100 * share:.0f}% of a core"
 
 
 def _count(number: int, noun: str) -> str:

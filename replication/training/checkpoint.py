@@ -69,7 +69,7 @@ def remove_checkpoints(folder: Path, keep: int = 0) -> None:
 
 
 def usable_checkpoint(folder: Path, identity: dict[str, str], label: str) -> Path | None:
-    """The newest checkpoint that is intact and belongs to the training of this ``identity``; None to start anew.
+    """The newest checkpoint that is intact and belongs to the training of this ``identity``; None for a fresh start.
 
     Damaged ones are removed, as are all when they belong to other code, settings or data; a line says so.
     """
@@ -116,10 +116,10 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
             found = hashlib.file_digest(file, "sha256").hexdigest()
             expected = _recorded(path)
             if expected is None:
-                raise WeightsError(f"{path}: not verified: {_record(path).name} beside it is missing or empty")
+                raise WeightsError(f"{path}: not verified: {_record(path).name} next to it is missing or empty")
             if found != expected:
                 raise WeightsError(
-                    f"{path}: damaged: its SHA-256 is {found}, {_record(path).name} beside it says {expected}"
+                    f"{path}: damaged: its SHA-256 is {found}, {_record(path).name} next to it says {expected}"
                 )
             file.seek(0)
             content: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)

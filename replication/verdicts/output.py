@@ -37,7 +37,7 @@ DIRECTION_HEAD = (
 )
 ESTIMAND_TEXTS = {
     "new images": "other runs and other images of the same kind",
-    "this benchmark": "other runs on these very images",
+    "this benchmark": "other runs on the same images",
 }
 
 

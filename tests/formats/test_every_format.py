@@ -255,7 +255,7 @@ ODDITIES: dict[str, tuple[str, Edit, str]] = {
         "", "<difficult/>", "<difficult> 0 </difficult>", "<difficult>false</difficult>",
         "<difficult>False</difficult>",        "<difficult>null</difficult>")},
     "VOC difficult Unspecified": ("voc", difficult("<difficult>Unspecified</difficult>"),
-                                  "warning 4 objects have difficult 'Unspecified', which is taken for 0"),
+                                  "warning 4 objects have difficult 'Unspecified', which is read as 0"),
     **{f"VOC difficult {text}": ("voc", difficult(f"<difficult>{text}</difficult>"), "error difficult is ")
        for text in ("2", "maybe", "yes", "-1", "nan")},
     "VOC gb2312": ("voc", encoded("gb2312"), SAME),

@@ -103,7 +103,7 @@ def test_boxes_over_the_border_are_clipped_with_a_warning(tmp_path: Path, caplog
     ("objects", "message"),
     [
         (entry(box=(20, 1, 10, 9)), r"a\.xml: object 0 \(cat\): bndbox is empty"),
-        (entry(box=("nan", 1, 10, 9)), r"a\.xml: object 0 \(cat\): bndbox has a value that is no finite number"),
+        (entry(box=("nan", 1, 10, 9)), r"a\.xml: object 0 \(cat\): bndbox has a value that is not a finite number"),
         (entry(box=(100, 1, 110, 9)), r"image .*a\.jpg\): bbox .* lies wholly outside its image of 60x40"),
         (entry(box=("x", 1, 10, 9)), r"a\.xml: object 0 \(cat\): bndbox must have four numbers"),
         ("<object><name>cat</name></object>", r"a\.xml: object 0 \(cat\): bndbox must have four numbers"),
