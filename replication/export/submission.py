@@ -127,7 +127,7 @@ def _zip(name: str, text: str) -> bytes:
 
 
 def _tar(files: Mapping[str, str]) -> bytes:
-    """Members in order of their names, of nobody and no time."""
+    """Members in the order of their names, with zero uid, gid and mtime."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, text in sorted(files.items()):

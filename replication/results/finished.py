@@ -18,7 +18,7 @@ _ALIKE = {
     "image_set": "are of different image sets (images, objects differ)",
     "evaluation": "are evaluated in two ways (criterion, evaluator differ)",
 }
-"""What all runs shown together have in common, with the words for those that do not."""
+"""What all runs shown together have in common, with the error text for those that do not."""
 
 
 @dataclass(frozen=True)

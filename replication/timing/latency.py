@@ -198,9 +198,9 @@ def cost_line(latency: Latency, base: Latency | None) -> dict[str, str]:
         "ratio, processor time": ratio_to_base("inference", "processor"),
         **_details(latency),
         "training (ms/step)": _ms(summarise(steps)) if steps else "-",
-        "its ratio": ratio_to_base("training", "clock"),
-        "its ratio, processor time": ratio_to_base("training", "processor"),
-        "its memory (MiB)": _mib(latency.document.training.peak_memory) if latency.document.training else "-",
+        "training, ratio": ratio_to_base("training", "clock"),
+        "training, ratio, processor time": ratio_to_base("training", "processor"),
+        "training, memory (MiB)": _mib(latency.document.training.peak_memory) if latency.document.training else "-",
     }
 
 

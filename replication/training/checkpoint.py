@@ -109,7 +109,7 @@ def write_checkpoint(data: dict[str, Any], path: Path) -> None:
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """What ``write_checkpoint`` wrote, its tensors on ``device``.
 
-    Raises WeightsError when the file is missing, is not the one that was written, or when nobody recorded which.
+    Raises WeightsError when the file is missing, is not the one that was written, or when its SHA-256 was not recorded.
     """
     try:
         with path.open("rb") as file:
