@@ -247,4 +247,4 @@ def register(claim: Path) -> None:
     terms = written.claim
     there = [name for name in terms.names if not written.existing.keys().isdisjoint(terms.files(name))]
     if there:
-        print(f"warning: runs of {', '.join(there)} are there already: this is registered after them", file=sys.stderr)
+        print(f"warning: runs of {', '.join(there)} exist already: the claim is registered after them", file=sys.stderr)

@@ -432,7 +432,7 @@ def test_evaluate_warns_of_what_explains_an_ap_of_0(tmp_path: Path) -> None:
         "classes with objects, but without any detection, have an AP of 0: plate (2 objects)": [
             one for one in coco_results() if one["category_id"] == 1
         ],
-        "look like shares of the image from 0 to 1": [
+        "look like fractions of the image from 0 to 1": [
             one | {"bbox": [value / 80 for value in one["bbox"]]} for one in coco_results()
         ],
     }
@@ -533,5 +533,5 @@ def test_names_of_classes_beside_yolo_detections_are_heeded(tmp_path: Path) -> N
     named = evaluate(found, truth)
     assert named["per_class"] == plain["per_class"]
     assert any(
-        "of no class in the ground truth: category_id 'bowl' (3 detections)" in text for text in named["warnings"]
+        "of classes not in the ground truth: category_id 'bowl' (3 detections)" in text for text in named["warnings"]
     )

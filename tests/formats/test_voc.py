@@ -96,7 +96,7 @@ def test_boxes_over_the_border_are_clipped_with_a_warning(tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING):
         boxes = [found["bbox"] for found in read(tmp_path).records[0]["annotations"]]
     assert boxes == [[0, 0, 60, 10], [-1, -1, 61, 41]]  # a 0-based writer's boxes stay
-    assert "1 boxes reach over their image" in caplog.text
+    assert "1 boxes extend beyond their image" in caplog.text
 
 
 @pytest.mark.parametrize(
