@@ -40,8 +40,8 @@ lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint, envs/lint_
 benchmarks: environment ## time the hot parts (tests/benchmarks)
 	$(IN_VENV) pytest tests/benchmarks $(ARGS)
 
-readme: environment ## the README's tables of results, from results/reference
-	$(IN_VENV) python docs/readme.py README.md
+readme: environment ## the tables of results in README.md and docs/results.md, from results/reference
+	$(IN_VENV) python docs/readme.py
 
 screenshots: environment ## pictures of a report for the README, by Chromium: [REPORT=results/mini/report.html]
 	$(IN_VENV) PYTHONPATH=envs python docs/screenshots.py "$(REPORT)" docs/images
@@ -56,7 +56,7 @@ environment: ## make .venv or bring it up to date (the targets above do it thems
 	echo "Python 3.11 or 3.12 is needed and $(or $(PYTHON),python3) is not one:" \
 	    "install one, or name it: make test PYTHON=/path/to/python3.12" >&2; exit 1
 
-lock: environment ## write envs/requirements.txt and envs/uv.txt anew; ARGS=--upgrade takes the newest versions
+lock: environment ## regenerate envs/requirements.txt and envs/uv.txt; ARGS=--upgrade takes the newest versions
 	$(IN_VENV) python envs/lock.py $(ARGS)
 
 clean: ## remove the environment, the bundle and all caches; results/ and datasets/ stay

@@ -1,11 +1,10 @@
-"""The README's tables of reference results, made from what `results/reference` keeps, so that no number is copied.
+"""Tables of the reference results for README.md and docs/results.md, from `results/reference`: no number is copied.
 
-python docs/readme.py README.md
+python docs/readme.py
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,21 +22,38 @@ from replication.verdicts import SCHEMA
 from replication.verdicts.output import withdraw
 from replication.verdicts.rules import WITHDRAWN
 
-REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
+ROOT = Path(__file__).resolve().parents[1]
+README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
+REFERENCE = ROOT / "results" / "reference"
 BEGIN, END = "<!-- made by `make readme` from results/reference -->\n", "<!-- end of what `make readme` makes -->\n"
+
+
+def headline_results(protocol: Protocol, results: Path) -> str:
+    """Markdown for the README: of each table the primary claim with the largest published gain, and its verdict."""
+    _, entries = _read(protocol, results)
+    largest: dict[str, Mapping[str, Any]] = {}
+    for entry in _distinct(entries):
+        best = largest.setdefault(entry["table"], entry)
+        if entry["claimed"]["gain"] > best["claimed"]["gain"]:
+            largest[entry["table"]] = entry
+    return _verdicts(list(largest.values()))
 
 
 def reference_results(protocol: Protocol, results: Path) -> str:
     """Markdown: the primary claims with numbers and their verdicts, then published and measured, table by table."""
+    comparisons, entries = _read(protocol, results)
+    return "\n".join([_verdicts(_distinct(entries)), *_numbers(comparisons)])
+
+
+def _read(protocol: Protocol, results: Path) -> tuple[list[Comparison], list[Mapping[str, Any]]]:
     document = read_json(Layout(results, protocol.name).verdicts, SCHEMA)
     catalog = load_catalog()
     comparisons = compare_all(catalog, document["tables"], protocol, results)
-    entries = withdraw(document["verdicts"], withdrawn(catalog, protocol))
-    return "\n".join([_verdicts(entries), *_numbers(comparisons)])
+    return comparisons, list(withdraw(document["verdicts"], withdrawn(catalog, protocol)))
 
 
 def replace(text: str, block: str) -> str:
-    """The README with another block between its two marks. Raises ValueError where they are not there."""
+    """A page with another block between its two marks. Raises ValueError where they are not there."""
     before, _, rest = text.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:
@@ -45,15 +61,20 @@ def replace(text: str, block: str) -> str:
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
 
 
-def _verdicts(entries: Sequence[Mapping[str, Any]]) -> str:
-    """One line per primary claim; the same comparison in a second table is left out."""
-    lines: dict[tuple[str, str, str], list[str]] = {}
+def _distinct(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The primary claims with numbers; the same comparison in a second table is left out."""
+    claims: dict[tuple[str, str, str], Mapping[str, Any]] = {}
     for entry in entries:
         if entry["primary"] and entry["measured"] is not None:
             compared = entry["row"]["variant"], entry["baseline"]["variant"], entry["column"]["metric"]
-            lines.setdefault(compared, _verdict(entry))
-    heads = ["claim", "of", "published", "measured", "95% interval", "verdict"]
-    return _table(heads, list(lines.values()), ["left", "left", "right", "right", "right", "left"])
+            claims.setdefault(compared, entry)
+    return list(claims.values())
+
+
+def _verdicts(entries: Sequence[Mapping[str, Any]]) -> str:
+    """One line per claim."""
+    heads = ["claim", "metric", "published gain", "measured gain", "95% interval", "verdict"]
+    return _table(heads, list(map(_verdict, entries)), ["left", "left", "right", "right", "right", "left"])
 
 
 def _verdict(entry: Mapping[str, Any]) -> list[str]:
@@ -109,6 +130,11 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[
     return tabulate(rows, heads, tablefmt="pipe", colalign=align, disable_numparse=True) + "\n"
 
 
+def pages(protocol: Protocol, results: Path) -> dict[Path, str]:
+    """The block of each page."""
+    return {README: headline_results(protocol, results), RESULTS: reference_results(protocol, results)}
+
+
 if __name__ == "__main__":
-    readme = Path(sys.argv[1])
-    write_text(readme, replace(readme.read_text(), reference_results(load_protocol("mini"), REFERENCE)))
+    for page, block in pages(load_protocol("mini"), REFERENCE).items():
+        write_text(page, replace(page.read_text(), block))

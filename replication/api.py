@@ -57,7 +57,7 @@ class Evaluation:
         return asdict(self)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """AP and AP50 of each class, a line a class. Needs pandas."""
+        """AP and AP50 of each class, one line per class. Needs pandas."""
         import pandas
 
         return pandas.DataFrame.from_dict(self.per_class, orient="index").rename_axis("class")

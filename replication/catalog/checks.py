@@ -50,7 +50,7 @@ def check_papers(papers: Mapping[Path, Paper], variants: Mapping[str, Variant]) 
                 )
         for data in paper.figure_data:
             if data.variant is not None and data.variant not in variants:
-                yield path, f"figure_data[{data.name}]: variant: {data.variant!r} is no built variant"
+                yield path, f"figure_data[{data.name}]: variant: {data.variant!r} is not a built variant"
 
 
 def check_variant(variant: Variant, variants: Mapping[str, Variant]) -> Iterator[str]:
@@ -58,7 +58,7 @@ def check_variant(variant: Variant, variants: Mapping[str, Variant]) -> Iterator
     proposals = variants.get(variant.proposals_from)
     if variant.proposals_from and (proposals is None or not proposals.class_agnostic or proposals.weights_from):
         yield (
-            f"DATASETS.PROPOSALS_FROM: {variant.proposals_from!r} is no built variant that is an RPN alone and is "
+            f"DATASETS.PROPOSALS_FROM: {variant.proposals_from!r} is not a built variant that is an RPN alone and "
             "trained itself"
         )
     if variant.weights_from:
@@ -69,16 +69,16 @@ def _check_weights(variant: Variant, variants: Mapping[str, Variant]) -> Iterato
     """A test-time variant's weights must be those of its own detector, from a training."""
     source = variants.get(variant.weights_from)
     if source is None:
-        yield f"{variant.weights_from!r} is no built variant; {_known(sorted(variants))}"
+        yield f"{variant.weights_from!r} is not a built variant; {_known(sorted(variants))}"
     elif source.weights_from:
-        yield f"{source.name!r} takes the weights of {source.weights_from!r} itself; name a variant that is trained"
+        yield f"{source.name!r} uses the weights of {source.weights_from!r} itself; name a variant that is trained"
     else:
         own, theirs = (dict(_leaves(resolve(one.path))) for one in (variant, source))
         keys = sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
         trained = [key for key in keys if not key.startswith("TEST.")]
         if trained:
             yield (
-                f"{', '.join(trained)}: not as in {source.name}, whose weights are taken: a test-time variant may set "
+                f"{', '.join(trained)}: differs from {source.name}, whose weights it uses: a test-time variant may set "
                 "TEST only; start from that variant's file, or leave MODEL.WEIGHTS_FROM out to train this one"
             )
 
@@ -132,13 +132,13 @@ def _check_row(row: Row, rows: Mapping[str, Row], columns: Iterable[Column]) -> 
     if not row.cited and row.variant is None:
         yield "variant: an own row names the variant that measures it; add it, or mark the row 'cited: true'"
     if not row.cited and row.backbone not in BACKBONES:
-        yield f"backbone: {row.backbone!r} is no label of ours; {_known(BACKBONES)}"
+        yield f"backbone: {row.backbone!r} is not a known label; {_known(BACKBONES)}"
     yield from _check_baseline(row, rows)
     units = {column.id: column.unit for column in columns}
     for name in units.keys() - row.published.keys():
         yield f"published: column {name!r} is missing; write null where the paper prints nothing"
     for name in row.published.keys() - units.keys():
-        yield f"published: {name!r} is no column of this table; {_known(units)}"
+        yield f"published: {name!r} is not a column of this table; {_known(units)}"
     for name, value in row.published.items():
         limit = LIMITS[units.get(name, "ms")]
         if value is not None and not 0 < value <= limit:
@@ -160,7 +160,7 @@ def _check_baseline(row: Row, rows: Mapping[str, Row]) -> Iterator[str]:
     if row.baseline not in rows:
         yield f"baseline: there is no row {row.baseline!r}; {_known(rows)}"
     elif row.baseline == row.id:
-        yield "baseline: is the row itself; leave it out for a row that is no improvement on another"
+        yield "baseline: is the row itself; leave it out for a row that claims no improvement"
     elif row.cited or rows[row.baseline].cited:
         yield f"baseline: {row.baseline!r}: a cited row is not measured, so no difference can be shown"
 

@@ -1,4 +1,4 @@
-"""The papers' tables, claims and deviations as printed: one file a paper in ``configs/papers``.
+"""The papers' tables, claims and deviations as printed: one file per paper in ``configs/papers``.
 
 Published numbers keep the unit in which the paper prints them; ``Column.unit`` names it.
 """
@@ -38,7 +38,7 @@ BUILT_METRICS: frozenset[tuple[str, str | None]] = frozenset(
 class Column(Record):
     """One number column. ``head`` is its printed head, ``criterion`` the overlap by which detections are matched.
 
-    Box AP and AR throughout. ``criterion`` is null for latency, which is in ``ms`` an image, lower being better.
+    Box AP and AR throughout. ``criterion`` is null for latency, which is in ``ms`` per image, lower being better.
     """
 
     id: str
@@ -138,7 +138,7 @@ class Table(Record):
 
     @property
     def shows_latency(self) -> bool:
-        """Whether a column is in ms an image."""
+        """Whether a column is in ms per image."""
         return any(column.lower_is_better for column in self.columns)
 
     @property

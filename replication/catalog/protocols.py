@@ -234,9 +234,9 @@ class Protocol(Record):
     architecture holds for those that extend it too, unless they have their own. Without it the variant's
     own schedule is kept and scaled by the linear rule when ``batch`` is not the variant's; a learning rate among the
     overrides is taken as it is.
-    ``batches`` maps meta-architectures whose papers take another number of images an iteration than ``batch`` to it.
+    ``batches`` maps meta-architectures whose papers take another number of images per iteration than ``batch`` to it.
     ``backbones`` says which backbone stands for a paper's. ``tables``, ``seeds`` and ``run_backbones`` choose what runs
-    when the command line does not; ``judged_seeds``, by default the same number, is that of the runs a variant for
+    when the command line does not; ``judged_seeds``, by default the same number, is that of the runs per variant for
     which the verdicts are registered. ``withdrawn`` names the claims whose verdicts must not be used.
     """
 
@@ -267,7 +267,7 @@ class Protocol(Record):
         known = [*META_ARCHITECTURES, *(["all"] if field.field_name == "overrides" else [])]
         unknown = sorted(set(groups or {}) - set(known))
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no meta-architecture here; known: {', '.join(known)}")
+            raise ValueError(f"{unknown[0]!r} is not a meta-architecture here; known: {', '.join(known)}")
         return groups
 
     def groups(self, meta_architecture: str) -> list[str]:
@@ -289,7 +289,7 @@ class Protocol(Record):
         )
 
     def batch_of(self, meta_architecture: str) -> int:
-        """Images an iteration: its own number, that of what it extends, or ``batch``."""
+        """Images per iteration: its own number, that of what it extends, or ``batch``."""
         return next((self.batches[name] for name in _extended(meta_architecture) if name in self.batches), self.batch)
 
     @property

@@ -39,8 +39,8 @@ def select(
     if not runs:
         names = ", ".join(table.id for table in chosen) or "(none)"
         raise ConfigError(
-            f"protocol {protocol.name}: no row of tables {names} with backbone {', '.join(wanted)} is built yet; "
-            "`replication catalog` lists the state of every row"
+            f"protocol {protocol.name}: no built row of tables {names} has backbone {', '.join(wanted)}; choose other "
+            "backbones, or see `replication catalog` for the state of every row"
         )
     return list(runs)
 

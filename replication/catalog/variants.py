@@ -63,7 +63,7 @@ class Variant(Record):
         Raises ConfigError for one that was read without the variant that it names.
         """
         if self.weights_from and self.source is None:
-            raise ConfigError(f"{self.path}: MODEL.WEIGHTS_FROM: {self.weights_from!r} is no built variant")
+            raise ConfigError(f"{self.path}: MODEL.WEIGHTS_FROM: {self.weights_from!r} is not a built variant")
         return self.source or self
 
     @property

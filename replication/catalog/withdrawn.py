@@ -19,6 +19,6 @@ def withdrawn(catalog: Catalog, protocol: Protocol) -> dict[str, str]:
                     "--format json` lists the claims with their ids"
                 )
             if claim in reasons:
-                raise ConfigError(f"protocol {protocol.name}: withdrawn: claim {claim!r} stands there twice")
+                raise ConfigError(f"protocol {protocol.name}: withdrawn: claim {claim!r} is listed twice")
             reasons[claim] = " ".join(entry.reason.split())
     return reasons

@@ -49,7 +49,7 @@ def catalog(configs: Sequence[Path], form: str) -> None:
     "--backbones", type=names, metavar="NAMES", help="The papers' backbones to run.  [default: the protocol's]"
 )
 @click.option(
-    "--left", type=COUNT, metavar="CORES", help="Print only one line: the training time that is left on CORES cores."
+    "--left", type=COUNT, metavar="CORES", help="Print only one line: the remaining training time on CORES cores."
 )
 @format_option
 @with_setting

@@ -60,24 +60,24 @@ class _Compare(Verb):
 @click.option(
     "--metric", type=click.Choice(METRICS), multiple=True, help="Metrics, the first of which is judged.  [default: AP]"
 )
-@click.option("--criterion", type=click.Choice(CRITERIA), default="iou", help="Overlap that makes a detection true.")
-@click.option("--claimed", type=float, metavar="GAIN", help="Gain in AP that is claimed; judged against half of it.")
-@click.option("--practical", type=float, metavar="GAIN", help="Least gain in AP that matters.")
-@click.option("--alpha", type=float, default=0.05, help="Level of the verdict.")
+@click.option("--criterion", type=click.Choice(CRITERIA), default="iou", help="Overlap that decides which boxes match.")
+@click.option("--claimed", type=float, metavar="GAIN", help="Claimed gain in AP; judged against half of it.")
+@click.option("--practical", type=float, metavar="GAIN", help="Smallest gain in AP of practical relevance.")
+@click.option("--alpha", type=float, default=0.05, help="Significance level of the verdict.")
 @click.option(
     "--estimand",
     type=click.Choice(["new images", "this benchmark"]),
     default="new images",
-    help="What the verdict is about: other images too, or other runs on these images.",
+    help="Scope of the verdict: other runs and other images, or other runs on these images.",
 )
-@click.option("--paired", is_flag=True, help="Take runs of one seed in all arms as a block: they share what seeds do.")
-@click.option("--bootstrap", type=click.IntRange(min=100), default=2000, metavar="COUNT", help="Resamplings.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, metavar="N", help="Seed of the resampling.")
-@click.option("--claim", type=FILE, metavar="FILE", help="Judge a registered claim; it says all of the above.")
-@click.option("--images", type=FILE, metavar="DIR", help="Folder of the images, for those on which arms differ most.")
-@click.option("--cache", type=FILE, metavar="DIR", help="Where numbers of runs are kept.  [default: ~/.cache]")
-@click.option("--no-cache", is_flag=True, help="Compute everything, keep nothing.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", help="For people, programs, papers.")
+@click.option("--paired", is_flag=True, help="Pair the runs of all arms by their seed.")
+@click.option("--bootstrap", type=click.IntRange(min=100), default=2000, metavar="COUNT", help="Bootstrap resamples.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, metavar="N", help="Random seed of the bootstrap.")
+@click.option("--claim", type=FILE, metavar="FILE", help="Judge a registered claim, which fixes all of the above.")
+@click.option("--images", type=FILE, metavar="DIR", help="Image folder; shows the images on which arms differ most.")
+@click.option("--cache", type=FILE, metavar="DIR", help="Folder of cached evaluations.  [default: in ~/.cache]")
+@click.option("--no-cache", is_flag=True, help="Neither read nor write the cache.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", help="Output format.")
 @click.option("--out", type=FILE, metavar="FILE", help="Write to this file instead of standard output.")
 @click.pass_context
 def compare(
@@ -97,7 +97,7 @@ def compare(
     out: Path | None,
     **terms: Any,
 ) -> None:
-    """Say whether one detector is better than another, by several runs of each on the ground truth TRUTH.
+    """Test whether one detector is better than another, from several runs of each on the ground truth TRUTH.
 
     Exit code 0 whatever the verdict.
     """
@@ -237,7 +237,7 @@ def _rendered(comparison: ArmComparison, arms: Arms, form: Any, images: Path | N
 @verb("replication register claim.yaml")
 @click.argument("claim", type=FILE)
 def register(claim: Path) -> None:
-    """Write down what CLAIM (a YAML file) claims before its runs exist, for `compare --claim`."""
+    """Register CLAIM (a YAML file) before its runs exist; judge it by `compare --claim`."""
     from replication.verdicts.registration import read_claim
     from replication.verdicts.registration import register as write
 
@@ -247,4 +247,4 @@ def register(claim: Path) -> None:
     terms = written.claim
     there = [name for name in terms.names if not written.existing.keys().isdisjoint(terms.files(name))]
     if there:
-        print(f"warning: runs of {', '.join(there)} are there already: this is registered after them", file=sys.stderr)
+        print(f"warning: runs of {', '.join(there)} exist already: the claim is registered after them", file=sys.stderr)

@@ -46,8 +46,8 @@ def prepare(setting: Setting) -> None:
 @protocol_option(default=None)
 @results_option
 @configs_option
-@click.option("--deep", is_flag=True, help="Decode every image of large data sets too.")
-@click.option("-v", "--verbose", is_flag=True, help="Show what is in order too.")
+@click.option("--deep", is_flag=True, help="Decode every image, also of large data sets.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show the checks that passed.")
 @format_option
 def doctor(protocol: str | None, results: Path, configs: Sequence[Path], deep: bool, verbose: bool, form: str) -> int:
     """Check the environment and, with --protocol, its data, variants and weights.

@@ -41,9 +41,9 @@ CRITERIA = ("iou", "giou", "giou_paper", "voc07", "voc", "voc07_giou", "voc_giou
     help="With --variant: which run. With files: the seed of the bootstrap's random numbers.",
 )
 @click.option(
-    "--criterion", type=click.Choice(CRITERIA), help="Overlap that makes a detection a true one.  [default: iou]"
+    "--criterion", type=click.Choice(CRITERIA), help="Overlap that decides which boxes match.  [default: iou]"
 )
-@click.option("--against", type=FILE, metavar="FILE", help="Other detections for a paired comparison.")
+@click.option("--against", type=FILE, metavar="FILE", help="Other detections; adds the paired difference.")
 @click.option(
     "--bootstrap",
     type=click.IntRange(min=0),

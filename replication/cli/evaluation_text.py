@@ -90,7 +90,7 @@ def _rare(result: dict[str, Any]) -> str:
     if not rare:
         return ""
     return (
-        "\nClasses with fewer than 10 objects, whose variation resampling cannot see, so that intervals are too "
+        "\nClasses with fewer than 10 objects, whose variance the bootstrap underestimates, so that intervals are too "
         f"narrow: {', '.join(rare)}"
     )
 

@@ -27,7 +27,7 @@ from replication.errors import ConfigError
 @click.option("--out", type=FILE, metavar="FILE", help="[default: in RESULTS/PROTOCOL/export]")
 @with_setting
 def export(setting: Setting, tables: list[str] | None, form: Any, source: str | None, out: Path | None) -> None:
-    """Write the finished runs' results in the form of a model zoo."""
+    """Export the finished runs' results in a model zoo's format."""
     from replication.export import write_export
 
     chosen = setting.tables(tables)
@@ -74,7 +74,7 @@ def submission(
 @click.option("--out", type=FILE, default=Path("results/reference"), metavar="DIR", help="Folder of the copy.")
 @with_setting
 def archive(setting: Setting, out: Path) -> None:
-    """Copy a protocol's results, without weights and detections, to keep them."""
+    """Archive a protocol's results, without weights and detections."""
     from replication.export.archive import archive
 
     print(archive(setting.protocol, setting.results, out))

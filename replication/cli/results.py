@@ -35,7 +35,7 @@ def verdicts(setting: Setting, tables: list[str] | None, form: str) -> None:
 @format_option
 @with_setting
 def tables(setting: Setting, tables: list[str] | None, form: str) -> None:
-    """Render measured beside published numbers as Markdown, CSV and LaTeX; print them.
+    """Render tables of published and measured numbers as Markdown, CSV and LaTeX; print them.
 
     With --format json the files that were written are printed instead.
     """

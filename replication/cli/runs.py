@@ -17,9 +17,9 @@ from replication.errors import ConfigError
 )
 @variant_option(required=True)
 @seed_option
-@click.option("--restart", is_flag=True, help="Discard what the run's folder holds.")
+@click.option("--restart", is_flag=True, help="Discard the run's folder and train from the start.")
 @click.option(
-    "--gpus", type=COUNT, metavar="N", default=1, help="Number of processes, one per GPU, that share the batch."
+    "--gpus", type=COUNT, metavar="N", default=1, help="Number of GPUs that share the batch, one process each."
 )
 @click.option("--wait", is_flag=True, help="Wait for another process that trains the run instead of refusing.")
 @click.option("--replace", is_flag=True, help="Discard a finished run of other code, settings or data.")
@@ -94,7 +94,7 @@ def proposals(setting: Setting, variant: str) -> None:
 @click.option("--name", metavar="NAME", required=True, help="One of the paper's figure_data.")
 @with_setting
 def figures(setting: Setting, paper: str, name: str) -> None:
-    """Compute the data that one of a paper's own figures is drawn from."""
+    """Compute the data of a figure that only one paper has."""
     from replication.inference.figures import write_figure_data
 
     print(write_figure_data(setting.catalog, setting.protocol, setting.results, paper, name))

@@ -144,7 +144,7 @@ seed_option = click.option(
     help="Which run of the variant: its runs are the seeds 0, 1, 2, ...",
 )
 format_option = click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for programs."
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="Text tables, or JSON for programs."
 )
 
 

@@ -119,7 +119,7 @@ def _replace(folder: Path, data: EmbeddedData) -> None:
     try:
         _write(part, data)
         if folder.exists():
-            logger.warning("%s: incomplete or of an older generator: made anew", folder)
+            logger.warning("%s: incomplete or of an older generator: regenerated", folder)
             shutil.rmtree(folder)
         part.rename(folder)
     finally:

@@ -93,7 +93,7 @@ def shared_images(train: Split, val: Split) -> str | None:
     common = {record["file_name"] for record in train.records} & {record["file_name"] for record in val.records}
     if not common:
         return None
-    return f"{len(common)} images are in train and in val, first {min(common)}: results will flatter"
+    return f"{len(common)} images are in train and in val, first {min(common)}: results will be too good"
 
 
 def _check_pair(train: Split, val: Split) -> None:

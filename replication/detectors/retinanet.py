@@ -74,7 +74,7 @@ class ReplicationRetinaNet(RetinaNet):  # type: ignore[misc]
     def get_extra_state(self) -> Tensor:
         """Detectron2's moving average of the number of positives, so that a resumed run divides by what it would have.
 
-        Detectron2 itself starts the average anew at each resume.
+        Detectron2 itself restarts the average at each resume.
         """
         return torch.tensor(getattr(self, "loss_normalizer", torch.nan), dtype=torch.float64)
 

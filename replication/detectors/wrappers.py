@@ -73,7 +73,7 @@ def build_inner(cfg: Any, input_shape: ShapeSpec, node: str) -> Backbone:
     """What MODEL.<node>.BUILDER builds; ConfigError when it is no builder, or the wrapper itself."""
     builder = cfg.MODEL[node].BUILDER
     if builder not in BACKBONE_REGISTRY or WRAPPERS.get(builder) == node:
-        raise ConfigError(f"MODEL.{node}.BUILDER: {builder!r} is no builder of an FPN in the backbone registry")
+        raise ConfigError(f"MODEL.{node}.BUILDER: {builder!r} is not a builder of an FPN in the backbone registry")
     return BACKBONE_REGISTRY.get(builder)(cfg, input_shape)
 
 

@@ -92,7 +92,7 @@ def _pair(train: Split, val: Split) -> Iterator[Finding]:
     for problem in pair_problems(train, val):
         yield from objections(ReplicationError(problem))
     if (warning := shared_images(train, val)) is not None:
-        yield Finding("warning", "data", str(val.root), warning, "take these images out of one of the splits")
+        yield Finding("warning", "data", str(val.root), warning, "remove these images from one of the splits")
 
 
 def objections(error: ReplicationError) -> list[Finding]:
@@ -160,7 +160,7 @@ def _(data: VocData, name: SplitName, split: Split) -> list[Finding]:
 
 def _good(protocol: Protocol, name: SplitName, split: Split) -> Finding:
     objects = sum(len(entry["annotations"]) for entry in split.records)
-    message = f"{len(split.records)} images, {objects} objects, {len(split.classes)} classes, all images whole"
+    message = f"{len(split.records)} images, {objects} objects, {len(split.classes)} classes, all images intact"
     return Finding("ok", "data", f"{protocol.name} {name} ({split.root})", message)
 
 
@@ -178,7 +178,7 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         subject, _, message = record.getMessage().partition(": ")
-        action = "look at these annotations; runs use the data as described"
+        action = "check these annotations; runs use the data as they are"
         self.findings.append(Finding("warning", "data", subject, message, action))
 
 

@@ -55,7 +55,7 @@ def _packages(training: bool) -> list[Finding]:
 
 def _package(requirement: Requirement, missing: Level, purpose: str) -> Finding:
     name, wanted = requirement.name, str(requirement.specifier)
-    install = f"install {name}{wanted} (see README: set-up)"
+    install = f"install {name}{wanted} (see docs/running.md)"
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -72,7 +72,7 @@ def _device() -> Finding:
     except ImportError as error:
         return Finding("warning", "environment", "device", f"torch cannot be imported: {error}", "install torch")
     if not torch.cuda.is_available():
-        return Finding("ok", "environment", "device", f"CPU, {cores} cores, no GPU that torch {torch.__version__} sees")
+        return Finding("ok", "environment", "device", f"CPU, {cores} cores, no GPU for torch {torch.__version__}")
     cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     names = ", ".join(f"{card.name} ({card.total_memory / 2**30:.0f} GiB)" for card in cards)
     return Finding("ok", "environment", "device", f"{names}; {cores} CPU cores; CUDA {torch.version.cuda}")

@@ -38,7 +38,7 @@ def findings_json(findings: Sequence[Finding]) -> dict[str, Any]:
 def findings_table(findings: Sequence[Finding], verbose: bool = False) -> str:
     """The findings as text: errors, then warnings, each with its action on a second line, and the counts at the end.
 
-    What is in order is shown when ``verbose``, below the problems.
+    Passed checks are shown when ``verbose``, below the problems.
     """
     levels = ("error", "warning", "ok") if verbose else ("error", "warning")
     shown = [finding for level in levels for finding in findings if finding.level == level]

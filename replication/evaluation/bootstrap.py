@@ -17,7 +17,7 @@ from replication.formats.columns import Floats, Ints
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 AREA_OF = {"AP": "all", "AP50": "all", "AP75": "all", "APs": "small", "APm": "medium", "APl": "large"}
 SUPPORTED = 10
-"""Least number of objects with which a class counts as supported: resampling cannot see what rarer ones vary by."""
+"""Least number of objects of a supported class: resampling underestimates the variance of rarer ones."""
 Weights = NDArray[np.uint8]
 
 

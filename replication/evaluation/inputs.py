@@ -42,7 +42,7 @@ def as_ground_truth(source: Any) -> GroundTruth:
     if isinstance(source, CocoLike):
         source = source.dataset
     if not isinstance(source, Mapping):
-        raise DataError(f"truth: a {type(source).__name__} is no ground truth; give a path or a document of COCO")
+        raise DataError(f"truth: a {type(source).__name__} is not ground truth; give a path or a COCO document")
     return _through_file("truth", ".json", _json(source, "truth", DataError), read_ground_truth)
 
 
@@ -62,8 +62,8 @@ def as_detections(source: Any, truth: GroundTruth, name: str = "detections") -> 
         return _through_file(name, ".npz", _npz(source, name), lambda path: read_detections(path, truth))
     if not isinstance(source, Sequence):
         raise ResultError(
-            f"{name}: a {type(source).__name__} is no detections; give a path, a list of COCO's result records or a "
-            f"dict of {', '.join(COLUMNS)}"
+            f"{name}: a {type(source).__name__} cannot be read as detections; give a path, a list of COCO result "
+            f"records or a dict of {', '.join(COLUMNS)}"
         )
     content = _json([_with_text(one) for one in source], name, ResultError)
     return _through_file(name, ".json", content, lambda path: read_detections(path, truth))

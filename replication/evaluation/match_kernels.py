@@ -13,7 +13,7 @@ Array = NDArray[Any]
 
 
 class Rule(NamedTuple):
-    """``kind`` of overlap, ``voc`` assignment or COCO's, ``limit`` of detections an image, thresholds, area ranges."""
+    """``kind`` of overlap, ``voc`` assignment or COCO's, ``limit`` of detections per image, thresholds, area ranges."""
 
     kind: int
     voc: bool

@@ -16,7 +16,7 @@ from replication.evaluation.summary import average_recall
 from replication.formats.columns import Detections, Floats, GroundTruth
 
 PROPOSAL_LIMITS = (100, 300, 1000)
-"""Numbers of proposals an image at which Libra R-CNN's table 3 reads recall."""
+"""Numbers of proposals per image at which Libra R-CNN's table 3 reads recall."""
 PROPOSAL_METRICS = tuple(f"AR{limit}" for limit in PROPOSAL_LIMITS)
 
 

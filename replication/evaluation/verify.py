@@ -105,7 +105,7 @@ def verify(paths: tuple[Path, Path], matches: Matches, area_ranges: AreaRanges, 
     for path in paths:
         if path.suffix.lower() != ".json" or path.is_dir():
             raise ConfigError(
-                f"--verify: {path} is no .json file; pycocotools reads detections and ground truth of COCO"
+                f"--verify: {path} is not a .json file; pycocotools reads detections and ground truth of COCO"
             )
     evaluator = f"pycocotools {version('pycocotools')}"
     if matches.criterion != "iou":
@@ -177,7 +177,7 @@ def _reasons(paths: tuple[Path, Path], masks: bool) -> Iterator[str]:
     if sum(not isinstance(entry["id"], int) for entry in annotations):
         yield "ids of annotations are not whole numbers; annotations are renumbered here"
     if not masks and any(_boxless(record) for record in records):
-        yield "boxes are taken from masks: pycocotools ranges them by the areas of the masks, not of the boxes"
+        yield "boxes are taken from masks: pycocotools sorts them into sizes by the masks' areas, not the boxes'"
     if len({_boxless(record) for record in records}) > 1:
         yield "only some records have a bbox: pycocotools goes by the first record"
 

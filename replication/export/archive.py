@@ -49,7 +49,7 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
             f"{largest} with {len(files[largest]) / 2**20:.1f} MiB: archive fewer tables or runs"
         )
     if target.exists() and not kept.archive.exists():
-        raise ResultError(f"{target}: holds no archive of ours, so it is not replaced; choose another with --out")
+        raise ResultError(f"{target}: not an archive of this project, so it is not replaced; choose another with --out")
     _check_paths(files, source, (results, data_root()))
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -140,7 +140,7 @@ def _check_name(name: str, what: str) -> None:
 
 
 def _tar(files: Mapping[str, str]) -> bytes:
-    """Members in order of their names, with zero uid, gid and mtime."""
+    """Members in the order of their names, with zero uid, gid and mtime."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, text in sorted(files.items()):

@@ -17,7 +17,7 @@ def compiled(function: Function) -> Function:
     """``function`` compiled by numba without the interpreter lock.
 
     The machine code is kept in ``__pycache__``, or in the user's cache folder when the package folder is read-only;
-    without either, it is compiled anew in every process.
+    without either, it is compiled again in every process.
     """
     options = {"nogil": True, "error_model": "numpy"}
     try:

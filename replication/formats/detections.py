@@ -14,7 +14,7 @@ from replication.formats.voc_results import read_voc_results
 from replication.formats.yolo_results import is_yolo_results, read_yolo_results
 
 EXCEED = 0.5  # share of boxes beyond their image above which the boxes are taken for XYXY
-NORMALISED = 1.5  # pixels; boxes that all end before that are shares of the image, not pixels
+NORMALISED = 1.5  # pixels; boxes that all end before that are fractions of the image, not pixels
 _NAMED = 10  # classes that a warning lists
 
 
@@ -48,7 +48,7 @@ def _oddities(detections: Detections, truth: GroundTruth) -> Iterator[str]:
         named = ", ".join(silent[:_NAMED]) + (f" and {len(silent) - _NAMED} more" if len(silent) > _NAMED else "")
         yield f"classes with objects, but without any detection, have an AP of 0: {named}"
     if (detections.boxes <= NORMALISED).all() and truth.box_areas.max(initial=0.0) > NORMALISED**2:
-        yield "all boxes end within 1.5 pixels: they look like shares of the image from 0 to 1; boxes are in pixels"
+        yield "all boxes end within 1.5 pixels: they look like fractions of the image from 0 to 1; boxes are in pixels"
     if (beyond := exceeding(detections, truth)) is not None:
         yield beyond
 

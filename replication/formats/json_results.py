@@ -213,7 +213,7 @@ class _Reader:
             yield BY_NAME.format(example=self.image_ids.by_name)
         if self.other_masks:
             yield (
-                f"{self.other_masks} of {self.count} records have a segmentation that is no compressed RLE: boxes "
+                f"{self.other_masks} of {self.count} records have a segmentation that is not a compressed RLE: boxes "
                 "alone are evaluated"
             )
         elif self.any_mask and None in self.masks:

@@ -80,7 +80,7 @@ BY_NAME = "image ids, such as {example!r}, are names of files: mapped through fi
 
 
 _UNKNOWN = "which is neither an id nor the file_name of one image in the ground truth"
-_TEXT = "which is text, but ids are whole numbers, and is no file_name of one image; write ids without quotes"
+_TEXT = "which is text, but ids are whole numbers, and is not the file_name of one image; write ids without quotes"
 
 
 class ImageIds:
@@ -138,7 +138,7 @@ def _foreign(labels: Ints, truth: GroundTruth, texts: Mapping[int, str]) -> str:
     counts = Counter(labels.tolist())
     first_few = sorted(counts.items())[:_NAMED]
     named = ", ".join(f"{texts.get(number, number)} ({count} detections)" for number, count in first_few)
-    text = f"left out, of no class in the ground truth: category_id {named}{', ...' if len(counts) > _NAMED else ''}"
+    text = f"left out, of classes not in the ground truth: category_id {named}{', ...' if len(counts) > _NAMED else ''}"
     known = truth.class_ids.tolist()
     if set(counts) == {0} and known == list(range(1, len(known) + 1)):
         text += "; are these classes numbered from 0, but those of the ground truth from 1?"

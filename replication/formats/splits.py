@@ -162,7 +162,7 @@ class _Derivation:
         for note in self.annotations.notes:
             logger.warning("%s: %s", source, note)
         if self.clipped:
-            logger.warning("%s: %d boxes reach over their image by more than a pixel: clipped", source, self.clipped)
+            logger.warning("%s: %d boxes extend beyond their image by more than a pixel: clipped", source, self.clipped)
         if self.empty:
             text = "%s: left out %d annotations whose box has no height or no width (COCO train2017 has two): ids %s"
             logger.warning(text, source, len(self.empty), self.empty[:5])

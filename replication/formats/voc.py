@@ -60,7 +60,7 @@ def read_voc_path(path: Path) -> Annotations:
         folder = path.resolve().parents
         if len(folder) < 3:
             raise DataError(
-                f"{path}: a VOC image list lies in <root>/ImageSets/Main, with <root>/Annotations beside; move it"
+                f"{path}: a VOC image list lies in <root>/ImageSets/Main, next to <root>/Annotations; move it"
             )
         files = _listed(path, folder[2])
     else:
@@ -187,7 +187,7 @@ def _read(root: Path, listed: Sequence[Listed], classes: Sequence[str] | None, p
         for number, (image, name, box, difficult) in enumerate(reading.objects, start=1)
     ]
     categories = tuple(Category(number, name) for name, number in places.items())
-    text = f"{reading.unspecified} objects have difficult 'Unspecified', which is taken for 0"
+    text = f"{reading.unspecified} objects have difficult 'Unspecified', which is read as 0"
     notes = (text,) if reading.unspecified else ()
     return Annotations(root, tuple(reading.images), categories, tuple(objects), notes)
 
@@ -261,7 +261,7 @@ def _box(entry: ElementTree.Element) -> Box | str:
         return f"bndbox must have four numbers {', '.join(CORNERS)}, found {texts}"
     box = x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1
     if not all(map(is_finite, (*box, box[2] * box[3]))):
-        return f"bndbox has a value that is no finite number: {texts}"
+        return f"bndbox has a value that is not a finite number: {texts}"
     if box[2] < 0 or box[3] < 0:
         return f"bndbox is empty: its upper bounds must not be less than its lower ones, found {texts}"
     return box

@@ -60,7 +60,7 @@ def _detections(folder: Path, rows: list[list[float]], truth: GroundTruth, notes
 
 def _notes(foreign: list[str], read: dict[str, str], truth: GroundTruth) -> Iterator[str]:
     if foreign:
-        yield f"left out, of no class in the ground truth: {', '.join(foreign)}"
+        yield f"left out, of classes not in the ground truth: {', '.join(foreign)}"
     counts = zip(truth.class_names, truth.per_class.tolist(), strict=True)
     absent = [f"{name} ({count} objects)" for name, count in counts if count and name not in read]
     if absent:

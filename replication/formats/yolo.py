@@ -181,7 +181,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _labels(image: Path, classes: int, problems: Problems) -> Iterator[tuple[int, Box, list[float] | None]]:
-    """Class, box (centre and size) and, of a segment, polygon of each line; shares of the image."""
+    """Class, box (centre and size) and, of a segment, polygon of each line; fractions of the image."""
     path = label_file(image)
     if not path.is_file():
         return
@@ -218,7 +218,7 @@ def parse_line(texts: Sequence[str], classes: int) -> tuple[int, list[float]]:
         raise ValueError(f"class {texts[0]} is not among the {classes} classes, numbered from 0")
     for text, value in zip(texts[1:], numbers[1:], strict=True):
         if not (math.isfinite(value) and -OVER <= value <= 1 + OVER):
-            raise ValueError(f"{text} is not from 0 to 1; YOLO's coordinates are shares of the image")
+            raise ValueError(f"{text} is not from 0 to 1; YOLO's coordinates are fractions of the image")
     if len(numbers) in (5, 6) and min(numbers[3:5]) < 0:
         raise ValueError(f"width {texts[3]} or height {texts[4]} is negative")
     return int(label), numbers[1:]

@@ -42,7 +42,7 @@ def read_yolo_results(folder: Path, truth: GroundTruth) -> Detections:
             raise ResultError(f"{path}: image {path.stem!r} is not in the ground truth")
         height, width = truth.sizes[place].tolist()
         if np.isnan(height) or np.isnan(width):
-            raise ResultError(f"{path}: the ground truth has no size of image {path.stem!r}, of which boxes are shares")
+            raise ResultError(f"{path}: the ground truth has no size of image {path.stem!r}, which YOLO boxes need")
         for number, line in enumerate(read_text(path).splitlines(), start=1):
             if not line.strip():
                 continue
@@ -76,7 +76,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 def _row(texts: list[str], classes: int) -> list[float]:
     if len(texts) == 5:
-        raise ValueError("has 5 numbers and no confidence; write it, too (Ultralytics: save_conf=True)")
+        raise ValueError("has 5 numbers and no confidence; write the confidence, too (Ultralytics: save_conf=True)")
     if len(texts) != 6:
         raise ValueError(f"has {len(texts)} fields, expected class, x, y, width, height, confidence")
     label, values = parse_line(texts, classes)

@@ -26,7 +26,7 @@ def propose(run: Run) -> list[Path]:
     Raises ConfigError when the variant is no RPN, ResultError when it is not trained.
     """
     if not run.variant.class_agnostic:
-        raise ConfigError(f"--variant {run.variant.name}: is no RPN alone; choose one, for example rpn_R50")
+        raise ConfigError(f"--variant {run.variant.name}: is not an RPN alone; choose one, for example rpn_R50")
     check_trained(run)
     check_writable(run.layout.proposals(run.variant.name, "val").manifest.parent)
     with devices(run.protocol.device) as taken:

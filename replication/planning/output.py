@@ -54,7 +54,7 @@ def plan_table(plan: Plan) -> str:
             "",
             tabulate(rows, ["variant", "seed", "state", "iterations", "time left", "why"]),
             "",
-            f"{len(rows)} runs; training left {_duration(_seconds(planned))} if they run one after the other"
+            f"{len(rows)} runs; remaining training {_duration(_seconds(planned))} if run sequentially"
             + (f", {hours:.0f} GPU-hours" if hours else "")
             + (f"; time unknown for {unknown}" if unknown else ""),
             *([f"seconds per iteration recorded on {cost.device} ({cost.source})"] if cost else []),
@@ -63,14 +63,14 @@ def plan_table(plan: Plan) -> str:
 
 
 def plan_left(plan: Plan, at_once: int) -> str:
-    """One line: how many trainings are finished and how long the others take, ``at_once`` side by side."""
+    """One line: how many trainings are finished and how long the others take, ``at_once`` in parallel."""
     planned = steps(plan)
     trainings = [step for step in planned if not step.run.variant.weights_from]
     trained, unknown = sum(step.state in TRAINED for step in trainings), _unknown(planned)
     return (
         f"workflow: {trained} of {len(trainings)} runs trained, about {_duration(_seconds(planned) / at_once)} of "
-        "training left"
-        + (f" with {at_once} side by side" if at_once > 1 else "")
+        "training remaining"
+        + (f" with {at_once} in parallel" if at_once > 1 else "")
         + (f", and {unknown} runs whose time is unknown" if unknown else "")
     )
 

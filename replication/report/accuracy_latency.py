@@ -68,7 +68,7 @@ def draw_picture(comparison: Comparison) -> str | None:
 
 
 def make_figure(points: Picture) -> Figure:
-    """A colour and a line a method, through its backbones; a marker a backbone."""
+    """One colour and line per method, through its backbones; one marker per backbone."""
     shown = (*points.published, *points.measured)
     colors = _assigned([point.method for point in shown], COLORS)
     markers = _assigned([point.backbone for point in shown], MARKERS)

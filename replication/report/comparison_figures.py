@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from replication.report.drawing import COLORS, INK, STYLE, Drawing, grid, svg
 from replication.verdicts.arms import CURVES, POINTS, Arms
 from replication.verdicts.comparison_records import ArmComparison, Contrast, Effect
+from replication.verdicts.comparison_words import MINUS
 
 BETTER, WORSE, OPEN = "#22997a", "#d9534f", "#5f87a0"
 
@@ -66,8 +67,9 @@ def by_class(comparison: ArmComparison, contrast: Contrast) -> Drawing | None:
         _axis(panel, [f"{effect.name} ({effect.objects})" for effect in effects], "difference in AP points", 8.5)
         drawn = svg(figure)
     caption = (
-        f"AP of {contrast.arm} less {contrast.baseline} by class, of classes with at least ten objects (their "
-        "number in brackets). Line: new images; band: this benchmark. Coloured after Holm's procedure over all classes."
+        f"Difference in AP ({contrast.arm} {MINUS} {contrast.baseline}) by class, for classes with at least ten "
+        "objects (their number in parentheses). Line: new images; band: this benchmark. Coloured after Holm's "
+        "procedure over all classes."
     )
     return Drawing(name, drawn, caption)
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from replication.report.drawing import INK, STYLE, grid, svg
 
-RELATIVE = "gain in percent of the side's own baseline"
+RELATIVE = "gain in percent of the respective baseline"
 """The axis where the two sides are of different scales."""
 
 

@@ -16,10 +16,10 @@ NOT_COMPARABLE = (
 OTHER_SPLIT = (
     "Published on {split}, whose annotations are withheld; measured on {measured}: absolute values differ by the split."
 )
-IN_PARENTHESES = "In parentheses: difference to the baseline row, on the same side."
+IN_PARENTHESES = "In parentheses: difference to the baseline row, published to published and measured to measured."
 RATIOS = (
-    "In parentheses: difference to the baseline row, on the same side; of latency the ratio to it. Only the ratio can "
-    "be compared, since milliseconds depend on the machine."
+    "In parentheses: difference to the baseline row, published to published and measured to measured; of latency the "
+    "ratio. Only the ratio can be compared, since milliseconds depend on the machine."
 )
 
 

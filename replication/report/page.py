@@ -35,8 +35,8 @@ _FORMS = {
 _FIGURES = {
     "latency": (
         draw_picture,
-        "AP against latency, one line per method through its backbones. The milliseconds are of two machines: compare "
-        "the shapes of the panels, not their positions.",
+        "AP against latency, one line per method through its backbones. The panels were timed on different machines: "
+        "compare their shapes, not their positions.",
     ),
     "curves": (
         draw_curves,

@@ -1,4 +1,4 @@
-"""The verdicts on the page: an overview with a line a claim, and a forest plot a paper."""
+"""The verdicts on the page: an overview with one line per claim, and one forest plot per paper."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ TONES = {
 POINTS = "gain in AP points"
 CAPTION = (
     "Claimed gains (open diamonds) and measured ones (dots) with 95% intervals for {estimand} where there are any. "
-    "Green: the verdict supports the claim; red: it is against it; grey: withdrawn; dotted line: the interval for "
-    "other images alone, which gives no verdict."
+    "Green: the verdict supports the claim; red: it is against it; grey: withdrawn; dotted line: an interval of "
+    "the images alone, which gives no verdict."
 )
 
 

@@ -18,7 +18,7 @@ _ALIKE = {
     "image_set": "are of different image sets (images, objects differ)",
     "evaluation": "are evaluated in two ways (criterion, evaluator differ)",
 }
-"""What all runs shown together have in common, with the words for those that do not."""
+"""What all runs shown together have in common, with the error text for those that do not."""
 
 _WITHOUT_CURVE = "move it away, for a page without this curve, or train the run again with --restart"
 
@@ -162,6 +162,6 @@ def _same(runs: list[FinishedRun], key: str, what: str) -> None:
 
 def _mixed(one: Path, other: Path, what: str) -> ResultError:
     return ResultError(
-        f"{one} and {other} {what}; they cannot stand in one table: "
+        f"{one} and {other} {what}; they cannot be shown in one table: "
         "move the outdated run away and run it again, or keep the two in different results folders"
     )

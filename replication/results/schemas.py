@@ -186,7 +186,7 @@ class Levels(Document, frozen=True, kw_only=True):
     def problem(self) -> str:
         """Objects select levels that there are."""
         wrong = next((pair for pair in self.objects if pair[1] not in self.levels), None)
-        return "" if wrong is None else f"objects: {list(wrong)!r} is no pair of side and level"
+        return "" if wrong is None else f"objects: {list(wrong)!r} is not a pair of side and level"
 
 
 class Session(Part, frozen=True, kw_only=True):

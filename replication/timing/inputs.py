@@ -55,7 +55,7 @@ def find_source(protocol: Protocol, count: int) -> Source:
     except DataError as error:
         if protocol.benchmark is None:
             raise
-        say(f"noise in sizes of COCO images stands for the validation images: {str(error).splitlines()[0]}")
+        say(f"noise in sizes of COCO images replaces the validation images: {str(error).splitlines()[0]}")
         sizes = draw.choices(list(COCO_SIZES), list(COCO_SIZES.values()), k=count)
         return Source("noise in sizes of COCO images", CLASSES[protocol.benchmark], None, (), tuple(sizes))
     chosen = draw.sample(range(len(split.records)), min(count, len(split.records)))

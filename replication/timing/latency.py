@@ -178,7 +178,7 @@ def _disturbed(document: schemas.Latency) -> str:
     share = document.state.cpu_share
     if document.device.type == "cuda" or share >= UNDISTURBED:
         return ""
-    return f"; DISTURBED: other work left the process {100 * share:.0f}% of a core"
+    return f"; DISTURBED: under other load, the process had {100 * share:.0f}% of a core"
 
 
 def _count(number: int, noun: str) -> str:
@@ -198,9 +198,9 @@ def cost_line(latency: Latency, base: Latency | None) -> dict[str, str]:
         "ratio, processor time": ratio_to_base("inference", "processor"),
         **_details(latency),
         "training (ms/step)": _ms(summarise(steps)) if steps else "-",
-        "its ratio": ratio_to_base("training", "clock"),
-        "its ratio, processor time": ratio_to_base("training", "processor"),
-        "its memory (MiB)": _mib(latency.document.training.peak_memory) if latency.document.training else "-",
+        "training, ratio": ratio_to_base("training", "clock"),
+        "training, ratio, processor time": ratio_to_base("training", "processor"),
+        "training, memory (MiB)": _mib(latency.document.training.peak_memory) if latency.document.training else "-",
     }
 
 

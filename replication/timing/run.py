@@ -304,7 +304,7 @@ def _step_times(taken: Sequence[RoundTimes], on_cpu: bool) -> dict[str, Any]:
 
 def _warn(signs: str) -> None:
     if signs:
-        say(f"warning: the machine is not at rest ({signs}); times will be unsteady")
+        say(f"warning: the machine is busy ({signs}); timings may be noisy")
 
 
 @contextlib.contextmanager

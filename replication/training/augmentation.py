@@ -40,7 +40,7 @@ def add_darknet_input_config(cfg: CfgNode) -> None:
     node.SIDES = [320, 352, 384, 416, 448, 480, 512, 544, 576, 608]
     node.EVERY = 10
     node.LAST = 200
-    # Objects an image; of more than these random ones are kept.
+    # Objects per image; of more than these random ones are kept.
     node.MAX_OBJECTS = 90
 
 

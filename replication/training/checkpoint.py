@@ -69,7 +69,7 @@ def remove_checkpoints(folder: Path, keep: int = 0) -> None:
 
 
 def usable_checkpoint(folder: Path, identity: dict[str, str], label: str) -> Path | None:
-    """The newest checkpoint that is intact and belongs to the training of this ``identity``; None to start anew.
+    """The newest checkpoint that is intact and belongs to the training of this ``identity``; None for a fresh start.
 
     Damaged ones are removed, as are all when they belong to other code, settings or data; a line says so.
     """
@@ -109,17 +109,17 @@ def write_checkpoint(data: dict[str, Any], path: Path) -> None:
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """What ``write_checkpoint`` wrote, its tensors on ``device``.
 
-    Raises WeightsError when the file is missing, is not the one that was written, or when nobody recorded which.
+    Raises WeightsError when the file is missing, is not the one that was written, or when its SHA-256 was not recorded.
     """
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
             expected = _recorded(path)
             if expected is None:
-                raise WeightsError(f"{path}: not verified: {_record(path).name} beside it is missing or empty")
+                raise WeightsError(f"{path}: not verified: {_record(path).name} next to it is missing or empty")
             if found != expected:
                 raise WeightsError(
-                    f"{path}: damaged: its SHA-256 is {found}, {_record(path).name} beside it says {expected}"
+                    f"{path}: damaged: its SHA-256 is {found}, {_record(path).name} next to it says {expected}"
                 )
             file.seek(0)
             content: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)

@@ -145,7 +145,7 @@ def _use_backbone(cfg: CfgNode, variant: Variant, protocol: Protocol) -> None:
         use_backbone(cfg, stand_in, weights_path(stand_in))
     elif protocol.backbones:
         raise ConfigError(
-            f"protocol {protocol.name}: backbones: nothing stands for {variant.backbone} of variant {variant.name}"
+            f"protocol {protocol.name}: backbones: no stand-in for {variant.backbone} of variant {variant.name}"
         )
 
 

@@ -72,7 +72,7 @@ class Curves(HookBase):  # type: ignore[misc]
 
 
 class Progress(HookBase):  # type: ignore[misc]
-    """A line on stderr every ``seconds``: iterations, total loss, mean IoU, seconds an iteration, time left."""
+    """A line on stderr every ``seconds``: iterations, total loss, mean IoU, seconds per iteration, time left."""
 
     def __init__(self, label: str, seconds: float = 15.0) -> None:
         self.label, self.seconds = label, seconds

@@ -29,7 +29,7 @@ def default_folder() -> Path:
 class Cache:
     """A folder of npz files named by the hash of what they were computed from and of the code that computed them.
 
-    It may fail at any time: what cannot be read is computed anew, and what cannot be written is not kept.
+    It may fail at any time: what cannot be read is computed again, and what cannot be written is not kept.
     """
 
     folder: Path

@@ -54,7 +54,7 @@ def aligned(arms: Sequence[Arm]) -> tuple[Arm, ...]:
                 "the same, or leave --paired out"
             )
     if len(arms[0].runs) < 2:
-        raise ConfigError("paired: one run an arm has no spread; at least 2 seeds are needed")
+        raise ConfigError("paired: one run per arm has no spread; at least 2 seeds are needed")
     return tuple(replace(arm, runs=tuple(sorted(arm.runs, key=lambda run: run.seed or 0))) for arm in arms)
 
 

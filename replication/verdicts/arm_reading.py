@@ -141,8 +141,8 @@ def _twice(first: tuple[str, str], again: tuple[str, str]) -> ReplicationError:
             "belongs to one arm"
         )
     return ResultError(
-        f"{again[1]}: the same detections as {first[1]}, both in arm {first[0]}; copies of a run are no runs: leave "
-        "one out"
+        f"{again[1]}: the same detections as {first[1]}, both in arm {first[0]}; copies of a run do not count as runs: "
+        "leave one out"
     )
 
 
@@ -250,9 +250,9 @@ def _warnings(arms: Sequence[Arm], truth: GroundTruth) -> Iterator[str]:
     rare = [name for name, count in counts if 0 < count < SUPPORTED]
     if rare:
         yield (
-            f"{len(rare)} classes with fewer than {SUPPORTED} objects, whose variation resampling the images cannot "
-            f"see: {', '.join(rare[:10])}{', ...' if len(rare) > 10 else ''}; intervals for new images are too narrow, "
-            "see the supported classes"
+            f"{len(rare)} classes with fewer than {SUPPORTED} objects, whose variance the image bootstrap "
+            f"underestimates: {', '.join(rare[:10])}{', ...' if len(rare) > 10 else ''}; intervals for new images are "
+            "too narrow, see those over the other classes"
         )
 
 

@@ -19,7 +19,7 @@ procedure, no image term; the image term makes every rate smaller):
     failed in 10% of cases, by five SDs                   3.0 to 3.0             2.5 to 2.6         2.1 to 2.6
     of a variant with three times the spread              8.2 to 9.9             9.4 to 12.2        6.9 to 7.9
 
-The last line is the family of that variant; no procedure with three runs a variant was found that holds 5% there.
+The last line is the family of that variant; no procedure with three runs per variant was found that holds 5% there.
 """
 
 from __future__ import annotations

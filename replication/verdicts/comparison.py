@@ -277,7 +277,7 @@ def _doubtful(arms: Sequence[Arm], options: Options) -> list[str]:
     found = []
     if single:
         found.append(
-            f"arm {', '.join(single)}: one run; its interval is for these very runs on other images, and there is no "
+            f"arm {', '.join(single)}: one run; its interval is for this run on other images, and there is no "
             "verdict on the methods: train at least two seeds per arm, better three to five"
         )
     elif len(set(counts.values())) > 1:

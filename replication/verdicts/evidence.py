@@ -59,7 +59,7 @@ class Question:
 
     @property
     def scale(self) -> float:
-        """AP points a unit of the column: a paper that prints fractions gets fractions."""
+        """AP points per unit of the column: a paper that prints fractions gets fractions."""
         return points(self.column.unit)
 
     @property
@@ -99,7 +99,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Supported:
-    """The same pair over the classes that have at least ten objects: resampling cannot see what rarer ones vary by."""
+    """The same pair over classes of at least ten objects: resampling underestimates the variance of rarer ones."""
 
     pair: Pair
     classes: int
@@ -171,7 +171,7 @@ def _sides(question: Question) -> tuple[Row, Row]:
 def _unmeasurable(question: Question, catalog: Catalog) -> str:
     column, names = question.column, [row.variant for row in _sides(question)]
     if column.lower_is_better:
-        return "latency is no property of a trained run: see the table"
+        return "latency is not judged: see the table"
     if question.claim.gain <= 0:
         return "no gain is claimed"
     if column.state == "planned":

@@ -37,7 +37,7 @@ DIRECTION_HEAD = (
 )
 ESTIMAND_TEXTS = {
     "new images": "other runs and other images of the same kind",
-    "this benchmark": "other runs on these very images",
+    "this benchmark": "other runs on the same images",
 }
 
 
@@ -189,7 +189,7 @@ def verdicts_table(document: Mapping[str, Any]) -> str:
     blocks = [
         f"protocol {document['protocol']}: {document['head']}",
         tabulate(lines, heads, disable_numparse=True, maxcolwidths=[34, 12, None, None, None, 30, None, 11, 11]),
-        f"primary claims: {_counts(counts)}\nother claims, a family of their own: {_counts(others)}",
+        f"primary claims: {_counts(counts)}\nsecondary claims, a separate family: {_counts(others)}",
         *(f"note: {note}" for note in document["notes"]),
         f"plan at judging: protocol {plan['protocol'][:12]}, {papers}",
     ]

@@ -76,7 +76,7 @@ class Claim(Record):
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds: expected different numbers, 0 or more")
         if self.baseline is not None and self.baseline not in self.arms:
-            raise ValueError(f"baseline: {self.baseline!r} is no arm; arms: {', '.join(self.arms)}")
+            raise ValueError(f"baseline: {self.baseline!r} is not an arm; arms: {', '.join(self.arms)}")
         if self.looks and (self.looks != sorted(set(self.looks)) or self.looks[-1] != len(self.seeds)):
             raise ValueError(
                 f"looks: expected rising numbers of runs per arm, the last {len(self.seeds)}, as many as seeds"
@@ -265,8 +265,8 @@ def _check_extra(registered: Registered, name: str) -> None:
         plain = Path(file).as_posix()
         if number.fullmatch(plain) and plain not in planned:
             raise ResultError(
-                f"{file}: no planned run of arm {name}; planned are the seeds {', '.join(map(str, claim.seeds))}. Runs "
-                "added later are no part of the claim: move them elsewhere"
+                f"{file}: not a planned run of arm {name}; planned are the seeds {', '.join(map(str, claim.seeds))}. "
+                "Runs added later are not part of the claim: move them elsewhere"
             )
 
 
@@ -278,7 +278,7 @@ def check_files(registered: Registered, arms: Mapping[str, Sequence[Path]], give
         planned = {file.resolve() for file in arms[name]}
         for file in files:
             if Path(file).resolve() not in planned:
-                raise ConfigError(f"{registered.path}: {file} is no registered run of arm {name}")
+                raise ConfigError(f"{registered.path}: {file} is not a registered run of arm {name}")
         if len(files) < len(planned):
             raise ConfigError(f"{registered.path}: arm {name}: {len(planned)} runs are registered, {len(files)} given")
     if given and set(given) != set(arms):

@@ -1,6 +1,6 @@
 """The evaluation at the size of COCO's val2017, rivals side by side: `make benchmarks`.
 
-The data set is made from a seed: 5000 images, about 36,000 objects of 80 classes, 100 detections an image, AP near 37.
+The data set is made from a seed: 5000 images, about 36,000 objects of 80 classes, 100 detections per image, AP near 37.
 Every evaluation from JSON runs in a process of its own, so that start-up and memory count. Bounds of speed are CPU
 seconds, the least of several rounds: wall times on a machine that others use mean nothing.
 """

@@ -120,7 +120,7 @@ def build(name: str, refinement: str = "non_local") -> Any:
 
 @pytest.mark.timeout(3600)  # on a machine with much else to do
 def test_cost_of_libra_rcnn_beside_faster_rcnn(tmp_path: Path) -> None:
-    """R-50 at 480x640, random weights, in turns, as the verb ``time`` takes them; the ratios of processor time.
+    """R-50 at 480x640, random weights, interleaved, as the verb ``time`` takes them; the ratios of processor time.
 
     Processor time, since whatever else the machine does would decide the other. The authors give 12.0 images a second
     for Libra R-CNN and 13.6 for Faster R-CNN (V100), a ratio of 1.13.

@@ -1,7 +1,7 @@
 """Whole models, rivals side by side: inference by stage and a training step, R-50 at 480x640, `make benchmarks`.
 
 Weights are random, biased to 200 candidates a level. Rivals are this package's variant and what Detectron2 ships in its
-place. `replication time` is the measurement that counts: it takes rivals in turns.
+place. `replication time` is the measurement that counts: it interleaves rivals.
 """
 
 from __future__ import annotations

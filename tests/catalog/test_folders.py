@@ -102,7 +102,7 @@ def test_a_test_time_variant_takes_weights_from_another_folder(own: Path):
     assert training_fingerprint(variant, protocol) == training_fingerprint(source, protocol)
     assert settings_fingerprint(variant) != settings_fingerprint(source)
     assert "source" not in variant.model_dump()
-    with pytest.raises(ConfigError, match=r"new_R50\.yaml: MODEL\.WEIGHTS_FROM: 'retinanet_R50' is no built variant"):
+    with pytest.raises(ConfigError, match=r"new_R50\.yaml: MODEL\.WEIGHTS_FROM: 'retinanet_R50' is not a built"):
         _ = read_variant(variant.path).trained
 
 

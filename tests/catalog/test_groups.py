@@ -56,7 +56,7 @@ def test_lengths_of_trainings() -> None:
 
 
 def test_unknown_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"'FASF' is no meta-architecture here; known: General.*, FSAF, YOLOv3, all"):
+    with pytest.raises(ValueError, match=r"'FASF' is not a meta-architecture here; known: Gen.*, FSAF, YOLOv3, all"):
         changed(overrides={"FASF": {}})
 
 

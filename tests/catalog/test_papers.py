@@ -50,7 +50,7 @@ PROBLEMS = {
     ),
     "unknown column": (
         change(f"{ROWS}.new.published.AP60", 1.0),
-        "table toy-T1: row new: published: 'AP60' is no column of this table; known: AP, time",
+        "table toy-T1: row new: published: 'AP60' is not a column of this table; known: AP, time",
     ),
     "wrong scale": (change(f"{ROWS}.old.published.AP", 350.0), "row old: published.AP: 350.0 is outside 0 to 100"),
     "duplicate row": (change(f"{ROWS}.new.id", "old"), "table toy-T1: rows: id 'old' is used 2 times"),

@@ -161,7 +161,7 @@ def test_fixed_proposals_are_an_rpn_s(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["gone_R50", "old_R50"])
 def test_fixed_proposals_of_what_is_no_rpn(configs: Any, source: str) -> None:
     configs.variants["new_R50"]["DATASETS"] = {"PROPOSALS_FROM": source}
-    with pytest.raises(ConfigError, match=rf"new_R50\.yaml: DATASETS\.PROPOSALS_FROM: '{source}' is no built variant"):
+    with pytest.raises(ConfigError, match=rf"new_R50\.yaml: DATASETS\.PROPOSALS_FROM: '{source}' is not a built"):
         load_catalog(configs.write())
 
 
@@ -180,15 +180,15 @@ def test_a_test_time_variant_takes_the_weights_of_another(configs: Any) -> None:
 @pytest.mark.parametrize(
     ("leaf", "message"),
     [
-        (leaf_of("gone_R50"), "'gone_R50' is no built variant; known: mid_R50, new_R50, old_R50"),
-        (leaf_of("mid_R50"), "'mid_R50' takes the weights of 'old_R50' itself; name a variant that is trained"),
-        (leaf_of("new_R50"), "'new_R50' takes the weights of 'new_R50' itself"),
-        (leaf_of("old_R50", SOLVER={"MAX_ITER": 9}), "SOLVER.MAX_ITER: not as in old_R50, whose weights are taken"),
+        (leaf_of("gone_R50"), "'gone_R50' is not a built variant; known: mid_R50, new_R50, old_R50"),
+        (leaf_of("mid_R50"), "'mid_R50' uses the weights of 'old_R50' itself; name a variant that is trained"),
+        (leaf_of("new_R50"), "'new_R50' uses the weights of 'new_R50' itself"),
+        (leaf_of("old_R50", SOLVER={"MAX_ITER": 9}), "SOLVER.MAX_ITER: differs from old_R50, whose weights it uses"),
         (
             leaf_of("old_R50", MODEL={"WEIGHTS_FROM": "old_R50", "MASK_ON": False}, INPUT={"MIN_SIZE_TEST": 9}),
-            "INPUT.MIN_SIZE_TEST, MODEL.MASK_ON: not as in old_R50",
+            "INPUT.MIN_SIZE_TEST, MODEL.MASK_ON: differs from old_R50",
         ),
-        (leaf_of("old_R50", _BASE_=[]), "MODEL.META_ARCHITECTURE, SOLVER.MAX_ITER: not as in old_R50"),
+        (leaf_of("old_R50", _BASE_=[]), "MODEL.META_ARCHITECTURE, SOLVER.MAX_ITER: differs from old_R50"),
     ],
 )
 def test_weights_that_are_not_those_of_the_detector(configs: Any, leaf: dict[str, Any], message: str) -> None:
@@ -205,5 +205,5 @@ def test_proposals_are_of_an_rpn_that_is_trained(configs: Any) -> None:
     configs.variants["Base-Toy"]["MODEL"]["META_ARCHITECTURE"] = "ProposalNetwork"
     configs.variants["mid_R50"] = leaf_of("old_R50")
     configs.variants["new_R50"]["DATASETS"] = {"PROPOSALS_FROM": "mid_R50"}
-    with pytest.raises(ConfigError, match=r"PROPOSALS_FROM: 'mid_R50' is no built variant that is an RPN alone and is"):
+    with pytest.raises(ConfigError, match=r"PROPOSALS_FROM: 'mid_R50' is not a built variant that is an RPN alone"):
         load_catalog(configs.write())

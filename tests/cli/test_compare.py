@@ -230,7 +230,7 @@ def test_registering_after_the_runs_is_said(capsys, folder, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     code, _, err = call(capsys, "register", str(place))
     assert code == 0
-    assert err == "warning: runs of A, B are there already: this is registered after them\n"
+    assert err == "warning: runs of A, B exist already: the claim is registered after them\n"
     for arm in "AB":
         (tmp_path / f"{arm}_seed2.json").unlink()
     _, out, _ = call(capsys, "compare", "--claim", str(tmp_path / "claim.json"), "--format", "json")

@@ -155,7 +155,7 @@ def file(small: Any, tmp_path: Path) -> Path:
         (lambda content: content + bytes(8), "too long, or of another architecture: .* 8 more than needed"),
         (lambda content: content[:-2], "no whole number of float32 values"),
         (lambda content: content[:10], "too short .10 bytes. for the header"),
-        (lambda content: b"PK\x03\x04" + content[4:], "no Darknet weights file: version"),
+        (lambda content: b"PK\x03\x04" + content[4:], "not a Darknet weights file (version"),
         (lambda content: content[:-4] + b"\x00\x00\xc0\x7f", "not finite"),
     ],
     ids=["cut", "backbone cut", "longer", "odd", "empty", "zip", "nan"],

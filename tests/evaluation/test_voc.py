@@ -193,7 +193,7 @@ def test_files_of_classes_that_the_split_lacks_are_left_out_with_a_warning(tmp_p
     found = evaluate(tmp_path / "found", path, Options(criterion="voc"))
     assert found["metrics"] == alone["metrics"]
     assert cli.main(["evaluate", str(tmp_path / "found"), str(path)]) == 0
-    message = "left out, of no class in the ground truth: comp4_det_test_dog.txt, comp4_det_test_wild_cat.txt"
+    message = "left out, of classes not in the ground truth: comp4_det_test_dog.txt, comp4_det_test_wild_cat.txt"
     assert message in capsys.readouterr().err
 
 

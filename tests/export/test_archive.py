@@ -99,7 +99,7 @@ def test_a_folder_that_is_no_archive_is_not_touched(results: Path, tmp_path: Pat
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     for out in (tmp_path / "out", results):
-        with pytest.raises(ResultError, match="holds no archive of ours, so it is not replaced"):
+        with pytest.raises(ResultError, match="not an archive of this project, so it is not replaced"):
             archive(SMOKE, results, out)
     assert mine.read_text() == "mine"
     assert (results / "smoke" / "runs" / "some_variant" / "seed0" / "model_final.pth").exists()

@@ -160,7 +160,7 @@ def test_boxes_over_the_border_are_clipped_with_a_warning(tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING):
         boxes = [found["bbox"] for found in read(tmp_path, document).records[0]["annotations"]]
     assert boxes == [[0, 2, 60, 22], [30.0, 10, 60.4, 40]]  # less than a pixel over is rounding and stays
-    assert "1 boxes reach over their image" in caplog.text
+    assert "1 boxes extend beyond their image" in caplog.text
 
 
 def test_slivers_as_in_train2017_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

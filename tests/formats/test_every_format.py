@@ -255,7 +255,7 @@ ODDITIES: dict[str, tuple[str, Edit, str]] = {
         "", "<difficult/>", "<difficult> 0 </difficult>", "<difficult>false</difficult>",
         "<difficult>False</difficult>",        "<difficult>null</difficult>")},
     "VOC difficult Unspecified": ("voc", difficult("<difficult>Unspecified</difficult>"),
-                                  "warning 4 objects have difficult 'Unspecified', which is taken for 0"),
+                                  "warning 4 objects have difficult 'Unspecified', which is read as 0"),
     **{f"VOC difficult {text}": ("voc", difficult(f"<difficult>{text}</difficult>"), "error difficult is ")
        for text in ("2", "maybe", "yes", "-1", "nan")},
     "VOC gb2312": ("voc", encoded("gb2312"), SAME),
@@ -432,7 +432,7 @@ def test_evaluate_warns_of_what_explains_an_ap_of_0(tmp_path: Path) -> None:
         "classes with objects, but without any detection, have an AP of 0: plate (2 objects)": [
             one for one in coco_results() if one["category_id"] == 1
         ],
-        "look like shares of the image from 0 to 1": [
+        "look like fractions of the image from 0 to 1": [
             one | {"bbox": [value / 80 for value in one["bbox"]]} for one in coco_results()
         ],
     }
@@ -533,5 +533,5 @@ def test_names_of_classes_beside_yolo_detections_are_heeded(tmp_path: Path) -> N
     named = evaluate(found, truth)
     assert named["per_class"] == plain["per_class"]
     assert any(
-        "of no class in the ground truth: category_id 'bowl' (3 detections)" in text for text in named["warnings"]
+        "of classes not in the ground truth: category_id 'bowl' (3 detections)" in text for text in named["warnings"]
     )

@@ -46,7 +46,7 @@ PREPARED: dict[str, tuple[str, str]] = {
     "c13_val_empty": ("no image of the val split has an object", "no image of the val split has an object"),
     "c16_val_lacks_a_category": ("different categories", "different categories"),
     "c16b_val_other_order": ("different categories", "different categories"),
-    "v02b_difficult_unspecified": ("", "difficult 'Unspecified', which is taken for 0"),
+    "v02b_difficult_unspecified": ("", "difficult 'Unspecified', which is read as 0"),
     "v06_bom_in_list": ("", ""),
     "v06e_vott_suffix_and_flags": ("", ""),
     "v12_tif_images": ("", ""),

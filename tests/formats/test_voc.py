@@ -96,14 +96,14 @@ def test_boxes_over_the_border_are_clipped_with_a_warning(tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING):
         boxes = [found["bbox"] for found in read(tmp_path).records[0]["annotations"]]
     assert boxes == [[0, 0, 60, 10], [-1, -1, 61, 41]]  # a 0-based writer's boxes stay
-    assert "1 boxes reach over their image" in caplog.text
+    assert "1 boxes extend beyond their image" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("objects", "message"),
     [
         (entry(box=(20, 1, 10, 9)), r"a\.xml: object 0 \(cat\): bndbox is empty"),
-        (entry(box=("nan", 1, 10, 9)), r"a\.xml: object 0 \(cat\): bndbox has a value that is no finite number"),
+        (entry(box=("nan", 1, 10, 9)), r"a\.xml: object 0 \(cat\): bndbox has a value that is not a finite number"),
         (entry(box=(100, 1, 110, 9)), r"image .*a\.jpg\): bbox .* lies wholly outside its image of 60x40"),
         (entry(box=("x", 1, 10, 9)), r"a\.xml: object 0 \(cat\): bndbox must have four numbers"),
         ("<object><name>cat</name></object>", r"a\.xml: object 0 \(cat\): bndbox must have four numbers"),

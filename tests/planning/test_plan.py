@@ -54,8 +54,10 @@ def test_states_and_reasons(tmp_path: Path):
     assert [step.seconds for step in steps(plan)] == [0.0, 3.0, 0.0, 1.0, 3.0, 3.0]
     assert plan_json(plan)["seconds"] == 10.0
     assert "code or settings of the training have changed" in plan_table(plan)
-    assert plan_left(plan, 1) == "workflow: 2 of 6 runs trained, about 0 min 10 s of training left"
-    assert plan_left(plan, 2) == "workflow: 2 of 6 runs trained, about 0 min 05 s of training left with 2 side by side"
+    assert plan_left(plan, 1) == "workflow: 2 of 6 runs trained, about 0 min 10 s of training remaining"
+    assert (
+        plan_left(plan, 2) == "workflow: 2 of 6 runs trained, about 0 min 05 s of training remaining with 2 in parallel"
+    )
 
 
 def test_options_of_a_workflow_choose_its_plan(tmp_path: Path):

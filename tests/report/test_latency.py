@@ -95,7 +95,7 @@ def test_the_head_says_how_it_was_measured(catalog, protocol, results):
 def test_the_head_tells_a_disturbed_machine(catalog, protocol, results, add_latency):
     add_latency("base", BASE, state={"cpu_share": 0.31})
     head = render_table(catalog, "libra-T1", protocol, results)["md"]
-    assert "weights: trained; DISTURBED: other work left the process 31% of a core" in head
+    assert "weights: trained; DISTURBED: under other load, the process had 31% of a core" in head
 
 
 def test_times_of_two_sessions_have_no_ratio(catalog, protocol, results, add_latency):

@@ -103,7 +103,7 @@ LEVELS = {"levels": [3, 4], "objects": [[9.5, 3]], "heuristic_level": 5, "heuris
 @pytest.mark.parametrize(
     ("kind", "content", "message"),
     [
-        (Levels, LEVELS | {"objects": [[9.5, 3], [9.5, 7]]}, r"objects: \[9\.5, 7\] is no pair of side and level"),
+        (Levels, LEVELS | {"objects": [[9.5, 3], [9.5, 7]]}, r"objects: \[9\.5, 7\] is not a pair of side and level"),
         (Levels, LEVELS | {"objects": [[-1, 3]]}, r"objects\[0\]\[0\] is -1, expected"),
         (Data, {"data_hash": "d", "classes": ["a"]}, "category_ids: 0 for 1 classes"),
         (

@@ -39,7 +39,7 @@ def test_without_coco_a_seeded_list_of_its_sizes(catalog: Catalog, capfd: pytest
     paper = load_protocol("paper")
     source = find_source(paper, 40)
     told = capfd.readouterr()
-    assert "noise in sizes of COCO images stands for the validation images: " in told.out + told.err
+    assert "noise in sizes of COCO images replaces the validation images: " in told.out + told.err
     assert "instances_val2017.json: no such file" in told.out + told.err
     assert source == find_source(paper, 40)
     assert (source.num_classes, source.split) == (80, None)

@@ -139,7 +139,7 @@ def test_the_screen_has_a_column_a_variant(protocol: Protocol, tmp_path: Path, c
     screen = capfd.readouterr().out
     lines = {line[: line.find("  ")]: line.split("  ") for line in screen.splitlines() if "  " in line}
     assert [name.strip() for name in lines["variant"][1:] if name] == VARIANTS
-    for head in ("ratio", "ratio, processor time", "its ratio", "its ratio, processor time"):
+    for head in ("ratio", "ratio, processor time", "training, ratio", "training, ratio, processor time"):
         first, other = (text.strip() for text in lines[head][1:] if text)
         assert first == "1.000"
         assert float(other) > 0

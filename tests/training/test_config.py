@@ -56,7 +56,7 @@ def test_stand_in_backbone_and_data_are_set(tmp_path: Path):
         ({"overrides": {"all": {"SOLVER.BASE_LRR": 1}}}, r"overrides\.all\.SOLVER\.BASE_LRR.*SOLVER\.BASE_LRR"),
         ({"overrides": {"all": {"SOLVER.BASE_LR": "fast"}}}, r"overrides\.all\.SOLVER\.BASE_LR: Type mismatch"),
         ({"iterations": {"ReplicationRetinaNet": 3}}, "iterations: no entry for GeneralizedRCNN"),
-        ({"backbones": {"R-101": "efficientnet_lite1"}}, "nothing stands for R-50"),
+        ({"backbones": {"R-101": "efficientnet_lite1"}}, "no stand-in for R-50"),
     ],
 )
 def test_a_wrong_protocol_names_the_key(tmp_path: Path, update: dict[str, object], message: str):

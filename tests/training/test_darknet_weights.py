@@ -53,5 +53,5 @@ def test_a_download_that_is_a_web_page_is_named(yolo: Run, tmp_path: Path, monke
     monkeypatch.setenv("REPLICATION_WEIGHTS", str(tmp_path))
     path = tmp_path / WEIGHTS["darknet53.conv.74"].path
     path.write_text("<!DOCTYPE html>\n<title>moved</title>")
-    with pytest.raises(WeightsError, match=r"darknet53\.conv\.74: no Darknet weights file: version"):
+    with pytest.raises(WeightsError, match=r"darknet53\.conv\.74: not a Darknet weights file \(version"):
         train(yolo)

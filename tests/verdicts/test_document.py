@@ -81,7 +81,7 @@ def test_sizes_of_a_known_world(full):
 def test_every_obstacle_has_a_reason(tiny):
     reasons = {one["id"]: one["reason"] for one in tiny["verdicts"] if one["reason"]}
     assert reasons == {
-        "real-ms": "latency is no property of a trained run: see the table",
+        "real-ms": "latency is not judged: see the table",
         "once-AP": "a single seed: the variance between runs is unknown",
         "gone-AP": "no finished run of gone",
         "big-AP": "protocol tiny does not run backbone X-101-64x4d",
@@ -540,7 +540,7 @@ def test_withdrawn_verdicts_keep_their_numbers_and_nobody_else_s_change(tiny, ca
 
 @pytest.mark.parametrize(
     ("claims", "words"),
-    [(["worse-AP", "wrong-AP"], "claim 'wrong-AP' is unknown"), (["worse-AP", "worse-AP"], "stands there twice")],
+    [(["worse-AP", "wrong-AP"], "claim 'wrong-AP' is unknown"), (["worse-AP", "worse-AP"], "is listed twice")],
 )
 def test_a_withdrawal_of_no_claim_or_of_one_twice_is_refused(claims, words, catalog, protocol, results, judging):
     wrong = protocol.model_validate(protocol.model_dump() | {"withdrawn": [{"claims": claims, "reason": "r"}]})

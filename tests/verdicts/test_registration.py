@@ -182,7 +182,7 @@ def test_extra_runs_are_refused(folder):
     register(claim(folder))
     train(folder, range(6))
     with pytest.raises(
-        ResultError, match=r"A_seed5\.json: no planned run of arm A; planned are the seeds 0, 1, 2, 3, 4"
+        ResultError, match=r"A_seed5\.json: not a planned run of arm A; planned are the seeds 0, 1, 2, 3, 4"
     ):
         judged(folder)
 
@@ -248,7 +248,7 @@ def test_given_files_must_be_the_registered_ones(folder):
     check_files(registered, arms, arms)
     with pytest.raises(ConfigError, match="arm C is not registered; arms: A, B"):
         check_files(registered, arms, {**arms, "C": []})
-    with pytest.raises(ConfigError, match=r"A_seed0\.json is no registered run of arm B"):
+    with pytest.raises(ConfigError, match=r"A_seed0\.json is not a registered run of arm B"):
         check_files(registered, arms, {"A": arms["A"], "B": [arms["A"][0], *arms["B"][1:]]})
     with pytest.raises(ConfigError, match="arm B: 5 runs are registered, 4 given"):
         check_files(registered, arms, {"A": arms["A"], "B": arms["B"][1:]})
@@ -268,7 +268,7 @@ def test_runs_in_folders_of_their_own(folder):
     assert comparison.registration["when"] == BEFORE
     assert comparison.contrasts[0].baseline == "A"
     shutil.copytree(folder / "runs" / "A" / "seed1", folder / "runs" / "A" / "seed7")
-    with pytest.raises(ResultError, match=r"seed7/bbox\.json: no planned run of arm A"):
+    with pytest.raises(ResultError, match=r"seed7/bbox\.json: not a planned run of arm A"):
         judged(folder)
 
 
@@ -279,7 +279,7 @@ def test_runs_in_folders_of_their_own(folder):
         ({"arms": {"A": "a.json", "B": "b{seed}.json"}}, r"arm A: 'a.json' needs {seed} once"),
         ({"arms": {"A": "a{seed}.json", "B": "a{seed}.json"}}, "two arms have the same files"),
         ({"seeds": [0, 0]}, "seeds: expected different numbers"),
-        ({"baseline": "C"}, "baseline: 'C' is no arm; arms: A, B"),
+        ({"baseline": "C"}, "baseline: 'C' is not an arm; arms: A, B"),
         ({"looks": [3, 4]}, "looks: expected rising numbers of runs per arm, the last 5"),
         ({"looks": [1, 5]}, "looks: the first needs at least 2 runs"),
         ({"metric": "mAP"}, r"claim\.yaml: metric mAP: choose from AP"),

@@ -98,7 +98,7 @@ class CellRule:
 
 @dataclass(frozen=True)
 class Objects:
-    """The ground truth of a batch, padded to G >= 1 objects an image and sorted by area, largest first.
+    """The ground truth of a batch, padded to G >= 1 objects per image and sorted by area, largest first.
 
     ``boxes`` (N, G, 4) XYXY in pixels, ``classes`` (N, G) int64, -1 for padding, ``order`` (N, G): each one's place
     in its image's annotations. Among equal areas the order of the annotations is kept.

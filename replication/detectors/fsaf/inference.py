@@ -24,7 +24,7 @@ _SLACK = 1e-3  # of a logit, by which the first test is laxer, so that rounding 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of RetinaNet's inference: score, candidates a level and branch, IoU of NMS, detections an image."""
+    """Limits of RetinaNet's inference: score, candidates per level and branch, IoU of NMS, detections per image."""
 
     score_thresh: float
     topk: int

@@ -31,7 +31,7 @@ def anchor_free_loss(logits: Tensor, pred_boxes: Tensor, targets: Targets, alpha
     """Losses of logits (N, R, K) and boxes (N, R, 4) XYXY in pixels against the targets of all R cells.
 
     Classification: focal loss, summed over all that is not ignored and divided by the number of effective cells of
-    the batch. Boxes: -ln(IoU), averaged over the effective cells. Without any cell both are sums over one.
+    the batch. Boxes: -ln(IoU), averaged over the effective cells. With no effective cell the normaliser is 1.
     """
     num_classes = logits.shape[-1]
     effective = targets.classes < num_classes

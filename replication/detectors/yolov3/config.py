@@ -105,7 +105,7 @@ def check_sides(cfg: Any, coarsest: int) -> None:
         for side in sides:
             if not side or side % coarsest:
                 raise ConfigError(
-                    f"INPUT.{key}: {side} is no multiple of {coarsest}, the coarsest stride of YOLOv3; choose "
+                    f"INPUT.{key}: {side} is not a multiple of {coarsest}, the coarsest stride of YOLOv3; choose "
                     f"{max(1, round(side / coarsest)) * coarsest}"
                 )
         if most != max(sides):

@@ -22,7 +22,7 @@ SMALLEST = 0.001  # of the input's sides; objects that are smaller in either dir
 
 @dataclass(frozen=True)
 class Objects:
-    """The ground truth of a batch, padded to G >= 1 objects an image, in the order of the annotations.
+    """The ground truth of a batch, padded to G >= 1 objects per image, in the order of the annotations.
 
     ``boxes`` (N, G, 4) XYXY in pixels, within the input; ``classes`` (N, G); ``valid`` (N, G): neither padding nor too
     small. What is not valid has the unit box and class 0.

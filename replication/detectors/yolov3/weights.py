@@ -104,10 +104,10 @@ def _read(path: Path) -> tuple[int, np.ndarray[Any, np.dtype[np.float32]]]:
         raise WeightsError(f"{path}: too short ({len(data)} bytes) for the header of a Darknet file; download it again")
     major, minor, _ = np.frombuffer(data, "<i4", 3).tolist()
     if not (0 <= major < 1000 and 0 <= minor < 1000):
-        raise WeightsError(f"{path}: no Darknet weights file: version {major}.{minor} in its header; give another file")
+        raise WeightsError(f"{path}: not a Darknet weights file (version {major}.{minor} in its header); give another")
     header = 20 if major * 10 + minor >= 2 else 16
     if (len(data) - header) % 4:
-        raise WeightsError(f"{path}: {len(data)} bytes are no whole number of float32 values; download it again")
+        raise WeightsError(f"{path}: {len(data)} bytes are not a whole number of float32 values; download it again")
     return header, np.frombuffer(data, _FLOAT, offset=header).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What only one paper's part of the page shows: a module per paper, named by the paper's id, may draw more figures.
+"""What only one paper's part of the page shows: one module per paper, named by the paper's id, may draw more figures.
 
 A module has ``FIGURES``, a ``PaperFigures``. A paper without a module has the figures that every table has.
 """

@@ -120,7 +120,7 @@ def draw_effects(comparison: Comparison) -> Drawing | None:
         return None
     name = f"{comparison.table.id}_effects"
     caption = (
-        "Effect of each row, published and measured, relative to the baseline on the same side. Intervals are two "
+        "Effect of each row, published and measured, relative to the published or measured baseline. Intervals are two "
         "standard errors of the measured difference over seeds; a point without one is of single runs."
     )
     return Drawing(name, draw_forest(name, rows, RELATIVE), caption)

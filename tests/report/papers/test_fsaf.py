@@ -66,7 +66,7 @@ def test_no_objects_no_panel(catalog, protocol, results, add_run):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"objects": [[3.0, 9]]}, r"objects: \[3\.0, 9\] is no pair of side and level"),
+        ({"objects": [[3.0, 9]]}, r"objects: \[3\.0, 9\] is not a pair of side and level"),
         ({"objects": [7]}, r"objects\[0\] is 7, expected `array`"),
         ({"objects": None}, "objects is None, expected `array`"),
         ({"levels": []}, r"levels is \[\], expected `array` of length >= 1"),
