@@ -17,10 +17,6 @@ except ImportError:  # PyYAML built without libyaml: the same, slower
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
 
-LARGEST = 100_000
-"""Values in one file; the largest paper has about three thousand. Aliases of aliases can make a few lines endless."""
-
-
 class Record(BaseModel):
     """A frozen record read from a YAML file; an unknown key or a wrong type is an error."""
 
@@ -78,22 +74,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
-    if _is_larger(content, LARGEST):
-        raise ConfigError(f"{path}: more than {LARGEST} values once its aliases are spelled out; write fewer aliases")
     return content
-
-
-def _is_larger(content: Any, limit: int) -> bool:
-    """Whether a document holds more than ``limit`` values, those of an alias counted wherever it stands."""
-    waiting, count = [content], 0
-    while waiting and count <= limit:
-        value = waiting.pop()
-        count += 1
-        if isinstance(value, dict):
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-    return count > limit
 
 
 def _place(content: Any, location: tuple[int | str, ...]) -> str:

@@ -221,7 +221,9 @@ def with_fourth_paper(tmp_path: Path) -> Catalog:
     """The catalog with a further paper, ``giou_v2``: the first one's tables, of which one has a column of AR1000."""
     configs = tmp_path / "configs"
     shutil.copytree(CONFIGS, configs)
-    paper = yaml.safe_load((CONFIGS / "papers" / "giou.yaml").read_text().replace("giou-T", "giou_v2-T"))
+    paper = yaml.safe_load(
+        (CONFIGS / "papers" / "giou.yaml").read_text().replace("giou-T", "giou_v2-T").replace("giou-c", "giou_v2-c")
+    )
     table = next(table for table in paper["tables"] if table["id"] == "giou_v2-T5")
     table["columns"].append({"id": "AR1000", "head": "AR1000", "metric": "AR1000", "criterion": "iou"})
     for row in table["rows"]:

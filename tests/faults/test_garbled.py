@@ -123,11 +123,12 @@ def test_what_is_read_is_blamed_and_messages_pass(tmp_path: Path):
 def test_an_image_of_the_samples_that_is_truncated(tmp_path: Path):
     path = tmp_path / "photo.jpg"
     Image.effect_noise((400, 300), 60).save(path)
-    assert samples.data_uri(path).startswith("data:image/jpeg")
+    whole = samples.data_uri(path)
+    assert whole is not None
+    assert whole.startswith("data:image/jpeg")
     for content in (path.read_bytes()[:2000], b"", b"\x89PNG\r\n\x1a\n", b"GIF89a"):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"photo\.jpg: not readable as an image .*move it away"):
-            samples.data_uri(path)
+        assert samples.data_uri(path) is None, "the page then shows another"
 
 
 def test_the_message_says_what_to_run(tmp_path: Path):

@@ -12,7 +12,6 @@ import pytest
 
 from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.catalog.papers import read_paper
-from replication.catalog.records import read_yaml
 from replication.catalog.variants import read_variant
 from replication.cli.main import main
 from replication.datasets.unpack import unpack
@@ -29,7 +28,7 @@ def test_names_that_could_be_something_else_are_refused_in_configs(tmp_path: Pat
     paper, protocol = tmp_path / "paper.yaml", tmp_path / "protocol.yaml"
     built_in = Path(load_catalog().folders[0])
     text = (built_in / "papers" / "giou.yaml").read_text()
-    paper.write_text(text.replace("id: giou-T5\n", f"id: {name!r}\n", 1).replace("- id: giou-T5", f"- id: {name!r}", 1))
+    paper.write_text(text.replace("- id: giou-T5\n", f"- id: {name!r}\n", 1))
     with pytest.raises(ConfigError, match=r"id: String should match pattern"):
         read_paper(paper)
     text = (built_in / "protocols" / "smoke.yaml").read_text()
@@ -65,20 +64,6 @@ def test_what_a_spreadsheet_would_run_is_shown_instead():
 def test_markup_is_shown_as_it_is():
     assert _inline("<img src=x> [a](javascript:x)") == r"\<img src=x> [a]\(javascript:x)"
     assert escape_latex(r"\input{/etc/passwd} $x$ %") == (r"\textbackslash{}input\{/etc/passwd\} \$x\$ \%")
-
-
-def test_aliases_of_aliases_are_refused_at_once(tmp_path: Path):
-    path = tmp_path / "bomb.yaml"
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
-    path.write_text("\n".join(lines))
-    with pytest.raises(ConfigError, match="more than 100000 values once its aliases are spelled out"):
-        read_yaml(path)
-    path.write_text("a: &a [*a]\n")
-    with pytest.raises(ConfigError):
-        read_yaml(path)
-    path.write_text("a: &a [1, 2]\nb: *a\n")
-    assert read_yaml(path) == {"a": [1, 2], "b": [1, 2]}
 
 
 def truth_of(names: tuple[str, ...], image: str) -> GroundTruth:

@@ -232,7 +232,7 @@ GOLDEN = {
         "evaluation": EVALUATED,
         "formats": SCORED | {"rle_kernels"},
         "report": room("report", "report") - USERS["report"],
-        "results": room("results", "results"),
+        "results": room("results", "results", "results.lease"),
         "timing": {"latency"},
         "verdicts": JUDGED,
     },
