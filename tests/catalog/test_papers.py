@@ -65,7 +65,7 @@ PROBLEMS = {
     "cited baseline": (change(f"{ROWS}.new.baseline", "quoted"), "row new: baseline: 'quoted': a cited row is not"),
     "cited row with variant": (change(f"{ROWS}.quoted.variant", "yolo"), "row quoted: variant: 'yolo', but a cited"),
     "own row without variant": (change(f"{ROWS}.new.variant", DELETE), "row new: variant: an own row names"),
-    "unknown backbone": (change(f"{ROWS}.big.backbone", "R-102"), "row big: backbone: 'R-102' is no label of ours"),
+    "unknown backbone": (change(f"{ROWS}.big.backbone", "R-102"), "row big: backbone: 'R-102' is not a known label"),
     "backbone of the variant": (
         change(f"{ROWS}.new.backbone", "R-101"),
         "table toy-T1: row new: backbone: 'R-101', but variant new_R50 has 'R-50' in ",
