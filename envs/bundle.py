@@ -211,7 +211,7 @@ def main() -> None:
     if arguments.python not in ("3.11", "3.12"):
         raise SystemExit("name the Python of the machine that the bundle is for: make bundle PYTHON=3.12 (or 3.11)")
     if arguments.out.exists() and not (arguments.out / "requirements.txt").is_file() and any(arguments.out.iterdir()):
-        raise SystemExit(f"{arguments.out} is there and is no bundle; name another folder: OUT=FOLDER")
+        raise SystemExit(f"{arguments.out} is there and is not a bundle; name another folder: OUT=FOLDER")
     try:
         have = read_have(arguments.have.read_text(), str(arguments.have)) if arguments.have else {}
     except (OSError, UnicodeError) as error:

@@ -146,7 +146,7 @@ def test_an_evaluation_as_a_data_frame(made):
     ("found", "message"),
     [
         ({"boxes": []}, "detections: key 'image_ids' is missing; arrays of detections are image_ids, class_ids"),
-        (3, "detections: a int is no detections"),
+        (3, "detections: a int cannot be read as detections"),
         ([{"image_id": 3}], r"detections: detections\[0\]: "),
         (
             [{"image_id": 4, "category_id": 1, "score": 1.0, "bbox": [0, 0, 1, 1]}],
@@ -166,7 +166,7 @@ def test_wrong_detections_are_named_without_a_path(made, found, message):
     assert "memory" not in str(error.value)
 
 
-@pytest.mark.parametrize(("truth", "message"), [([], "truth: a list is no ground truth"), ({}, "truth: ")])
+@pytest.mark.parametrize(("truth", "message"), [([], "truth: a list is not ground truth"), ({}, "truth: ")])
 def test_wrong_ground_truth_is_named(truth, message):
     with pytest.raises(DataError, match=message):
         replication.evaluate(truth, [])

@@ -33,7 +33,7 @@ from replication.errors import DataError, ReplicationError
 from replication.formats.splits import SPLITS, SplitName
 from replication.results.files import read_json, sha256_file, sha256_json, write_json
 
-GENERATOR = 5  # raise when a scene of a given seed changes: finished folders of older generators are made anew
+GENERATOR = 5  # raise when a scene of a given seed changes: finished folders of older generators are regenerated
 SCHEMA = "embedded/1"
 
 logger = logging.getLogger(__name__)

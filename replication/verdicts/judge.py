@@ -119,7 +119,7 @@ class Rules:
         return self.judging.practical_size / question.scale
 
     def expected(self, question: Question, pair: Pair) -> float:
-        """What a true claim brings here: the claimed gain, at another scale the same share of our own baseline."""
+        """What a true claim brings here: the claimed gain, at another scale the same share of the measured baseline."""
         if self.size or question.relative is None:
             return question.claim.gain
         return question.relative / 100 * float(pair.baseline.mean)

@@ -176,7 +176,7 @@ def withdraw(entries: Sequence[dict[str, Any]], reasons: Mapping[str, str]) -> l
 
 
 def verdicts_table(document: Mapping[str, Any]) -> str:
-    """For people: primary claims, a line each, then what could not be judged."""
+    """As text: one line per primary claim, then what could not be judged."""
     entries = document["verdicts"]
     lines = [_line(entry) for entry in entries if entry["primary"] and entry["verdict"] != NOT_TESTABLE]
     heads = [

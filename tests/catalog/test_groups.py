@@ -40,7 +40,7 @@ def test_a_batch_of_its_own_changes_its_own_fingerprint_alone() -> None:
     for name, same in (("retinanet_R50", False), ("fsaf_R50", False), ("faster_rcnn_R50", True)):
         marks = [training_fingerprint(variants[name], each) for each in (SMOKE, protocol)]
         assert (marks[0] == marks[1]) is same, name
-    with pytest.raises(ValueError, match="'FASF' is no meta-architecture here"):
+    with pytest.raises(ValueError, match="'FASF' is not a meta-architecture here"):
         changed(batches={"FASF": 4})
 
 

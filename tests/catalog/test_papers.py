@@ -70,7 +70,7 @@ PROBLEMS = {
     "unknown outcome": (change(f"{ROWS}.new.control", "gain"), "rows[new].control: Input should be 'loss' or 'equal'"),
     "cited row with variant": (change(f"{ROWS}.quoted.variant", "yolo"), "row quoted: variant: 'yolo', but a cited"),
     "own row without variant": (change(f"{ROWS}.new.variant", DELETE), "row new: variant: an own row names"),
-    "unknown backbone": (change(f"{ROWS}.big.backbone", "R-102"), "row big: backbone: 'R-102' is no label of ours"),
+    "unknown backbone": (change(f"{ROWS}.big.backbone", "R-102"), "row big: backbone: 'R-102' is not a known label"),
     "backbone of the variant": (
         change(f"{ROWS}.new.backbone", "R-101"),
         "table toy-T1: row new: backbone: 'R-101', but variant new_R50 has 'R-50' in ",

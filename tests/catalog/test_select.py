@@ -86,7 +86,7 @@ def test_unknown_backbone(catalog: Catalog, make_protocol: Callable[..., Any]) -
 
 
 def test_no_tables(catalog: Catalog, make_protocol: Callable[..., Any]) -> None:
-    with pytest.raises(ConfigError, match=r"no row of tables \(none\)"):
+    with pytest.raises(ConfigError, match=r"no built row of tables \(none\)"):
         select(catalog, make_protocol(), [])
 
 

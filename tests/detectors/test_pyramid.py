@@ -346,5 +346,5 @@ def test_the_stand_in_replaces_the_innermost_builder() -> None:
 def test_a_builder_that_is_none_is_named(builder: str) -> None:
     cfg = config("build_balanced_pyramid_backbone")
     cfg.MODEL.BALANCED_PYRAMID.BUILDER = builder
-    with pytest.raises(ConfigError, match=rf"MODEL\.BALANCED_PYRAMID\.BUILDER: '{builder}' is no builder"):
+    with pytest.raises(ConfigError, match=rf"MODEL\.BALANCED_PYRAMID\.BUILDER: '{builder}' is not a builder"):
         build_backbone(cfg)

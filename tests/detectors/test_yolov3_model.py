@@ -205,8 +205,8 @@ def test_settings_that_do_not_fit_each_other(change: dict[str, object], message:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("MIN_SIZE_TEST", 100, "INPUT.MIN_SIZE_TEST: 100 is no multiple of 32, .*choose 96"),
-        ("MIN_SIZE_TRAIN", [64, 90], "INPUT.MIN_SIZE_TRAIN: 90 is no multiple of 32"),
+        ("MIN_SIZE_TEST", 100, "INPUT.MIN_SIZE_TEST: 100 is not a multiple of 32, .*choose 96"),
+        ("MIN_SIZE_TRAIN", [64, 90], "INPUT.MIN_SIZE_TRAIN: 90 is not a multiple of 32"),
         ("MAX_SIZE_TEST", 96, "INPUT.MAX_SIZE_TEST: 96: YOLOv3 letterboxes .*give the largest side .*64"),
         ("MAX_SIZE_TRAIN", 100, "INPUT.MAX_SIZE_TRAIN: 100: YOLOv3 letterboxes"),
     ],

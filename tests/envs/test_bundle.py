@@ -72,7 +72,7 @@ def test_lock_is_cut_into_packages() -> None:
     [
         (["--python", "3.9"], "make bundle PYTHON=3.12"),
         (["--python", "3.12", "--have", "absent.txt"], "HAVE=absent.txt cannot be read"),
-        (["--python", "3.12", "--out", "."], "is no bundle; name another folder"),
+        (["--python", "3.12", "--out", "."], "is not a bundle; name another folder"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:

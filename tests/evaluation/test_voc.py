@@ -126,7 +126,7 @@ def test_a_box_without_area_is_a_false_detection(tmp_path: Path):
         ({"names": "three\n"}, r"three\.xml: missing, but three is listed"),
         ({"ymax": "ten"}, r"one\.xml: object 0 \(cat\): bndbox must have four numbers"),
         ({"ymax": -1}, r"one\.xml: object 0 \(cat\): bndbox is empty"),
-        ({"ymax": "nan"}, "no finite number"),
+        ({"ymax": "nan"}, "not a finite number"),
         ({"width": "abc"}, r"one\.xml: size/width is 'abc', expected a whole number of pixels"),
     ],
 )
@@ -221,8 +221,8 @@ def test_two_files_of_one_class_are_refused(tmp_path: Path):
 def test_verification_of_voc_files_is_exit_2(tmp_path: Path, capsys):
     path = voc_folder(tmp_path)
     assert cli.main(["evaluate", str(tmp_path / "found"), str(path), "--verify"]) == 2
-    assert f"--verify: {tmp_path / 'found'} is no .json file" in capsys.readouterr().err
+    assert f"--verify: {tmp_path / 'found'} is not a .json file" in capsys.readouterr().err
     records = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "score": 0.5}]
     (tmp_path / "dt.json").write_text(json.dumps(records))
     assert cli.main(["evaluate", str(tmp_path / "dt.json"), str(path), "--verify"]) == 2
-    assert f"--verify: {path} is no .json file" in capsys.readouterr().err
+    assert f"--verify: {path} is not a .json file" in capsys.readouterr().err

@@ -335,7 +335,7 @@ def test_an_oddity_has_one_outcome_for_evaluation_doctor_and_training(
         for place in (result["warnings"], caplog.messages, [finding.message for finding in findings]):
             assert any(warning in text for text in place)
     else:
-        assert [text for text in texts if "in train and in val" not in text and "all images whole" not in text] == []
+        assert [text for text in texts if "in train and in val" not in text and "all images intact" not in text] == []
 
 
 @pytest.mark.parametrize("mode", ["F", "I;16", "I"])
@@ -356,12 +356,15 @@ RESULT_ODDITIES: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = 
     "ids as text": (lambda r: r[1].update(image_id="11"), "error detections[1]: image_id is '11', which is text"),
     "class id as text": (lambda r: r[1].update(category_id="1"), "error detections[1]: category_id is '1', which is"),
     "file names": (lambda r: r[1].update(image_id="shelf_11.jpg"), "warning image ids, such as 'shelf_11.jpg', are"),
-    "no file name": (lambda r: r[1].update(image_id="shelf_9"), "error and is no file_name of one image"),
+    "no file name": (lambda r: r[1].update(image_id="shelf_9"), "error and is not the file_name of one image"),
     "foreign class": (lambda r: r.append(r[0] | {"category_id": 62}), "warning category_id 62 (1 detections)"),
     "classes from 0": (lambda r: r.append(r[0] | {"category_id": 0}), "warning are these classes numbered from 0"),
     "no width": (lambda r: r.append(r[0] | {"bbox": [1, 1, 0, 5], "score": 0.01}), "SAME, one more mug"),
     "negative": (lambda r: r[0].update(bbox=[1, 1, -2, 5]), "error detections[0]: bbox [1.0, 1.0, -2.0, 5.0] has neg"),
-    "polygons": (lambda r: [one.update(segmentation=[[1, 1, 2, 1, 2, 2]]) for one in r], "warning no compressed RLE"),
+    "polygons": (
+        lambda r: [one.update(segmentation=[[1, 1, 2, 1, 2, 2]]) for one in r],
+        "warning not a compressed RLE",
+    ),
     "empty masks": (lambda r: [one.update(segmentation=[]) for one in r], "warning 5 of 5 records have a segmentation"),
     "no masks": (lambda r: [one.update(segmentation=None) for one in r], SAME),
     "score as text": (lambda r: r[2].update(score="0.5"), "error detections[2]: score is '0.5' (text), expected a fin"),

@@ -90,7 +90,7 @@ def test_unknown_costs_are_said_not_guessed(tmp_path: Path):
     assert steps(plan)[0].seconds is None
     assert rule_values.minutes(plan, plan.runs[0].variant.name) == 0
     assert "time unknown for 3" in plan_table(plan)
-    assert plan_left(plan, 1).endswith("left, and 3 runs whose time is unknown")
+    assert plan_left(plan, 1).endswith("remaining, and 3 runs whose time is unknown")
 
 
 def test_first_tables_come_first(tmp_path: Path):

@@ -159,7 +159,7 @@ def test_images_without_proposals(tmp_path: Path) -> None:
 
 
 def test_only_an_rpn_proposes(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--variant faster_rcnn_R50: is no RPN alone"):
+    with pytest.raises(ConfigError, match=r"--variant faster_rcnn_R50: is not an RPN alone"):
         propose(job(tmp_path, "faster_rcnn_R50"))
 
 

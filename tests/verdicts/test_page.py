@@ -81,8 +81,8 @@ def test_the_page_begins_with_a_line_a_claim(judged):
 def test_the_page_says_which_claims_hold_together_and_no_more_of_the_plan_than_is_known(judged):
     _, document, page = judged
     assert (
-        "Holm's procedure holds 5% over the primary claims of a paper, which are the verdicts, and separately over"
-        in page
+        "Holm's procedure keeps the family-wise error rate at 5% over the primary claims of a paper, which are the "
+        "verdicts, and separately over" in page
     )
     assert "Its other claims are secondary: a second family" in page
     assert "all claims of a paper together" not in page
