@@ -11,6 +11,7 @@ SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 CORES ?= all
+JOBS ?= 2
 OUT ?= bundle
 WEIGHTS ?= lite0
 REPORT ?= results/mini/report.html
@@ -21,9 +22,9 @@ help: ## list the targets
 reproduce: environment ## train, evaluate and render; ARGS goes to snakemake, e.g. ARGS="--config tables=giou-T5", CORES=all
 	$(IN_VENV) snakemake --cores $(CORES) $(ARGS)
 
-test: environment ## the test suite (minutes); ARGS goes to pytest, e.g. ARGS="tests/catalog -k claims"
+test: environment ## the test suite (minutes); JOBS processes; ARGS goes to pytest, e.g. ARGS="tests/catalog -k claims"
 	@$(IN_VENV) python envs/browser.py
-	$(IN_VENV) pytest $(ARGS)
+	$(IN_VENV) pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: environment ## the tests marked slow (longer; some need the network)
 	$(IN_VENV) pytest -m slow $(ARGS)

@@ -17,10 +17,15 @@ os.environ.pop("REPLICATION_CONFIGS", None)  # whoever runs the tests may have f
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+LONGEST = ("test_pipeline.py",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without real data beside the checkout, deselect their tests: each repeats one on golden or generated data."""
+    """Put the longest files first, so that two processes end together.
+
+    Without real data beside the checkout, deselect their tests: each repeats one on golden or generated data.
+    """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     if (SHARED / "data").is_dir():
         return
     absent = [item for item in items if needs_real_data(item)]
