@@ -117,7 +117,9 @@ def test_a_results_folder_is_taken_literally(tmp_path: Path, datasets_root: Path
     done = prepared(results, datasets_root)
     assert done.returncode == 0, done.stdout + done.stderr
     files = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
-    assert files == {f"smoke/{name}" for name in ("data.json", "ground_truth.json", "logs/prepare.log")}
+    assert files == {
+        f"smoke/{name}" for name in ("data.json", "ground_truth.json", "logs/prepare.log", ".workflow.lock")
+    }
     assert str(results / "smoke" / "data.json") in (results / "smoke" / "logs" / "prepare.log").read_text()
     assert not (ROOT / "pwned").exists()
     assert "Nothing to be done" in (again := prepared(results, datasets_root)).stdout + again.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,6 +21,7 @@ from replication.catalog.variants import resolve
 from replication.results.files import sha256_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
+_PARSING = threading.Lock()  # Python 3.11 may fail when two threads parse at once
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class _Parsed:
 
 @functools.cache
 def _parsed(text: str) -> _Parsed:
-    tree = ast.parse(text)
+    with _PARSING:
+        tree = ast.parse(text)
     names = tuple(_names(tree))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

@@ -210,10 +210,7 @@ def test_figure_5_needs_a_table_of_its_paper_and_figure_3_its_detector_too(
 def test_a_figure_s_data_need_the_run_that_the_paper_names(tmp_path: Path):
     plan = plan_of(tmp_path, tables=["libra-T1"])
     run = tmp_path / "smoke" / "runs" / "faster_rcnn_R50" / "seed0"
-    assert rule_values.figure_inputs(plan, "libra_rcnn", "sampling") == [
-        str(run / "model_final.pth"),
-        str(run / "provenance.json"),
-    ]
+    assert rule_values.figure_inputs(plan, "libra_rcnn", "sampling") == [str(run / "trained.done")]
     assert rule_values.figure_inputs(plan, "libra_rcnn", "balanced_l1") == []
 
 
@@ -235,9 +232,7 @@ def test_a_test_time_variant_needs_its_source_and_no_training(tmp_path: Path):
     assert rule_values.priority(plan, source) > rule_values.priority(plan, tta)
     assert rule_values.training(plan, tta) == rule_values.training(plan, source)
     folder = tmp_path / "paper" / "runs" / source / "seed1"
-    assert rule_values.weights(plan, tta, 1) == rule_values.weights(plan, source, 1) == [
-        str(folder / name) for name in ("model_final.pth", "provenance.json")
-    ]  # fmt: skip
+    assert rule_values.weights(plan, tta, 1) == rule_values.weights(plan, source, 1) == str(folder / "trained.done")
 
     finished(plan, 2)
     assert [found()[tta, seed].state for seed in (0, 1)] == ["needs weights", "to do"]
