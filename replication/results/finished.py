@@ -131,6 +131,8 @@ def curve(run: FinishedRun) -> list[dict[str, float]]:
         lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     except (OSError, ValueError, RecursionError) as error:
         raise ResultError(f"{path}: not readable as JSON lines ({error}); {_WITHOUT_CURVE}") from error
+    if not lines:
+        raise ResultError(f"{path}: is empty; {_WITHOUT_CURVE}")
     if not all(isinstance(line, dict) and "iteration" in line for line in lines):
         raise ResultError(f"{path}: a line has no 'iteration'; {_WITHOUT_CURVE}")
     return lines

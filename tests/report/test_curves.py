@@ -79,7 +79,7 @@ def test_no_curves(catalog, protocol, results, add_run):
     assert draw_curves(compare(catalog, "giou-T5", protocol, results)) is None
 
 
-@pytest.mark.parametrize("text", ['{"iteration": 10, "loss', '{"loss_cls": 1.0}\n', "[1]\n"])
+@pytest.mark.parametrize("text", ["", '{"iteration": 10, "loss', '{"loss_cls": 1.0}\n', "[1]\n"])
 def test_broken_curves(catalog, protocol, results, add_run, text):
     folder = add_run("base")
     (folder / "curves.jsonl").write_text(text)

@@ -163,6 +163,24 @@ def test_detections_of_another_evaluation_are_refused(own):
         detections.write_text(before)
 
 
+@pytest.mark.parametrize("name", ["detections.json", "ground_truth.json"])
+@pytest.mark.parametrize("damage", [b"", b"[{", b"\xff\xfe"], ids=["empty", "cut", "garbled"])
+def test_a_damaged_file_that_is_resampled_is_one_message(own, folder, capsys, name, damage):
+    _, results, _, runs = own
+    run = runs["faster_rcnn_R50_giou"][1]
+    path = results / "own" / name if name == "ground_truth.json" else run.files.detections
+    before = path.read_bytes()
+    path.write_bytes(damage)
+    try:
+        options = ["--protocol", str(folder / "own.yaml"), "--results", str(results)]
+        assert main(["verdicts", *options]) == 2
+    finally:
+        path.write_bytes(before)
+    error = capsys.readouterr().err
+    assert error.count("error: ") == 1
+    assert name in error
+
+
 def test_finished_runs_are_judged_without_torch(folder):
     done = without_torch(folder, "--format", "json")
     assert done.returncode == 0, done.stderr
