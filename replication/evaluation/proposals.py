@@ -17,7 +17,6 @@ from replication.formats.columns import Detections, Floats, GroundTruth
 
 PROPOSAL_LIMITS = (100, 300, 1000)
 """Numbers of proposals per image at which Libra R-CNN's table 3 reads recall."""
-PROPOSAL_METRICS = tuple(f"AR{limit}" for limit in PROPOSAL_LIMITS)
 
 
 def describe_proposals(truth: GroundTruth, proposals: Detections, area_ranges: AreaRanges) -> dict[str, Any]:
