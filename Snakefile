@@ -16,7 +16,7 @@ from snakemake.utils import min_version
 from replication.catalog.variants import PROPOSALS_SEED
 from replication.errors import ReplicationError
 from replication.formats.splits import SPLITS
-from replication.planning import rule_values
+from replication.planning import cluster, rule_values
 from replication.planning.workflow import choice, from_workflow, variant_pattern, where
 from replication.results.fingerprint import (
     DETECTION,
@@ -45,8 +45,10 @@ VERB = f"{shlex.quote(sys.executable)} -m replication"
 WHERE = where(config)
 CHOICE = choice(config)
 GPUS = config.get("gpus", 1)
-# None where no job is run: --report, --dry-run.
-CORES = workflow.resource_settings.cores or 1
+# All of this machine's. Where no job runs on it (--dry-run, a cluster) those of a training: the process that submits a
+# job must ask for as many as the job, which sees the cores of its node, then takes.
+LOCAL_CORES = None if workflow.remote_exec else workflow.resource_settings.cores
+CORES = LOCAL_CORES or plan.protocol.threads
 
 HERE = plan.layout
 RUN = HERE.run("{variant}", "{seed}")
@@ -82,8 +84,14 @@ wildcard_constraints:
     seed="[0-9]+",
 
 
+# Steps of seconds, and those that need the network, stay on the machine that submits the others to a cluster.
 localrules:
     all,
+    data,
+    weights,
+    verdicts,
+    tables,
+    report,
 
 
 rule all:

@@ -1,4 +1,4 @@
-"""Data: downloaded where the protocol names a download, made or checked, and described."""
+"""Data and weights: downloaded where the protocol names a download, made or checked, and described."""
 
 
 rule data:
@@ -6,9 +6,18 @@ rule data:
         touch(str(HERE.download("{name}"))),
     log:
         HERE.download_log("{name}"),
-    retries: 2
     shell:
         "{VERB} data {wildcards.name:q} 2>&1 | tee {log:q}"
+
+
+# Once, before any training: nodes of a cluster often have no network.
+rule weights:
+    output:
+        touch(str(HERE.weights)),
+    log:
+        HERE.log("weights"),
+    shell:
+        "{VERB} weights {WHERE} 2>&1 | tee {log:q}"
 
 
 rule prepare:
@@ -19,6 +28,9 @@ rule prepare:
         HERE.ground_truth,
     log:
         HERE.log("prepare"),
+    resources:
+        mem_mb=lambda wildcards, attempt: cluster.memory(plan, attempt),
+        runtime=lambda wildcards, attempt: cluster.reading(plan, attempt),
     params:
         data=rule_values.data_state(plan),
         areas=rule_values.areas(plan),

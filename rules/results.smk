@@ -75,6 +75,10 @@ rule figures:
     log:
         HERE.log("figures/{paper}/{name}"),
     threads: plan.protocol.threads
+    resources:
+        gpu=cluster.gpus(plan),
+        mem_mb=lambda wildcards, attempt: cluster.memory(plan, attempt),
+        runtime=lambda wildcards, attempt: cluster.reading(plan, attempt),
     params:
         fingerprint=fingerprint(FIGURES),
     shell:

@@ -15,6 +15,7 @@ rule train:
     input:
         ancient(str(HERE.data)),
         ancient(lambda wildcards: rule_values.proposals(plan, wildcards.variant)),
+        ancient(rule_values.backbones(plan)),
     output:
         RUN.trained,
     log:
@@ -24,7 +25,14 @@ rule train:
     priority: lambda wildcards: rule_values.priority(plan, wildcards.variant)
     threads: plan.protocol.threads
     resources:
-        expected_minutes=lambda wildcards: rule_values.minutes(plan, wildcards.variant),
+        expected_minutes=lambda wildcards: cluster.training_minutes(
+            plan, wildcards.variant, GPUS
+        ),
+        gpu=cluster.gpus(plan, GPUS),
+        mem_mb=lambda wildcards, attempt: cluster.memory(plan, attempt, GPUS),
+        runtime=lambda wildcards, attempt: cluster.training(
+            plan, wildcards.variant, GPUS, attempt
+        ),
     params:
         data=rule_values.data_settings(plan),
         fingerprint=lambda wildcards: rule_values.training(plan, wildcards.variant),
@@ -48,6 +56,12 @@ rule proposals:
         HERE.log("proposals/{variant}"),
     priority: 500
     threads: plan.protocol.threads
+    resources:
+        gpu=cluster.gpus(plan),
+        mem_mb=lambda wildcards, attempt: cluster.memory(plan, attempt),
+        runtime=lambda wildcards, attempt: cluster.proposals(
+            plan, wildcards.variant, attempt
+        ),
     params:
         fingerprint=fingerprint(PROPOSALS),
     shell:
@@ -66,6 +80,12 @@ rule detect:
         variant=TRAINED,
     priority: lambda wildcards: 100 + rule_values.priority(plan, wildcards.variant)
     threads: plan.protocol.threads
+    resources:
+        gpu=cluster.gpus(plan),
+        mem_mb=lambda wildcards, attempt: cluster.memory(plan, attempt),
+        runtime=lambda wildcards, attempt: cluster.detection(
+            plan, wildcards.variant, attempt
+        ),
     params:
         fingerprint=fingerprint(DETECTION),
     shell:
@@ -93,6 +113,9 @@ rule evaluate:
     log:
         HERE.log("evaluate/{variant}-seed{seed}"),
     priority: 200
+    resources:
+        mem_mb=lambda wildcards, attempt: cluster.memory(plan, attempt),
+        runtime=lambda wildcards, attempt: cluster.reading(plan, attempt),
     params:
         areas=rule_values.areas(plan),
         fingerprint=fingerprint(EVALUATION),
@@ -101,7 +124,7 @@ rule evaluate:
 
 
 # Timing needs the machine to itself: it takes every core, so that no other job of the workflow runs with it, on
-# whatever GPU. Not the result files are declared but a mark: their folder is named after the device, and what was
+# whatever GPU; on a cluster a node (`slurm_extra`). Not the result files are declared but a mark: their folder is named after the device, and what was
 # finished before an interruption must stay.
 rule time:
     input:
@@ -112,6 +135,11 @@ rule time:
         HERE.log("time"),
     priority: 250
     threads: CORES
+    resources:
+        gpu=cluster.gpus(plan),
+        mem_mb=lambda wildcards, attempt: cluster.memory(plan, attempt),
+        runtime=lambda wildcards, attempt: cluster.timing(plan, attempt),
+        slurm_extra="--exclusive",
     params:
         variants=",".join(plan.timed),
         fingerprint=fingerprint(TIMING),

@@ -33,6 +33,17 @@ def data(name: str, root: Path | None, mirror: str | None) -> None:
     print(download(name, root, mirror))
 
 
+@verb("replication weights --protocol paper")
+@with_setting
+def weights(setting: Setting) -> None:
+    """Download and verify the backbone weights that a protocol's runs start from."""
+    from replication.datasets.backbones import needed_weights
+    from replication.datasets.weights import weights_path
+
+    for name in needed_weights(setting.protocol):
+        print(weights_path(name))
+
+
 @verb("replication prepare", "replication prepare --protocol my_protocol.yaml")
 @with_setting
 def prepare(setting: Setting) -> None:

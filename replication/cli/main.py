@@ -18,7 +18,7 @@ from replication.errors import did_you_mean
 
 MODULES = {
     "catalog": ("catalog", "plan"),
-    "data": ("data", "prepare", "doctor"),
+    "data": ("data", "weights", "prepare", "doctor"),
     "runs": ("train", "proposals", "detect", "figures"),
     "evaluation": ("evaluate",),
     "compare": ("compare", "register"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from replication.catalog import Catalog, Protocol, load_catalog
+from replication.datasets.backbones import needed_weights
 from replication.datasets.roots import weights_root
-from replication.datasets.weights import PRETRAINED, WEIGHTS, find, is_darknet, recorded, verify
+from replication.datasets.weights import WEIGHTS, find, is_darknet, recorded, verify
 from replication.doctor.contents import contents
 from replication.doctor.environment import environment
 from replication.doctor.findings import Finding, exit_code, findings_json, findings_table, shorten
@@ -34,13 +35,6 @@ def doctor(
     for name in names:
         findings += _weights(name, needed=protocol is not None)
     return shorten(findings)
-
-
-def needed_weights(protocol: Protocol) -> list[str]:
-    """Names of the weights that a protocol's runs start from: its stand-ins, else the papers' own backbones."""
-    labels = protocol.run_backbones or tuple(protocol.backbones or PRETRAINED)
-    chosen = protocol.backbones or PRETRAINED
-    return list(dict.fromkeys(chosen[label] for label in labels if label in chosen))
 
 
 def _weights(name: str, needed: bool) -> list[Finding]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from replication.catalog import load_judging
-from replication.catalog.schedule import training_iterations
+from replication.datasets.backbones import downloaded_weights
 from replication.datasets.splits import annotation_files
-from replication.planning.costs import iteration_cost
 from replication.planning.plan import Plan
 from replication.results import fingerprint
 from replication.results.files import sha256_json
@@ -17,13 +16,6 @@ from replication.results.run import Run
 def run_of(plan: Plan, variant: str, seed: int | str) -> Run:
     """The run that a rule's wildcards name."""
     return Run(plan.catalog.variants[variant], plan.protocol, int(seed), plan.results)
-
-
-def minutes(plan: Plan, variant: str) -> int:
-    """Expected minutes of a whole training, at least 1; 0 where no cost was recorded."""
-    cost = iteration_cost(plan.layout, variant, plan.catalog.folders)
-    iterations = training_iterations(plan.catalog.variants[variant], plan.protocol)
-    return max(1, round(cost.s_per_iter * iterations / 60)) if cost else 0
 
 
 def priority(plan: Plan, variant: str) -> int:
@@ -66,6 +58,11 @@ def figure_inputs(plan: Plan, paper: str, name: str) -> list[str]:
 def downloads(plan: Plan) -> tuple[str, ...]:
     """Names of the data sets that the ``data`` verb can fetch for the protocol."""
     return plan.protocol.data.downloads
+
+
+def backbones(plan: Plan) -> list[str]:
+    """The mark of the backbone weights that were downloaded; none where the protocol's come from elsewhere."""
+    return [str(plan.layout.weights)] if downloaded_weights(plan.protocol) else []
 
 
 def training(plan: Plan, variant: str) -> str:

@@ -132,6 +132,11 @@ class Layout:
         return self.folder / "data.json"
 
     @property
+    def weights(self) -> Path:
+        """Says that the workflow has fetched the weights that its trainings start from."""
+        return self.folder / "weights.done"
+
+    @property
     def ground_truth(self) -> Path:
         """The validation objects, COCO's annotation format."""
         return self.folder / "ground_truth.json"

@@ -13,11 +13,12 @@ from PIL import Image, ImageFile
 from support.photographs import VocFolder
 
 from replication.catalog.protocols import Protocol
+from replication.datasets.backbones import needed_weights
 from replication.doctor import contents as contents_module
 from replication.doctor import environment as environment_module
 from replication.doctor import images as images_module
 from replication.doctor import variants as variants_module
-from replication.doctor.check import doctor, exit_code, findings_json, findings_table, needed_weights
+from replication.doctor.check import doctor, exit_code, findings_json, findings_table
 from replication.doctor.environment import environment
 from replication.doctor.findings import SHOWN, Finding, shorten
 from replication.doctor.images import Annotated, check_images
