@@ -37,6 +37,7 @@ def catalog(configs: Sequence[Path], form: str) -> None:
 @verb(
     "replication plan --protocol paper --tables giou-T5,giou-T7",
     "replication plan --seeds 3 --backbones R-50 --format json",
+    "replication plan --protocol paper --gpus 16",
 )
 @tables_option
 @click.option(
@@ -48,6 +49,7 @@ def catalog(configs: Sequence[Path], form: str) -> None:
 @click.option(
     "--backbones", type=names, metavar="NAMES", help="The papers' backbones to run.  [default: the protocol's]"
 )
+@click.option("--gpus", type=COUNT, metavar="N", help="Also say how long the rest takes on N GPUs, one per training.")
 @click.option(
     "--left", type=COUNT, metavar="CORES", help="Print only one line: the remaining training time on CORES cores."
 )
@@ -58,6 +60,7 @@ def plan(
     tables: list[str] | None,
     seeds: int | None,
     backbones: list[str] | None,
+    gpus: int | None,
     left: int | None,
     form: str,
 ) -> None:
@@ -69,6 +72,6 @@ def plan(
     if left is not None:
         print(plan_left(plan, max(1, left // setting.protocol.threads)))
     elif form == "json":
-        print_json(plan_json(plan))
+        print_json(plan_json(plan, gpus))
     else:
-        print(plan_table(plan))
+        print(plan_table(plan, gpus))

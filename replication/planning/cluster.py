@@ -50,6 +50,22 @@ def training_minutes(plan: Plan, variant: str, gpus: int = 1) -> int:
     return max(1, round(cost.s_per_iter * shared * iterations / 60))
 
 
+def test_minutes(plan: Plan, variant: str) -> float:
+    """Upper bound of the minutes of a test on the validation images."""
+    return pass_minutes(plan, variant, "val") * (VIEWS if plan.catalog.variants[variant].weights_from else 1)
+
+
+def pass_minutes(plan: Plan, variant: str, split: str) -> float:
+    """Minutes in which a split is seen once: an image costs less than in training, which has gradients too."""
+    record = plan.catalog.variants[variant].trained
+    cost = iteration_cost(plan.layout, record.name, plan.catalog.folders)
+    data = plan.protocol.data
+    images = getattr(data, split) if isinstance(data, EmbeddedData) else IMAGES[split]
+    batch = plan.protocol.batch_of(record.meta_architecture)
+    seconds = cost.s_per_iter * cost.processes / batch if cost else PER_IMAGE
+    return float(images * seconds / 60)
+
+
 def training(plan: Plan, variant: str, gpus: int, attempt: int) -> int:
     """``runtime`` of a training: one that is cut off goes on from its checkpoint at the next attempt."""
     return _runtime(training_minutes(plan, variant, gpus) or UNKNOWN / SAFETY, attempt)
@@ -57,13 +73,12 @@ def training(plan: Plan, variant: str, gpus: int, attempt: int) -> int:
 
 def detection(plan: Plan, variant: str, attempt: int) -> int:
     """``runtime`` of a test on the validation images."""
-    views = VIEWS if plan.catalog.variants[variant].weights_from else 1
-    return _runtime(_pass_minutes(plan, variant, "val") * views, attempt)
+    return _runtime(test_minutes(plan, variant), attempt)
 
 
 def proposals(plan: Plan, variant: str, attempt: int) -> int:
     """``runtime`` of an RPN's test on the images of both splits."""
-    return _runtime(sum(_pass_minutes(plan, variant, split) for split in ("train", "val")), attempt)
+    return _runtime(sum(pass_minutes(plan, variant, split) for split in ("train", "val")), attempt)
 
 
 def timing(plan: Plan, attempt: int) -> int:
@@ -85,14 +100,3 @@ def memory(plan: Plan, attempt: int, processes: int = 0) -> int:
 
 def _runtime(expected: float, attempt: int) -> int:
     return math.ceil(STARTING + SAFETY * expected) * attempt
-
-
-def _pass_minutes(plan: Plan, variant: str, split: str) -> float:
-    """Minutes in which a split is seen once: a test image costs less than one in training, which has gradients too."""
-    record = plan.catalog.variants[variant].trained
-    cost = iteration_cost(plan.layout, record.name, plan.catalog.folders)
-    data = plan.protocol.data
-    images = getattr(data, split) if isinstance(data, EmbeddedData) else IMAGES[split]
-    batch = plan.protocol.batch_of(record.meta_architecture)
-    seconds = cost.s_per_iter * cost.processes / batch if cost else PER_IMAGE
-    return float(images * seconds / 60)

@@ -9,12 +9,13 @@ from tabulate import tabulate
 from replication.planning.costs import iteration_cost
 from replication.planning.plan import Plan
 from replication.planning.steps import TRAINED, Step, steps
+from replication.planning.wall_time import wall_seconds
 
 SCHEMA = "plan/1"
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """Machine-readable form, schema ``plan/1``."""
+def plan_json(plan: Plan, gpus: int | None = None) -> dict[str, Any]:
+    """Machine-readable form, schema ``plan/1``; with ``gpus`` also the time on so many."""
     planned = steps(plan)
     return {
         "schema": SCHEMA,
@@ -35,11 +36,12 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "seconds": _seconds(planned),
         "gpu_hours": sum(step.gpu_hours or 0.0 for step in planned),
         "unknown": _unknown(planned),
+        **({"gpus": gpus, "wall_seconds": round(wall_seconds(plan, gpus), 1)} if gpus else {}),
     }
 
 
-def plan_table(plan: Plan) -> str:
-    """A line per run, then what is left in all."""
+def plan_table(plan: Plan, gpus: int | None = None) -> str:
+    """A line per run, then what is left in all; with ``gpus`` also the time on so many."""
     planned = steps(plan)
     rows = [
         [step.run.variant.name, step.run.seed, step.state, step.iterations, _duration(step.seconds), step.reason]
@@ -57,6 +59,7 @@ def plan_table(plan: Plan) -> str:
             f"{len(rows)} runs; remaining training {_duration(_seconds(planned))} if run sequentially"
             + (f", {hours:.0f} GPU-hours" if hours else "")
             + (f"; time unknown for {unknown}" if unknown else ""),
+            *([_on_gpus(plan, gpus)] if gpus else []),
             *([f"seconds per iteration recorded on {cost.device} ({cost.source})"] if cost else []),
         ]
     )
@@ -73,6 +76,11 @@ def plan_left(plan: Plan, at_once: int) -> str:
         + (f" with {at_once} in parallel" if at_once > 1 else "")
         + (f", and {unknown} runs whose time is unknown" if unknown else "")
     )
+
+
+def _on_gpus(plan: Plan, gpus: int) -> str:
+    left = _duration(wall_seconds(plan, gpus))
+    return f"about {left} on {gpus} GPU{'s' if gpus > 1 else ''}, one per training, tests and proposals included"
 
 
 def _seconds(planned: list[Step]) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.errors import ConfigError
-from replication.planning import rule_values
+from replication.planning import cluster, rule_values
 from replication.planning.costs import recorded_costs
 from replication.planning.output import plan_json, plan_left, plan_table
 from replication.planning.plan import Plan, make_plan
@@ -88,7 +88,7 @@ def test_paper_costs_gpu_hours(tmp_path: Path):
 def test_unknown_costs_are_said_not_guessed(tmp_path: Path):
     plan = plan_of(tmp_path, tables=["giou-T5"])
     assert steps(plan)[0].seconds is None
-    assert rule_values.minutes(plan, plan.runs[0].variant.name) == 0
+    assert cluster.training_minutes(plan, plan.runs[0].variant.name) == 0
     assert "time unknown for 3" in plan_table(plan)
     assert plan_left(plan, 1).endswith("remaining, and 3 runs whose time is unknown")
 
