@@ -1,4 +1,4 @@
-"""Writes `envs/requirements.txt` and `envs/uv.txt`: exact versions with hashes, no addresses.
+"""Writes `envs/requirements.txt`, `envs/judge.txt` and `envs/uv.txt`: exact versions with hashes, no addresses.
 
     .venv/bin/python envs/lock.py [--upgrade]
 
@@ -18,6 +18,7 @@ from environment import LOCK, ROOT, VENV
 from index_settings import pip_settings, uv_environment
 
 HEADER = "# Made by `make lock`{source}; Python 3.11 and 3.12.{more}\n"
+JUDGE = ROOT / "envs" / "judge.txt"
 # Locked here and ranged in pyproject.toml: what the GPU machines that this was tried on hold.
 PINS = ["torch==2.11.*", "torchvision==0.26.*", "setuptools<81"]
 FORM = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-header"]
@@ -32,7 +33,7 @@ def compile_lock(source: Path, target: Path, options: list[str], header: str) ->
 
 
 def main() -> None:
-    """Write both locks."""
+    """Write the locks; that of the image that judges holds the same versions of the few packages it needs."""
     upgrade = sys.argv[1:]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -44,6 +45,7 @@ def main() -> None:
         options += ["-c", str(folder / "pins.txt"), *upgrade]
         more = " detectron2 comes from envs/detectron2."
         compile_lock(ROOT / "pyproject.toml", LOCK, options, HEADER.format(source=" from pyproject.toml", more=more))
+        compile_lock(ROOT / "pyproject.toml", JUDGE, ["-c", str(LOCK)], HEADER.format(source=" from pyproject.toml", more=""))
         compile_lock(folder / "uv.in", ROOT / "envs" / "uv.txt", upgrade, HEADER.format(source="", more=""))
 
 

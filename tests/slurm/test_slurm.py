@@ -52,10 +52,10 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uninterrupted(long: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
-    """One run of that protocol without Slurm."""
+    """One run of that protocol without Slurm, up to its detections, of which the rest is computed."""
     results = tmp_path_factory.mktemp("uninterrupted")
     run_of = Layout(results, "long").run(VARIANT, 0)
-    finish(start(LOCAL, long, results, run_of.metrics))
+    finish(start(LOCAL, long, results, run_of.detections))
     return run_of
 
 
@@ -105,7 +105,7 @@ def log_of(results: Path) -> str:
 
 
 def same_bytes(one: RunFiles, other: RunFiles) -> None:
-    for name in ("detections", "metrics", "config"):
+    for name in ("detections", "config"):
         assert getattr(one, name).read_bytes() == getattr(other, name).read_bytes(), name
     losses = [[json.loads(line) for line in run.curves.read_text().splitlines()] for run in (one, other)]
     for line in (*losses[0], *losses[1]):
@@ -134,7 +134,7 @@ def test_the_smoke_workflow_gives_the_bytes_of_a_local_run(slurm: None, tmp_path
 
 def test_a_cancelled_training_goes_on_where_it_was(slurm: None, long: Path, uninterrupted: RunFiles, tmp_path: Path):
     run = Layout(tmp_path, "long").run(VARIANT, 0)
-    workflow = start([*CLUSTER, "--retries", "0"], long, tmp_path, run.metrics)
+    workflow = start([*CLUSTER, "--retries", "0"], long, tmp_path, run.detections)
     until(lambda: "/60 loss" in log_of(tmp_path), workflow)
     subprocess.run(["scancel", *jobs()], check=True)
     assert workflow.wait(LONGEST) != 0
@@ -142,7 +142,7 @@ def test_a_cancelled_training_goes_on_where_it_was(slurm: None, long: Path, unin
     assert [path.stem for path in run.checkpoints] != []
     assert "ended by SIGTERM after iteration" in log_of(tmp_path)
     assert not run.model.exists()
-    finish(start(CLUSTER, long, tmp_path, run.metrics))
+    finish(start(CLUSTER, long, tmp_path, run.detections))
     assert "resumed at iteration" in log_of(tmp_path)
     same_bytes(run, uninterrupted)
 
@@ -151,14 +151,14 @@ def test_a_second_workflow_waits_for_the_job_of_a_killed_one(
     slurm: None, long: Path, uninterrupted: RunFiles, tmp_path: Path
 ):
     run = Layout(tmp_path, "long").run(VARIANT, 0)
-    first = start(CLUSTER, long, tmp_path, run.metrics)
+    first = start(CLUSTER, long, tmp_path, run.detections)
     until(lambda: "/60 loss" in log_of(tmp_path), first)
     ((_, _, training),) = _trainings(tmp_path)
     os.kill(training, signal.SIGSTOP)  # until the second one waits
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     (job,) = jobs()
-    second = start(CLUSTER, long, tmp_path, run.metrics)
+    second = start(CLUSTER, long, tmp_path, run.detections)
     until(lambda: "waiting for it to end" in log_of(tmp_path), second)
     assert f"job {job}, since" in log_of(tmp_path)
     os.kill(training, signal.SIGCONT)
