@@ -124,8 +124,8 @@ rule evaluate:
 
 
 # Timing needs the machine to itself: it takes every core, so that no other job of the workflow runs with it, on
-# whatever GPU; on a cluster a node (`slurm_extra`). Not the result files are declared but a mark: their folder is named after the device, and what was
-# finished before an interruption must stay.
+# whatever GPU, and on a cluster a whole node. Not the result files are declared but a mark: their folder is named after
+# the device, and what was finished before an interruption must stay.
 rule time:
     input:
         [run.files.trained for run in plan.timed_runs],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +28,7 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 CLUSTER = ["--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "5"]
 LOCAL = ["--cores", "2"]
 VARIANT = "faster_rcnn_R50_giou"
+STARTED: list[subprocess.Popen[str]] = []
 LONGEST = 1800.0  # seconds, on a machine with other work
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * LONGEST)]
@@ -52,21 +55,44 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uninterrupted(long: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
-    """One run of that protocol without Slurm, up to its detections, of which the rest is computed."""
+    """A training under that protocol without Slurm, beside the data."""
     results = tmp_path_factory.mktemp("uninterrupted")
-    run_of = Layout(results, "long").run(VARIANT, 0)
-    finish(start(LOCAL, long, results, run_of.detections))
-    return run_of
+    where = ["--protocol", str(long), "--results", str(results)]
+    for words in (["prepare"], ["train", "--variant", VARIANT]):
+        subprocess.run([sys.executable, "-m", "replication", *words, *where], check=True, cwd=ROOT)
+    return Layout(results, "long").run(VARIANT, 0)
+
+
+def with_data(uninterrupted: RunFiles, results: Path) -> RunFiles:
+    """The same run in other results, where only the data are there so far."""
+    made, here = Layout(uninterrupted.folder.parents[3], "long"), Layout(results, "long")
+    here.folder.mkdir()
+    for source, target in ((made.data, here.data), (made.ground_truth, here.ground_truth)):
+        shutil.copy2(source, target)
+    return here.run(VARIANT, 0)
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """No workflow outlives its test."""
+    yield
+    for workflow in STARTED:
+        if workflow.poll() is None:
+            os.killpg(workflow.pid, signal.SIGKILL)
+            workflow.wait()
+    STARTED.clear()
 
 
 def start(where: list[str], protocol: Path | str, results: Path, *targets: Path) -> subprocess.Popen[str]:
     """The workflow, under way; its words go to a file beside the results."""
     config = ["--config", f"protocol={protocol}", f"results={results}", "tables=giou-T5", "seeds=1"]
     with (results / "words.log").open("a") as words:
-        return subprocess.Popen(
+        workflow = subprocess.Popen(
             [str(SNAKEMAKE), *where, *config, "--", *map(str, targets)],
             cwd=ROOT, stdout=words, stderr=words, text=True, start_new_session=True,
         )  # fmt: skip
+    STARTED.append(workflow)
+    return workflow
 
 
 def finish(workflow: subprocess.Popen[str]) -> None:
@@ -104,8 +130,14 @@ def log_of(results: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
+def jobs_of(results: Path) -> list[str]:
+    """Ids of the jobs that the last workflow of these results has in the queue."""
+    found = re.findall(r"SLURM run ID: (\S+)", (results / "words.log").read_text())
+    return jobs(("PD", "R"), f"--name={found[-1]}") if found else []
+
+
 def same_bytes(one: RunFiles, other: RunFiles) -> None:
-    for name in ("detections", "config"):
+    for name in ("model", "config"):
         assert getattr(one, name).read_bytes() == getattr(other, name).read_bytes(), name
     losses = [[json.loads(line) for line in run.curves.read_text().splitlines()] for run in (one, other)]
     for line in (*losses[0], *losses[1]):
@@ -133,16 +165,16 @@ def test_the_smoke_workflow_gives_the_bytes_of_a_local_run(slurm: None, tmp_path
 
 
 def test_a_cancelled_training_goes_on_where_it_was(slurm: None, long: Path, uninterrupted: RunFiles, tmp_path: Path):
-    run = Layout(tmp_path, "long").run(VARIANT, 0)
-    workflow = start([*CLUSTER, "--retries", "0"], long, tmp_path, run.detections)
+    run = with_data(uninterrupted, tmp_path)
+    workflow = start([*CLUSTER, "--retries", "0"], long, tmp_path, run.trained)
     until(lambda: "/60 loss" in log_of(tmp_path), workflow)
-    subprocess.run(["scancel", *jobs()], check=True)
+    subprocess.run(["scancel", *jobs_of(tmp_path)], check=True)
     assert workflow.wait(LONGEST) != 0
-    assert not jobs()
+    assert not jobs_of(tmp_path)
     assert [path.stem for path in run.checkpoints] != []
     assert "ended by SIGTERM after iteration" in log_of(tmp_path)
     assert not run.model.exists()
-    finish(start(CLUSTER, long, tmp_path, run.detections))
+    finish(start(CLUSTER, long, tmp_path, run.trained))
     assert "resumed at iteration" in log_of(tmp_path)
     same_bytes(run, uninterrupted)
 
@@ -150,20 +182,20 @@ def test_a_cancelled_training_goes_on_where_it_was(slurm: None, long: Path, unin
 def test_a_second_workflow_waits_for_the_job_of_a_killed_one(
     slurm: None, long: Path, uninterrupted: RunFiles, tmp_path: Path
 ):
-    run = Layout(tmp_path, "long").run(VARIANT, 0)
-    first = start(CLUSTER, long, tmp_path, run.detections)
+    run = with_data(uninterrupted, tmp_path)
+    first = start(CLUSTER, long, tmp_path, run.trained)
     until(lambda: "/60 loss" in log_of(tmp_path), first)
     ((_, _, training),) = _trainings(tmp_path)
     os.kill(training, signal.SIGSTOP)  # until the second one waits
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    (job,) = jobs()
-    second = start(CLUSTER, long, tmp_path, run.detections)
+    (job,) = jobs_of(tmp_path)
+    second = start(CLUSTER, long, tmp_path, run.trained)
     until(lambda: "waiting for it to end" in log_of(tmp_path), second)
     assert f"job {job}, since" in log_of(tmp_path)
     os.kill(training, signal.SIGCONT)
     finish(second)
-    until(lambda: not jobs())
+    until(lambda: not jobs_of(tmp_path))
     assert json.loads(run.provenance.read_text())["resumed_at"] == []
     assert log_of(tmp_path).count("already trained") == 1
     same_bytes(run, uninterrupted)
