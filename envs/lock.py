@@ -44,8 +44,9 @@ def main() -> None:
         options = ["--extra", "all", "--find-links", name, "--no-emit-package", "detectron2"]
         options += ["-c", str(folder / "pins.txt"), *upgrade]
         more = " detectron2 comes from envs/detectron2."
-        compile_lock(ROOT / "pyproject.toml", LOCK, options, HEADER.format(source=" from pyproject.toml", more=more))
-        compile_lock(ROOT / "pyproject.toml", JUDGE, ["-c", str(LOCK)], HEADER.format(source=" from pyproject.toml", more=""))
+        source = " from pyproject.toml"
+        compile_lock(ROOT / "pyproject.toml", LOCK, options, HEADER.format(source=source, more=more))
+        compile_lock(ROOT / "pyproject.toml", JUDGE, ["-c", str(LOCK)], HEADER.format(source=source, more=""))
         compile_lock(folder / "uv.in", ROOT / "envs" / "uv.txt", upgrade, HEADER.format(source="", more=""))
 
 

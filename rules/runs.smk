@@ -11,6 +11,8 @@ TRAINED, TEST_TIME = (
 # For the same reason the parameters, not the files, say when a training is out of date; and they hold only what changes
 # its result. Data or proposals that have changed since are refused by the verbs after it. The verbs after it declare
 # their files: within minutes they give the same bytes again.
+# A cluster sends SIGTERM to every process of a job. The training then writes a checkpoint, and says so: shell and `tee`
+# have to outlive it.
 rule train:
     input:
         ancient(str(HERE.data)),
@@ -39,9 +41,9 @@ rule train:
     message:
         "train {wildcards.variant}, seed {wildcards.seed}: about {resources.expected_minutes} min"
     shell:
-        "{VERB} train {WHERE} --variant {wildcards.variant:q} --seed {wildcards.seed:q} --gpus {GPUS}"
+        "trap : TERM; {VERB} train {WHERE} --variant {wildcards.variant:q} --seed {wildcards.seed:q} --gpus {GPUS}"
         " --wait --replace"
-        " 2>&1 | tee -a {log:q}"
+        " 2>&1 | (trap '' TERM; exec tee -a {log:q})"
         " && {{ {VERB} plan {WHERE} {CHOICE} --left {CORES} || true; }}"
 
 
