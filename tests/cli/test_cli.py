@@ -18,7 +18,7 @@ from replication.catalog import CONFIGS
 from replication.cli.main import replication
 
 VERBS = [
-    *("catalog", "plan", "data", "prepare", "doctor", "train", "proposals", "detect", "figures", "evaluate"),
+    *("catalog", "plan", "data", "weights", "prepare", "doctor", "train", "proposals", "detect", "figures", "evaluate"),
     *("compare", "register", "time", "verdicts", "tables", "report", "export", "submission", "archive"),
 ]
 
