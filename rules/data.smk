@@ -16,6 +16,8 @@ rule weights:
         touch(str(HERE.weights)),
     log:
         HERE.log("weights"),
+    params:
+        names=rule_values.backbone_names(plan),
     shell:
         "{VERB} weights {WHERE} 2>&1 | tee {log:q}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from replication.catalog import load_judging
-from replication.datasets.backbones import downloaded_weights
+from replication.datasets.backbones import downloaded_weights, needed_weights
 from replication.datasets.splits import annotation_files
 from replication.planning.plan import Plan
 from replication.results import fingerprint
@@ -63,6 +63,11 @@ def downloads(plan: Plan) -> tuple[str, ...]:
 def backbones(plan: Plan) -> list[str]:
     """The mark of the backbone weights that were downloaded; none where the protocol's come from elsewhere."""
     return [str(plan.layout.weights)] if downloaded_weights(plan.protocol) else []
+
+
+def backbone_names(plan: Plan) -> str:
+    """Changes with the weights that trainings start from."""
+    return ",".join(needed_weights(plan.protocol))
 
 
 def training(plan: Plan, variant: str) -> str:

@@ -26,3 +26,4 @@ def test_the_papers_own_are_downloaded_but_for_a_file_of_ones_own():
 def test_a_training_waits_for_downloaded_weights_alone(tmp_path: Path):
     plans = [make_plan(load_catalog(), load_protocol(name), tmp_path, seeds=1) for name in ("smoke", "paper")]
     assert [rule_values.backbones(plan) for plan in plans] == [[], [str(tmp_path / "paper" / "weights.done")]]
+    assert rule_values.backbone_names(plans[0]) == "efficientnet_lite0"
