@@ -20,9 +20,9 @@ STARTING = 10
 UNKNOWN = 24 * 60
 """Minutes of a training whose cost was never recorded."""
 PER_IMAGE = 0.5
-"""Seconds with which a test image of such a variant counts."""
-VIEWS = 12
-"""A test-time variant sees an image at nine sizes, mirrored and not: 18 views, half of them smaller than the one."""
+"""Seconds that a test image of such a variant is taken to cost."""
+VIEWS = 18
+"""What a test-time variant sees of an image: nine sizes, mirrored and not."""
 TIMED = 20
 """Minutes that the timing of one variant takes."""
 IMAGES = {"train": 120_000, "val": 5_000}
@@ -50,7 +50,7 @@ def training_minutes(plan: Plan, variant: str, gpus: int = 1) -> int:
     return max(1, round(cost.s_per_iter * shared * iterations / 60))
 
 
-def test_minutes(plan: Plan, variant: str) -> float:
+def detection_minutes(plan: Plan, variant: str) -> float:
     """Upper bound of the minutes of a test on the validation images."""
     return pass_minutes(plan, variant, "val") * (VIEWS if plan.catalog.variants[variant].weights_from else 1)
 
@@ -73,7 +73,7 @@ def training(plan: Plan, variant: str, gpus: int, attempt: int) -> int:
 
 def detection(plan: Plan, variant: str, attempt: int) -> int:
     """``runtime`` of a test on the validation images."""
-    return _runtime(test_minutes(plan, variant), attempt)
+    return _runtime(detection_minutes(plan, variant), attempt)
 
 
 def proposals(plan: Plan, variant: str, attempt: int) -> int:

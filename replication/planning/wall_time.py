@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from replication.catalog.variants import PROPOSALS_SEED
-from replication.planning.cluster import pass_minutes, test_minutes
+from replication.planning.cluster import pass_minutes, detection_minutes
 from replication.planning.costs import iteration_cost
 from replication.planning.plan import Plan
 from replication.planning.steps import Step, steps
@@ -40,7 +40,7 @@ def remaining_jobs(plan: Plan) -> Iterator[Job]:
         if step.seconds:
             yield Job(f"train {run.label}", _on_one_gpu(plan, step), first)
         if step.state != "done":
-            yield Job(f"detect {run.label}", 60 * test_minutes(plan, run.variant.name), (_train(run), *first))
+            yield Job(f"detect {run.label}", 60 * detection_minutes(plan, run.variant.name), (_train(run), *first))
         if _lacks_proposals(plan, run):
             splits = 60 * sum(pass_minutes(plan, run.variant.name, split) for split in ("train", "val"))
             yield Job(f"proposals {run.variant.name}", splits, (_train(run),))

@@ -66,4 +66,4 @@ def test_a_test_time_variant_waits_for_its_weights(tmp_path: Path):
     assert tests
     for run in tests:
         assert jobs[f"detect {run.label}"].after == (f"train {run.trained.label}",)
-        assert jobs[f"detect {run.label}"].seconds == wall_time.test_minutes(plan, run.variant.name) * 60
+        assert jobs[f"detect {run.label}"].seconds == wall_time.detection_minutes(plan, run.variant.name) * 60
