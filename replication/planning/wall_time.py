@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from replication.catalog.variants import PROPOSALS_SEED
-from replication.planning.cluster import pass_minutes, detection_minutes
+from replication.planning.cluster import detection_minutes, pass_minutes
 from replication.planning.costs import iteration_cost
 from replication.planning.plan import Plan
 from replication.planning.steps import Step, steps

@@ -20,7 +20,6 @@ from slurm.one_node import jobs, missing, one_node
 from replication.catalog import CONFIGS
 from replication.results.layout import Layout, RunFiles
 
-
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 # Polling of seconds, and no waits for another machine's files.
