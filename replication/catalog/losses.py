@@ -1,7 +1,7 @@
 """Box losses of users' own: ``losses/*.py`` of a folder of configs, read here without being run.
 
-A file enters a loss with ``@box_reg_loss("name", on=...)`` above a function of the module. Which losses a file enters is
-read from its text, so that the catalog and a run's fingerprint know it without torch.
+A file enters a loss with ``@box_reg_loss("name", on=...)`` above a function of the module. Which losses a file enters
+is read from its text, so that the catalog and a run's fingerprint know it without torch.
 """
 
 from __future__ import annotations
