@@ -18,7 +18,20 @@ from replication.catalog import CONFIGS
 from replication.cli.main import replication
 
 VERBS = [
-    *("catalog", "plan", "new-paper", "schema", "data", "prepare", "doctor", "train", "proposals", "detect", "figures", "evaluate"),
+    *(
+        "catalog",
+        "plan",
+        "new-paper",
+        "schema",
+        "data",
+        "prepare",
+        "doctor",
+        "train",
+        "proposals",
+        "detect",
+        "figures",
+        "evaluate",
+    ),
     *("compare", "register", "time", "verdicts", "tables", "report", "export", "submission", "archive"),
 ]
 

@@ -80,7 +80,10 @@ def test_the_config_of_another_variant_does_not_depend_on_what_was_loaded_before
     ("text", "message"),
     [
         ("1 / 0\n", r"mine\.py: line 1: ZeroDivisionError: division by zero; correct the file"),
-        (LOSS + "\nimport no_such_module\n", r"mine\.py: line 8: ModuleNotFoundError: No module named 'no_such_module'"),
+        (
+            LOSS + "\nimport no_such_module\n",
+            r"mine\.py: line 8: ModuleNotFoundError: No module named 'no_such_module'",
+        ),
         (LOSS.replace("mine", "giou"), r"mine\.py: line 4: AssertionError: .*'giou' was already registered"),
         ("x = 1\n", r"mine\.py: enters no loss"),
         ("def f(:\n", r"mine\.py: line 1: SyntaxError"),

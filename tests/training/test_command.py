@@ -37,7 +37,8 @@ with epochs.open("a") as file:
 print("epochs so far:", len(epochs.read_text().split()))
 truth = json.loads(pathlib.Path(given.val).read_text())
 assert all((pathlib.Path(given.images) / one["file_name"]).exists() for one in truth["images"])
-found = [{key: one[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.5} for one in truth["annotations"]]
+keys = ("image_id", "category_id", "bbox")
+found = [{key: one[key] for key in keys} | {"score": 0.5} for one in truth["annotations"]]
 pathlib.Path(given.out).write_text(json.dumps(found))
 """
 
@@ -114,7 +115,7 @@ def test_a_finished_run_of_other_code_is_refused_or_replaced(own: Path):
     run_command(before)
     spoil(own, "0.5", "0.6")
     run = the_run(own)
-    with pytest.raises(ResultError, match="whose training_fingerprint is .* another command, other code or data"):
+    with pytest.raises(ResultError, match=r"whose training_fingerprint is .* another command, other code or data"):
         run_command(run)
     with pytest.raises(ResultError, match="run the command again with `replication train --restart`"):
         detections_of_command(run)
@@ -168,7 +169,9 @@ def test_a_terminated_train_stops_its_command(own: Path):
 
 
 def test_the_command_of_a_killed_train_is_not_doubled(own: Path):
-    waits = "import os, time; pathlib.Path(given.folder, 'pid').write_text(str(os.getpid())); print('waiting', flush=True)"
+    waits = (
+        "import os, time; pathlib.Path(given.folder, 'pid').write_text(str(os.getpid())); print('waiting', flush=True)"
+    )
     spoil(own, "truth = ", f"{waits}; time.sleep(300)\ntruth = ")
     run = the_run(own)
     command = [sys.executable, "-m", "replication", "train", "--configs", own, "--protocol", "smoke"]
