@@ -99,7 +99,7 @@ def detections_of_command(run: Run) -> Path:
             f"{run.variant.name} --seed {run.seed}`"
         )
     check_received(run, "run the command again with `replication train --restart`")
-    read_detections(run.files.received, read_ground_truth(annotations(run, "val")[0]))
+    read_detections(run.files.received, read_ground_truth(coco_files(run, "val")[0]))
     write_bytes(run.files.detections, run.files.received.read_bytes())
     return run.files.detections
 
@@ -120,11 +120,11 @@ def check_received(run: Run, what_to_do: str) -> None:
             )
 
 
-def annotations(run: Run, split: SplitName) -> tuple[Path, Path]:
+def coco_files(run: Run, split: SplitName) -> tuple[Path, Path]:
     """COCO's file of a split and the folder of its images; written where the data have none such."""
     data = run.protocol.data
     if data.kind in ("coco", "embedded"):
-        paths = coco_paths(data, split)  # type: ignore[arg-type]
+        paths = coco_paths(data, split)
         if len(paths) == 1:
             return paths[0][0].absolute(), paths[0][1].absolute()
     content = load_split(run.protocol, split)
@@ -143,7 +143,7 @@ def _code(run: Run) -> dict[str, str]:
 
 def _filled(run: Run, gpus: int) -> str:
     """The command with its placeholders."""
-    (train, train_images), (val, val_images) = annotations(run, "train"), annotations(run, "val")
+    (train, train_images), (val, val_images) = coco_files(run, "train"), coco_files(run, "val")
     folder = run.files.command.absolute()
     values: dict[str, Any] = {
         **{"seed": run.seed, "detections": folder / "detections.json", "folder": folder},
@@ -283,7 +283,7 @@ def _checked(run: Run) -> Path:
             f"{run.variant.path}: run: the command ended well but wrote no {path}; it must write to what "
             "{detections} stands for"
         )
-    read_detections(path, read_ground_truth(annotations(run, "val")[0]))
+    read_detections(path, read_ground_truth(coco_files(run, "val")[0]))
     return path
 
 

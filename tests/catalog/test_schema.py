@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft7Validator
-from test_papers import PROBLEMS
+from support.paper_problems import PROBLEMS
 
 from replication.catalog import CONFIGS
 from replication.catalog.commands import CommandLeaf

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from replication.catalog import CONFIGS, load_catalog, load_protocol
 from replication.errors import ConfigError, ResultError, TrainingError
@@ -50,12 +51,16 @@ def own(tmp_path: Path) -> Path:
     (folder / "variants").mkdir(parents=True)
     (folder / "variants" / "mine.yaml").write_text(LEAF)
     (folder / "detector.py").write_text(DETECTOR)
+    (folder / "protocols").mkdir()
+    smoke = yaml.safe_load((CONFIGS / "protocols" / "smoke.yaml").read_text())
+    # On the CPU no torch is needed to look for GPUs, which takes longer than the rest.
+    (folder / "protocols" / "quick.yaml").write_text(yaml.safe_dump(smoke | {"name": "quick", "device": "cpu"}))
     return folder
 
 
-def the_run(own: Path, protocol: str = "smoke") -> Run:
+def the_run(own: Path) -> Run:
     variant = load_catalog(CONFIGS, own).variants["mine"]
-    return Run(variant, load_protocol(protocol), 3, own.parent / "my results")
+    return Run(variant, load_protocol("quick", [CONFIGS, own]), 3, own.parent / "my results")
 
 
 def spoil(own: Path, old: str, new: str) -> None:
@@ -154,7 +159,7 @@ def test_a_time_limit_ends_the_command_and_its_children(own: Path):
 def test_a_terminated_train_stops_its_command(own: Path):
     spoil(own, "truth = ", "import time; print('waiting', flush=True); time.sleep(300)\ntruth = ")
     run = the_run(own)
-    command = [sys.executable, "-m", "replication", "train", "--configs", own, "--protocol", "smoke"]
+    command = [sys.executable, "-m", "replication", "train", "--configs", own, "--protocol", "quick"]
     command += ["--results", run.results, "--variant", "mine", "--seed", "3"]
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -174,7 +179,7 @@ def test_the_command_of_a_killed_train_is_not_doubled(own: Path):
     )
     spoil(own, "truth = ", f"{waits}; time.sleep(300)\ntruth = ")
     run = the_run(own)
-    command = [sys.executable, "-m", "replication", "train", "--configs", own, "--protocol", "smoke"]
+    command = [sys.executable, "-m", "replication", "train", "--configs", own, "--protocol", "quick"]
     command += ["--results", run.results, "--variant", "mine", "--seed", "3"]
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -206,7 +211,7 @@ def test_a_wrong_leaf_is_named(own: Path, changes: dict[str, Any], message: str)
 
 
 def test_data_of_another_form_are_handed_over_in_cocos(own: Path, voc_photographs: Any):
-    protocol = load_protocol("smoke")
+    protocol = the_run(own).protocol
     data = {"kind": "voc", "root": str(voc_photographs.root), "train": [{"split": "train"}], "val": [{"split": "val"}]}
     own_data = protocol.model_validate(protocol.model_dump() | {"name": "photographs", "data": data})
     run = replace(the_run(own), protocol=own_data)
