@@ -189,18 +189,18 @@ def _discard(files: RunFiles) -> None:
 def _execute(run: Run, command: str, environment: dict[str, str], limit: float | None) -> None:
     """Run the command, its output passed on and kept in ``command.log``."""
     last: deque[str] = deque(maxlen=LAST_LINES)
-    threads = {"OMP_NUM_THREADS": str(run.protocol.threads)}
-    with _alone(run.files) as lock, open(run.files.command_log, "a") as log:
+    settings = {"OMP_NUM_THREADS": str(run.protocol.threads), "PYTHONUNBUFFERED": "1"}
+    with _alone(run.files) as lock, open(run.files.command_log, "a", encoding="utf-8") as log:
         log.write(f"$ {command}\n")
         process = subprocess.Popen(
             command,
             shell=True,
             cwd=home(run.variant.path),
-            env=os.environ | threads | environment,
+            env=os.environ | settings | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             start_new_session=True,
             pass_fds=(lock,),

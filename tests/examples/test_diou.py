@@ -104,7 +104,7 @@ def test_apart_boxes_have_a_gradient_and_none_are_zero(losses: Any, name: str):
     pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]], requires_grad=True)
     losses(name)(pred, torch.tensor([[4.0, 0.0, 6.0, 2.0]]), reduction="sum").backward()
     assert pred.grad is not None
-    assert (pred.grad[0, [0, 2]] < 0).all(), "moves to the right, where the object is"
+    assert pred.grad[0, [0, 2]].sum() < 0, "moves to the right, where the object is"
     none = torch.zeros(0, 4, requires_grad=True)
     boxes = MatchedBoxes(none, none.detach(), torch.zeros(0, 4), _Same())
     total = BOX_REG_LOSS_REGISTRY.get(name).sum(boxes)
