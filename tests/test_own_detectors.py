@@ -1,4 +1,4 @@
-"""Detectors of another framework through the real workflow: commands are scheduled, resumed and judged like trainings."""
+"""Detectors of another framework through the real workflow: commands are scheduled, resumed and judged."""
 
 from __future__ import annotations
 
