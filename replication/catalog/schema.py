@@ -92,7 +92,7 @@ def _place(properties: dict[str, Any], key: list[str], schema: dict[str, Any]) -
 
 
 def _plain(schema: Any) -> Any:
-    """In the words of draft 7: items of one kind in place of ``prefixItems``, which it does not know."""
+    """In the words of draft 7, whose ``items`` may be a list: it does not know ``prefixItems``."""
     if isinstance(schema, list):
         return [_plain(one) for one in schema]
     if not isinstance(schema, dict):
