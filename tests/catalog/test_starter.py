@@ -17,7 +17,6 @@ from replication.catalog.starter import write_starter
 from replication.errors import ConfigError
 
 
-@pytest.mark.timeout(600)
 def test_its_files_are_taken_by_every_verb_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

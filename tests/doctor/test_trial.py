@@ -84,7 +84,6 @@ def test_a_command_that_fails_is_told(
     assert "did you mean mine?" in capsys.readouterr().err
 
 
-@pytest.mark.timeout(600)
 def test_a_variant_of_ours_is_tried(tmp_path: Path):
     finding = tried(write(tmp_path, run="echo {detections}"), "retinanet_R50")
     assert finding.level == "ok", finding

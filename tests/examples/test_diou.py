@@ -122,7 +122,6 @@ class _Same:
         return deltas
 
 
-@pytest.mark.timeout(600)
 def test_a_run_under_smoke_has_its_table_verdicts_and_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, datasets_root: Path, capsys: pytest.CaptureFixture[str]
 ):
