@@ -33,8 +33,9 @@ RUNNING: dict[str, tuple[str, ...]] = {
         "timing.latency",
     ),
 }
-# But as its functions run: the doctor builds the model of each variant, where torch is there.
-LATE: dict[str, tuple[str, ...]] = {"doctor": ("training",)}
+# But as its functions run: the doctor builds the model of each variant, where torch is there, and tries one that is
+# asked for.
+LATE: dict[str, tuple[str, ...]] = {"doctor": ("training", "inference")}
 ANYTHING = ("", "__main__", "api", "cli")  # the public face ("" is replication/__init__.py) and the command line
 TORCH_FREE = ("catalog", "formats", "results", "planning", "evaluation", "verdicts", "report", "export", *ANYTHING)
 TORCH = {"torch", "torchvision", "detectron2", "fvcore"}

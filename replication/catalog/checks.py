@@ -70,6 +70,8 @@ def _check_weights(variant: Variant, variants: Mapping[str, Variant]) -> Iterato
     source = variants.get(variant.weights_from)
     if source is None:
         yield f"{variant.weights_from!r} is not a built variant; {_known(sorted(variants))}"
+    elif source.command:
+        yield f"{variant.weights_from!r} is a command, whose weights nothing here can read; name another variant"
     elif source.weights_from:
         yield f"{source.name!r} uses the weights of {source.weights_from!r} itself; name a variant that is trained"
     else:

@@ -1,7 +1,7 @@
 """Folders of papers, variants and protocols: the built-in one, and users' own, which add to it.
 
 A user's folder holds any of ``papers/*.yaml``, ``variants/*.yaml`` and ``protocols/*.yaml`` and, beside them, perhaps
-``costs.yaml``.
+``costs.yaml`` and ``losses/*.py``.
 """
 
 from __future__ import annotations
@@ -55,13 +55,14 @@ def _problems(folder: Path) -> Iterator[str]:
         )
 
 
-def named_files(places: Iterable[Path], skip: tuple[str, ...] = ()) -> dict[str, Path]:
+def named_files(places: Iterable[Path], skip: tuple[str, ...] = (), suffix: str = ".yaml") -> dict[str, Path]:
     """The ``*.yaml`` files that lie in any of ``places``, by name, without those whose name starts as ``skip`` says.
 
     Raises ConfigError naming both files for a name that is defined twice.
     """
     found: dict[str, Path] = {}
-    for path in (path for place in places for path in sorted(place.glob("*.yaml")) if not path.name.startswith(skip)):
+    files = (path for place in places for path in sorted(place.glob(f"*{suffix}")))
+    for path in (path for path in files if not path.name.startswith(skip)):
         if path.stem in found:
             raise ConfigError(f"{path}: {path.stem!r} is already defined in {found[path.stem]}; rename one of them")
         found[path.stem] = path

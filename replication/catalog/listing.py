@@ -15,7 +15,16 @@ from replication.catalog.units import number, signed
 from replication.catalog.variants import Variant
 
 SCHEMA = "catalog/1"
-BUILT_FACTS = ("path", "meta_architecture", "iterations", "masks", "proposals_from", "weights_from")
+BUILT_FACTS = (
+    "path",
+    "meta_architecture",
+    "iterations",
+    "masks",
+    "proposals_from",
+    "weights_from",
+    "losses",
+    "command",
+)
 
 
 def catalog_json(catalog: Catalog) -> dict[str, Any]:
@@ -65,7 +74,7 @@ def _variant(catalog: Catalog, name: str) -> dict[str, Any]:
     built: Variant | None = catalog.variants.get(name)
     facts: dict[str, Any] = dict.fromkeys(BUILT_FACTS)
     if built is not None:
-        facts = built.model_dump(mode="json", exclude={"name", "path", "backbone"})
+        facts = built.model_dump(mode="json", exclude={"name", "path", "backbone", "trial", "code"})
         facts["path"] = _shown_path(built.path)
     state = "planned" if built is None else built.state
     return {"name": name, "state": state, "backbone": _backbone(catalog, name), "rows": rows, **facts}

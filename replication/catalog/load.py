@@ -9,6 +9,7 @@ from pydantic import Field
 
 from replication.catalog.checks import check_paper, check_papers, check_variant
 from replication.catalog.folders import CONFIGS, named_files
+from replication.catalog.losses import own_losses
 from replication.catalog.papers import Claim, Paper, Row, State, Table, read_paper
 from replication.catalog.protocols import Protocol
 from replication.catalog.records import Record, parse, read_yaml
@@ -86,7 +87,8 @@ def load_catalog(*folders: Path) -> Catalog:
     papers = {path: read_paper(path) for path in named_files(folder / "papers" for folder in folders).values()}
     if not papers:
         raise ConfigError(f"{', '.join(str(folder / 'papers') for folder in folders)}: no paper files (*.yaml) there")
-    variants = read_variants(*(folder / "variants" for folder in folders))
+    losses = own_losses(folder for folder in folders if folder != CONFIGS)
+    variants = read_variants(*(folder / "variants" for folder in folders), losses=losses)
     problems = list(_problems(papers, variants))
     if problems:
         raise ConfigError("\n".join(problems))

@@ -13,8 +13,8 @@ OWN_LENGTH = ("YOLOv3",)
 
 
 def training_iterations(variant: Variant, protocol: Protocol) -> int:
-    """Iterations of a whole training; 0 for a test-time variant, which is never trained."""
-    if variant.weights_from:
+    """Iterations of a whole training; 0 for a test-time variant, which is never trained, and for a command."""
+    if variant.weights_from or variant.command:
         return 0
     length = protocol.iterations_of(variant.meta_architecture)
     if length is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from replication.catalog.commands import COMMAND, CommandLeaf, code_files
 from replication.catalog.folders import CONFIGS, named_files
+from replication.catalog.losses import used_losses
 from replication.catalog.papers import State
 from replication.catalog.records import Record, parse, read_yaml
 from replication.errors import ConfigError
@@ -43,6 +45,10 @@ class Variant(Record):
     ``proposals_from`` names the variant, an RPN, on whose fixed proposals it is trained and tested; empty for one that
     makes its own. ``weights_from`` names the variant whose weights it takes, tested in another way: it is then a
     test-time variant and never trained itself; empty for one that is. ``source`` is the variant of that name.
+    ``losses`` are the users' files that enter the box losses it names.
+
+    A ``command`` is a program of the user's that trains and detects, of the files ``code`` (see ``commands``); such a
+    variant has no Detectron2 config, and nothing here knows its schedule. ``trial`` is what the doctor runs instead.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
@@ -54,6 +60,10 @@ class Variant(Record):
     batch: int = 16
     proposals_from: str = ""
     weights_from: str = ""
+    losses: tuple[Path, ...] = ()
+    command: str = ""
+    trial: str = ""
+    code: tuple[Path, ...] = ()
     source: Variant | None = Field(default=None, exclude=True, repr=False)
 
     @property
@@ -77,18 +87,23 @@ class Variant(Record):
         return "built"
 
 
-def read_variants(*folders: Path) -> dict[str, Variant]:
-    """All variants of the folders, by name; files named ``_*`` or ``Base*`` are bases that others start from."""
-    variants = {name: read_variant(path) for name, path in named_files(folders, skip=("_", "Base")).items()}
+def read_variants(*folders: Path, losses: Mapping[str, Path] | None = None) -> dict[str, Variant]:
+    """All variants of the folders, by name; files named ``_*`` or ``Base*`` are bases that others start from.
+
+    ``losses`` are the users' own by name (``losses.own_losses``).
+    """
+    variants = {name: read_variant(path, losses) for name, path in named_files(folders, skip=("_", "Base")).items()}
     return {
         name: variant.model_copy(update={"source": variants.get(variant.weights_from)})
         for name, variant in variants.items()
     }
 
 
-def read_variant(path: Path) -> Variant:
+def read_variant(path: Path, losses: Mapping[str, Path] | None = None) -> Variant:
     """The variant of one leaf and its chain of ``_BASE_`` files; ConfigError names the file and the key."""
     config = _merged(path)
+    if "run" in config:
+        return _command(parse(CommandLeaf, config, path), path)
     values = {key: _value(config, key, default, path) for key, default in (DEFAULTS | OWN_DEFAULTS).items()}
     return parse(
         Variant,
@@ -108,8 +123,23 @@ def read_variant(path: Path) -> Variant:
             "masks": values["MODEL.MASK_ON"],
             "proposals_from": values["DATASETS.PROPOSALS_FROM"],
             "weights_from": values["MODEL.WEIGHTS_FROM"],
+            "losses": used_losses(config, losses or {}),
         },
         path,
+    )
+
+
+def _command(leaf: CommandLeaf, path: Path) -> Variant:
+    return Variant(
+        name=path.stem,
+        path=path,
+        backbone=leaf.backbone,
+        meta_architecture=COMMAND,
+        iterations=0,
+        masks=False,
+        command=leaf.run,
+        trial=leaf.trial,
+        code=code_files(leaf, path),
     )
 
 

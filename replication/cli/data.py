@@ -15,6 +15,7 @@ from replication.cli.verb import (
     print_json,
     protocol_option,
     results_option,
+    variant_option,
     verb,
     with_setting,
 )
@@ -53,14 +54,27 @@ def prepare(setting: Setting) -> None:
     print(prepare(setting.protocol, setting.results))
 
 
-@verb("replication doctor", "replication doctor --protocol my_protocol.yaml --deep")
+@verb(
+    "replication doctor",
+    "replication doctor --protocol my_protocol.yaml --deep",
+    "replication doctor --protocol my_protocol.yaml --variant my_variant",
+)
 @protocol_option(default=None)
+@variant_option("Train and test this variant on two images of the protocol, in about a minute.  [protocol: mini]")
 @results_option
 @configs_option
 @click.option("--deep", is_flag=True, help="Decode every image, also of large data sets.")
 @click.option("-v", "--verbose", is_flag=True, help="Also show the checks that passed.")
 @format_option
-def doctor(protocol: str | None, results: Path, configs: Sequence[Path], deep: bool, verbose: bool, form: str) -> int:
+def doctor(
+    protocol: str | None,
+    variant: str | None,
+    results: Path,
+    configs: Sequence[Path],
+    deep: bool,
+    verbose: bool,
+    form: str,
+) -> int:
     """Check the environment and, with --protocol, its data, variants and weights.
 
     The exit code is 2 where there are errors, 0 where there are only warnings.
@@ -69,8 +83,15 @@ def doctor(protocol: str | None, results: Path, configs: Sequence[Path], deep: b
     from replication.doctor.check import doctor, exit_code, findings_json, findings_table
 
     folders = config_folders(configs)
-    chosen = load_protocol(protocol, folders) if protocol else None
-    findings = doctor(chosen, deep=deep, results=results, catalog=load_catalog(*folders))
+    catalog = load_catalog(*folders)
+    if variant is not None:
+        from replication.doctor.trial import try_variant
+
+        findings = try_variant(catalog, load_protocol(protocol or "mini", folders), variant)
+        verbose = True
+    else:
+        chosen = load_protocol(protocol, folders) if protocol else None
+        findings = doctor(chosen, deep=deep, results=results, catalog=catalog)
     if form == "json":
         print_json(findings_json(findings))
     else:

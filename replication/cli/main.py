@@ -18,6 +18,7 @@ from replication.errors import did_you_mean
 
 MODULES = {
     "catalog": ("catalog", "plan"),
+    "own": ("new-paper", "schema"),
     "data": ("data", "weights", "prepare", "doctor"),
     "runs": ("train", "proposals", "detect", "figures"),
     "evaluation": ("evaluate",),
@@ -42,7 +43,8 @@ class Verbs(click.Group):
         """The verb of that name; None when there is none."""
         if cmd_name not in HOMES:
             return None
-        command: click.Command = getattr(importlib.import_module(f"replication.cli.{HOMES[cmd_name]}"), cmd_name)
+        module = importlib.import_module(f"replication.cli.{HOMES[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -27,6 +27,11 @@ from replication.errors import ConfigError
 def train(setting: Setting, variant: str, seed: int, restart: bool, gpus: int, wait: bool, replace: bool) -> None:
     """Train one run, or continue it where it was interrupted."""
     run = setting.run(variant, seed)
+    if run.variant.command:
+        from replication.training.command import run_command
+
+        print(run_command(run, restart, gpus, wait, replace))
+        return
     from replication.training.run import train
 
     print(train(run, restart, gpus, wait, replace))
@@ -61,6 +66,11 @@ def detect(
     """
     run = setting.run(variant, seed)
     if weights is None and images is None and image_folder is None and out is None:
+        if run.variant.command:
+            from replication.training.command import detections_of_command
+
+            print(detections_of_command(run))
+            return
         from replication.inference.detect import detect
 
         print(detect(run))

@@ -74,10 +74,10 @@ class Plan:
     def timed_in(self, table: str) -> list[str]:
         """Planned variants of one table, in row order; none when its rows are not timed.
 
-        Test-time variants are left out: a test in several views cannot be timed.
+        Test-time variants are left out: a test in several views cannot be timed; nor can a command.
         """
         record = self.catalog.table(table)
-        planned = {run.variant.name for run in self.trainings}
+        planned = {run.variant.name for run in self.trainings if not run.variant.command}
         return [row.variant for row in record.rows if record.timed and row.variant in planned]
 
     @property

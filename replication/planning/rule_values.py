@@ -43,7 +43,7 @@ def made(run: Run) -> Path:
 def forget_deleted(plan: Plan) -> None:
     """Delete the marks of trainings whose weights somebody has deleted, so that they are trained again."""
     for run in plan.trainings:
-        if run.files.trained.exists() and not run.files.model.exists():
+        if run.files.trained.exists() and not run.finished.exists():
             run.files.trained.unlink(missing_ok=True)
 
 

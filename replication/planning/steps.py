@@ -52,7 +52,7 @@ def _step(run: Run, folders: Iterable[Path]) -> Step:
 def _training_state(run: Run, iterations: int) -> tuple[str, str, int]:
     """(state, reason, iterations left)."""
     files = run.files
-    if files.model.exists():
+    if run.finished.exists():
         made = readable_provenance(files.provenance)
         if made is None or made.training_fingerprint != training_fingerprint(run.variant, run.protocol):
             return "outdated", "code or settings of the training have changed", iterations
@@ -62,6 +62,8 @@ def _training_state(run: Run, iterations: int) -> tuple[str, str, int]:
     if files.checkpoints:
         done = int(files.checkpoints[-1].stem.rpartition("_")[2])
         return "partial", f"interrupted; checkpoint at iteration {done}", max(0, iterations - done)
+    if run.variant.command and files.command.exists():
+        return "partial", "interrupted; the command goes on from what it has kept in its folder", iterations
     return "to do", "never run", iterations
 
 

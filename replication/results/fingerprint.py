@@ -18,7 +18,7 @@ from typing import Any
 
 from replication.catalog import Protocol, Variant
 from replication.catalog.variants import resolve
-from replication.results.files import sha256_json
+from replication.results.files import sha256_file, sha256_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _PARSING = threading.Lock()  # Python 3.11 may fail when two threads parse at once
@@ -50,6 +50,7 @@ SETTINGS = tuple(
 PROCESS = (
     *(f"training.{name}" for name in ("checkpoint", "curves", "devices", "identity", "provenance", "run")),
     *(f"datasets.{name}" for name in ("download", "fetch", "prepare", "roots", "unpack", "weights")),
+    "detectors.losses.own",  # runs users' files, whose content enters the fingerprint of the runs that use them
 )
 # Refuses masks whose run-length codes do not fill their images, and changes none.
 CHECKS = ("formats.rle_kernels",)
@@ -110,16 +111,25 @@ def members(code: Code, package: Path = PACKAGE) -> list[str]:
 def training_fingerprint(variant: Variant, protocol: Protocol) -> str:
     """Twelve hex digits that change when code, variant file or protocol change what a training computes.
 
-    Of a test-time variant it is the training that makes its weights.
+    Of a test-time variant it is the training that makes its weights. The files of users' losses count as our code does.
+    Of a command it is the command and the files of its code: nothing else here is known to change what it computes.
     """
     variant = variant.trained
+    if variant.command:
+        return command_fingerprint(variant)
     settings = protocol.model_dump(mode="json", exclude=NOT_TRAINED)
     # What the protocol says of other architectures and backbones is not this variant's concern.
     settings["overrides"] = [protocol.overrides.get(group) for group in protocol.groups(variant.meta_architecture)]
     settings["batch"] = protocol.batch_of(variant.meta_architecture)
     settings["iterations"] = protocol.iterations_of(variant.meta_architecture)
     settings["backbones"] = protocol.backbones.get(variant.backbone)
-    return sha256_json([fingerprint(TRAINING), resolve(variant.path), settings])[:12]
+    own = [hashlib.sha256(_parsed(path.read_text()).code).hexdigest() for path in variant.losses]
+    return sha256_json([fingerprint(TRAINING), resolve(variant.path), settings, *own])[:12]
+
+
+def command_fingerprint(variant: Variant) -> str:
+    """Twelve hex digits of a command and of the files of its code."""
+    return sha256_json([variant.command, *(sha256_file(path) for path in variant.code)])[:12]
 
 
 def settings_fingerprint(variant: Variant) -> str:

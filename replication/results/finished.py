@@ -109,13 +109,15 @@ def finished_runs(protocol: Protocol, results: Path, variants: Iterable[str]) ->
     check_together([run for group in runs.values() for run in group])
     for group in runs.values():
         _same(group, "config_hash", "are two seeds of one variant with different configurations")
+        _same(group, "losses", "are two seeds of one variant with different losses")
     return {variant: group for variant, group in runs.items() if group}
 
 
 def check_together(runs: list[FinishedRun]) -> None:
     """Raise ResultError unless all runs have one data hash, code fingerprint, image set and set of area ranges."""
     _same(runs, "data_hash", "were trained or evaluated on different data")
-    _same(runs, "fingerprint", "were trained by different code")
+    ours = [run for run in runs if run.provenance.command is None]
+    _same(ours, "fingerprint", "were trained by different code")
     for run in runs:
         for key, what in _ALIKE.items():
             if getattr(run, key) != getattr(runs[0], key):

@@ -37,6 +37,26 @@ class RunFiles:
         return self.folder / "model_final.pth"
 
     @property
+    def received(self) -> Path:
+        """The checked detections of a variant that is a command; there when, and only when, it is finished."""
+        return self.folder / "received.json"
+
+    @property
+    def command(self) -> Path:
+        """The folder of a command's own, which it finds again when it is started again."""
+        return self.folder / "command"
+
+    @property
+    def attempt(self) -> Path:
+        """Of which command, code and data that folder is."""
+        return self.folder / "attempt.json"
+
+    @property
+    def command_log(self) -> Path:
+        """The whole output of a command, of all attempts."""
+        return self.folder / "command.log"
+
+    @property
     def provenance(self) -> Path:
         """What made the weights (``schemas.Provenance``)."""
         return self.folder / "provenance.json"
@@ -140,6 +160,10 @@ class Layout:
     def ground_truth(self) -> Path:
         """The validation objects, COCO's annotation format."""
         return self.folder / "ground_truth.json"
+
+    def annotations(self, split: str) -> Path:
+        """A split in COCO's format, for commands, where the data are not in one such file."""
+        return self.folder / "annotations" / f"{split}.json"
 
     @property
     def runs(self) -> Path:

@@ -39,6 +39,11 @@ class Run:
         return replace(self, variant=self.variant.trained)
 
     @property
+    def finished(self) -> Path:
+        """The file that says, by being there, that its training is finished; not of a test-time variant."""
+        return self.files.received if self.variant.command else self.files.model
+
+    @property
     def label(self) -> str:
         """For progress lines."""
         return f"{self.variant.name} seed {self.seed}"

@@ -60,7 +60,10 @@ class Provenance(Document, frozen=True, kw_only=True):
 
     ``training_fingerprint`` is of the code and settings of this variant's training, ``fingerprint`` of the code of any
     training. A test-time variant has the provenance of its weights, with their variant in ``weights_from`` and a
-    ``settings_fingerprint`` of its own.
+    ``settings_fingerprint`` of its own. ``losses`` are the SHA-256 of users' files of box losses by name.
+
+    A run of a ``command`` has the command as it was started, the SHA-256 of the files of its ``code``, and neither
+    packages nor schedule: they are not known here.
     """
 
     SCHEMA = "provenance/1"
@@ -76,6 +79,9 @@ class Provenance(Document, frozen=True, kw_only=True):
     proposals_sha256: str | None = None
     weights_from: str | None = None
     settings_fingerprint: str | None = None
+    losses: dict[str, str] = {}
+    command: str | None = None
+    code: dict[str, str] = {}
     commit: str | None = None
     dirty: bool | None = None
     packages: dict[str, str] = {}

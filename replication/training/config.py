@@ -13,6 +13,7 @@ from replication.catalog.schedule import training_iterations
 from replication.catalog.variants import resolve
 from replication.datasets.weights import weights_path
 from replication.detectors import add_replication_config, use_backbone
+from replication.detectors.losses import load_losses
 from replication.errors import ConfigError
 from replication.results.files import sha256_json
 from replication.training.augmentation import add_darknet_input_config
@@ -63,9 +64,12 @@ def run_config(
 
     Order: Detectron2's defaults, the variant's YAML, the linear rule for the protocol's batch, the protocol's
     stand-in backbone, its schedule, its overrides (``Protocol.groups``), the data.
-    Raises ConfigError naming the file and key for an unknown key or a value of a wrong type.
+    Raises ConfigError naming the file and key for an unknown key or a value of a wrong type, and for a command.
     """
     check_seed(seed)
+    if variant.command:
+        raise ConfigError(f"{variant.path}: run: is a command, not a model that is built here")
+    load_losses(variant.losses)  # before the config: a loss may have settings
     cfg = get_cfg()
     add_replication_config(cfg)
     add_training_config(cfg)

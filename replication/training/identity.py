@@ -36,6 +36,10 @@ def proposals_of(run: Run, split: str, records: list[Record]) -> OpenProposals |
 def check_trained(run: Run) -> None:
     """Raise ResultError unless a run's weights are there, of a training by this code, these settings and these data."""
     run = run.trained
+    if run.variant.command:
+        raise ResultError(
+            f"{run.variant.path}: run: is a command, which leaves detections and no weights that run here"
+        )
     if not run.files.model.exists():
         raise ResultError(
             f"{run.files.model}: no such file; train the run first: `replication train --variant "

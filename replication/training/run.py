@@ -16,8 +16,9 @@ from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from replication.datasets import load_split
+from replication.detectors.losses import load_losses
 from replication.errors import ConfigError, ResultError, TrainingError
-from replication.results.files import write_text
+from replication.results.files import sha256_file, write_text
 from replication.results.layout import RunFiles
 from replication.results.lease import lease
 from replication.results.run import Run
@@ -114,6 +115,7 @@ def _pass_on(number: int, frame: Any) -> None:
 
 def _fit_on_rank(run: Run, cfg: CfgNode, records: list[Record], expected: dict[str, str], kind: str = "cuda") -> None:
     prepare_process(run.protocol)
+    load_losses(run.variant.losses)  # a new process knows none of the user's
     on = torch.device(kind) if kind == "cpu" else torch.device(kind, comm.get_local_rank())
     _fit(run, cfg, records, expected, on)
 
@@ -156,6 +158,7 @@ def _fit(run: Run, cfg: CfgNode, records: list[Record], expected: dict[str, str]
             "seed": run.seed,
             "config_hash": config_hash(cfg),
             **weights(cfg),
+            "losses": {path.name: sha256_file(path) for path in run.variant.losses},
             "batch": cfg.SOLVER.IMS_PER_BATCH,
             "lr": cfg.SOLVER.BASE_LR,
             "iterations": cfg.SOLVER.MAX_ITER,

@@ -142,6 +142,37 @@ def test_what_needs_torch_says_so(run: Run):
     assert "pip install ./envs/detectron2 '.[train]'" in done.stderr
 
 
+def test_a_paper_of_the_users_own(run: Run, tmp_path: Path):
+    written = run("replication", "new-paper", "lucid", "--to", tmp_path / "own").stdout.splitlines()
+    plan = run(*written[-1].removeprefix("next: ").split(), "--format", "json")
+    assert {step["variant"] for step in json.loads(plan.stdout)["runs"]} == {"faster_rcnn_R50_giou", "lucid_R50"}
+    for kind in ("paper", "variant", "protocol", "claim", "costs"):
+        assert json.loads(run("replication", "schema", kind).stdout)["$schema"]
+
+
+def test_a_detector_that_is_a_command_needs_no_torch(run: Run, tmp_path: Path):
+    own = tmp_path / "own"
+    (own / "variants").mkdir(parents=True)
+    (own / "variants" / "mine.yaml").write_text("run: 'cp found.json {detections}'\nbackbone: R-50\n")
+    truth = {
+        "images": [{"id": 1, "width": 64, "height": 64, "file_name": "a.jpg"}],
+        "categories": [{"id": 3, "name": "thing"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [9, 9, 8, 8], "area": 64, "iscrowd": 0}],
+    }
+    found = [{"image_id": 1, "category_id": 3, "bbox": [9, 9, 8, 8], "score": 0.5}]
+    for name, content in (("truth.json", truth), ("found.json", found)):
+        (own / name).write_text(json.dumps(content))
+    part = {"annotations": str(own / "truth.json"), "images": str(own)}
+    protocol = {"name": "toy", "title": "Toy", "data": {"kind": "coco", "train": part, "val": part}}
+    protocol |= {"batch": 1, "tables": ["giou-T5"], "checkpoint_every": 1}
+    (own / "protocols").mkdir()
+    (own / "protocols" / "toy.yaml").write_text(json.dumps(protocol))
+    where = ["--configs", own, "--protocol", "toy", "--results", tmp_path / "results", "--variant", "mine"]
+    run("replication", "train", *where)
+    path = run("replication", "detect", *where).stdout.strip()
+    assert json.loads(Path(path).read_text()) == found
+
+
 @pytest.mark.slow
 def test_evaluate(run: Run, tmp_path: Path):
     truth = {

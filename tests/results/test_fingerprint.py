@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from replication.catalog import load_catalog, load_protocol
+from replication.catalog import CONFIGS, load_catalog, load_protocol
 from replication.results import fingerprint as module
 from replication.results.fingerprint import (
     DETECTION,
@@ -158,17 +158,21 @@ def room(name: str, *without: str) -> set[str]:
 DATA = {"embedded", "embedded_scene", "embedded_sources", "splits"}
 # Records of any form, the forms of a training's data, and Detectron2's records made of them.
 READERS = {"annotations", "coco", "image_files", "json_files", "segmentations", "splits", "values", "voc", "yolo"}
+OWN = "detectors.losses.own"  # runs users' files, which count by their content
 MODEL = {
     "catalog": {"schedule"},
     "datasets": DATA,
-    "detectors": room("detectors"),
+    "detectors": room("detectors", OWN),
     "formats": READERS,
 }
 TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "proposals"}}
 MATCHED = {"annotations", "columns", "compiled", "segmentations", "values"}
 RESULTS = {"detections", "json_results", "npz_results", "result_columns", "voc_results", "yolo_results"}
 SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth"}
-CATALOG = {"checks", "folders", "judging", "load", "papers", "protocols", "records", "units", "variants", "withdrawn"}
+CATALOG = {
+    *("checks", "commands", "folders", "judging", "load", "losses", "papers", "protocols", "records", "units"),
+    *("variants", "withdrawn"),
+}
 # What users' own comparisons and programs call, and no verdict on a paper's claim.
 USERS = {
     "evaluation": {"coco_columns", "cocoeval", "curve_kernels", "influence", "inputs"},
@@ -192,7 +196,7 @@ JUDGED = room("verdicts", "verdicts") - USERS["verdicts"]
 GOLDEN = {
     "training": {
         **MODEL,
-        "detectors": room("detectors", *INFERENCE),
+        "detectors": room("detectors", *INFERENCE, OWN),
         "training": {
             "augmentation",
             "averaging",
@@ -210,7 +214,7 @@ GOLDEN = {
     "figures": {**TESTED, "inference": {"figures", "model", "papers.libra_rcnn"}},
     "timing": {
         **MODEL,
-        "detectors": room("detectors", "detectors.multi_scale"),
+        "detectors": room("detectors", "detectors.multi_scale", OWN),
         "timing": room("timing", "timing"),
         "training": {"augmentation", "averaging", "config", "data", "optimizer", "proposals"},
     },
@@ -322,3 +326,63 @@ def test_a_training_follows_the_settings_of_its_own_architecture(monkeypatch: py
     assert training_fingerprint(variant, protocol.model_copy(update={"batch": 9})) != before
     monkeypatch.setattr(module, "fingerprint", lambda code: "other code")
     assert training_fingerprint(variant, protocol) != before
+
+
+LOSS = '"""Docs."""\n@box_reg_loss("{name}", on="boxes")\ndef loss(pred, target, reduction="none"):\n    return pred\n'
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Variants with two losses of the user's, and one that is a command."""
+    leaf = "_BASE_: faster_rcnn_R50_giou.yaml\nMODEL: {{ROI_BOX_HEAD: {{BBOX_REG_LOSS_TYPE: {name}}}}}\n"
+    for folder in ("losses", "variants"):
+        (tmp_path / folder).mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "losses" / f"{name}.py").write_text(LOSS.format(name=name))
+        (tmp_path / "variants" / f"with_{name}.yaml").write_text(leaf.format(name=name))
+    command = "run: 'train {detections}'\ncode: ['*.py']\nbackbone: R-50\n"
+    (tmp_path / "variants" / "command.yaml").write_text(command)
+    (tmp_path / "train.py").write_text("print(1)\n")
+    return tmp_path
+
+
+def outdated_by(own: Path, file: str, old: str, new: str) -> set[str]:
+    """The variants whose runs an edit of a user's file makes out of date."""
+    protocol, names = load_protocol("smoke"), ("with_one", "with_two", "command", "faster_rcnn_R50_giou")
+
+    def all_of_them() -> dict[str, str]:
+        variants = load_catalog(CONFIGS, own).variants
+        return {name: training_fingerprint(variants[name], protocol) for name in names}
+
+    before = all_of_them()
+    text = (own / file).read_text()
+    assert old in text
+    (own / file).write_text(text.replace(old, new))
+    after = all_of_them()
+    return {name for name in names if before[name] != after[name]}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("losses/one.py", "return pred", "return 2 * pred", {"with_one"}),
+        ("losses/one.py", "return pred", "return pred  # why", set()),
+        ("losses/two.py", "Docs.", "More.", set()),
+        ("train.py", "1", "2", {"command"}),
+        ("variants/command.yaml", "train", "train --fast", {"command"}),
+        ("variants/command.yaml", "run:", "trial: 'try {detections}'\nrun:", set()),
+    ],
+)
+def test_a_file_of_the_users_counts_for_the_runs_that_use_it(
+    own: Path, file: str, old: str, new: str, expected: set[str]
+):
+    assert outdated_by(own, file, old, new) == expected
+
+
+def test_another_file_of_the_code_counts(own: Path):
+    assert outdated_by(own, "train.py", "print(1)", "import other") == {"command"}
+    before = load_catalog(CONFIGS, own).variants["command"]
+    (own / "other.py").write_text("")
+    after = load_catalog(CONFIGS, own).variants["command"]
+    protocol = load_protocol("smoke")
+    assert training_fingerprint(before, protocol) != training_fingerprint(after, protocol)

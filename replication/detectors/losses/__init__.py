@@ -3,6 +3,7 @@
 from replication.detectors.losses.boxes import giou_loss, iou_loss, log_iou_loss
 from replication.detectors.losses.deltas import balanced_l1_loss, l1_loss, smooth_l1_loss
 from replication.detectors.losses.overlap import giou, iou
+from replication.detectors.losses.own import load_losses
 from replication.detectors.losses.registry import (
     BOX_REG_LOSS_REGISTRY,
     BoxRegLoss,
@@ -25,6 +26,7 @@ __all__ = [
     "iou",
     "iou_loss",
     "l1_loss",
+    "load_losses",
     "log_iou_loss",
     "smooth_l1_loss",
 ]

@@ -1,6 +1,7 @@
 """Box regression losses by name: the value of BBOX_REG_LOSS_TYPE in the node of every head that regresses boxes.
 
-A new loss is one decorated function in one module that is imported before a model is built::
+A new loss is one decorated function in one module that is imported before a model is built, or in a file of a user's
+folder ``losses`` (see ``own``)::
 
     @box_reg_loss("diou", on="boxes")
     def diou_loss(pred, target, reduction="none"):
@@ -26,7 +27,16 @@ from torch import Tensor
 from replication.detectors.losses.overlap import iou
 from replication.errors import ConfigError
 
-BOX_REG_LOSS_REGISTRY = Registry("BOX_REG_LOSS")
+
+class LossRegistry(Registry):  # type: ignore[misc]
+    """fvcore's registry, of which a name can be taken back: a user's file may change while a process lives."""
+
+    def forget(self, name: str) -> None:
+        """Remove a name, if it is there."""
+        self._obj_map.pop(name, None)
+
+
+BOX_REG_LOSS_REGISTRY = LossRegistry("BOX_REG_LOSS")
 HEADS = ("ROI_BOX_HEAD", "RPN", "RETINANET")
 """Nodes under MODEL with BBOX_REG_LOSS_TYPE, BBOX_REG_LOSS_WEIGHT and the losses' own settings."""
 
@@ -142,7 +152,8 @@ def build_box_reg_loss(cfg: CfgNode, head: str) -> BoxRegLoss:
     known = dict(BOX_REG_LOSS_REGISTRY)
     if node.BBOX_REG_LOSS_TYPE not in known:
         raise ConfigError(
-            f"{key}.BBOX_REG_LOSS_TYPE: {node.BBOX_REG_LOSS_TYPE!r} is unknown; choose from {', '.join(known)}"
+            f"{key}.BBOX_REG_LOSS_TYPE: {node.BBOX_REG_LOSS_TYPE!r} is unknown; choose from {', '.join(known)}, or "
+            "enter it in losses/*.py beside the variant's folder"
         )
     loss: BoxRegLoss = known[node.BBOX_REG_LOSS_TYPE]
     return loss.configured(node, key)
