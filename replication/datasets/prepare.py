@@ -12,6 +12,7 @@ from typing import Any
 from replication.catalog.protocols import AreaRanges, Protocol
 from replication.datasets.roots import data_root
 from replication.datasets.splits import data_hash, ground_truth, load_split
+from replication.datasets.subset import list_hash
 from replication.errors import DataError
 from replication.formats.splits import SPLITS, Split, SplitName, objects_of
 from replication.results.files import write_text
@@ -44,7 +45,7 @@ def manifest(protocol: Protocol, splits: dict[SplitName, Split]) -> dict[str, An
         "classes": list(splits["train"].classes),
         "category_ids": list(splits["train"].category_ids),
         "data_hash": data_hash(protocol),
-        "splits": {name: counts(split) for name, split in splits.items()},
+        "splits": {name: counts(split) | _subset(protocol, name, split) for name, split in splits.items()},
         "area_ranges": protocol.area_ranges.model_dump(mode="json"),
         "area_fractions": area_fractions(splits["val"], protocol.area_ranges),
     }
@@ -65,6 +66,13 @@ def counts(split: Split) -> dict[str, Any]:
         "masks": sum("segmentation" in found for found in objects),
         "objects_per_class": {name: per_class[index] for index, name in enumerate(split.classes)},
     }
+
+
+def _subset(protocol: Protocol, name: SplitName, split: Split) -> dict[str, Any]:
+    """By which rule a part of a COCO file's images was chosen, and the hash of the list of all that were."""
+    parts = protocol.data.parts(name) if protocol.data.kind == "coco" else ()
+    rules = [{"annotations": part.annotations, **part.subset.model_dump()} for part in parts if part.subset]
+    return {"subset": {"rules": rules, "list_sha256": list_hash(split.records)}} if rules else {}
 
 
 def area_fractions(split: Split, ranges: AreaRanges) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Any
 from replication.catalog.protocols import CocoData, Data, EmbeddedData, Protocol, VocData, YoloData
 from replication.datasets.embedded import make_embedded
 from replication.datasets.roots import data_root
+from replication.datasets.subset import stratified
 from replication.errors import DataError, ReplicationError
 from replication.formats.coco import read_coco
 from replication.formats.splits import SPLITS, Difficult, Split, SplitName, training_split
@@ -54,7 +55,25 @@ def _(data: CocoData | EmbeddedData, split: SplitName, require_images: bool) -> 
     parts = [
         (file, training_split(split, read_coco(file), images, require_images=require_images)) for file, images in paths
     ]
-    return _joined(parts)
+    return _joined(_chosen(data, split, parts))
+
+
+def _chosen(
+    data: CocoData | EmbeddedData, split: SplitName, parts: list[tuple[Path, Split]]
+) -> list[tuple[Path, Split]]:
+    """The files' splits, of each the images of its subset; DataError where that leaves none."""
+    if data.kind == "embedded":
+        return parts
+    chosen = []
+    for (file, part), source in zip(parts, data.parts(split), strict=True):
+        subset = source.subset
+        records = part.records if subset is None else stratified(part.records, subset.share, subset.seed)
+        if not records:
+            raise DataError(
+                f"{file}: the protocol's data.{split}.subset leaves none of its images; give a larger share"
+            )
+        chosen.append((file, replace(part, records=records)))
+    return chosen
 
 
 @_read.register
@@ -255,6 +274,10 @@ def _(data: CocoData | EmbeddedData, split: SplitName) -> Iterator[tuple[str, st
     for file, _ in coco_paths(data, split):
         _must_exist(file, data.downloads)
         yield "annotations", sha256_file(file)
+    if isinstance(data, CocoData):
+        for part in data.parts(split):
+            if part.subset is not None:
+                yield "subset", part.subset.model_dump_json()
 
 
 @_digests.register
