@@ -28,7 +28,7 @@ def prepare(protocol: Protocol, results: Path) -> Path:
     Makes the embedded set when it is missing. Files whose content would not change are left alone, so that what was
     made from them stays newer. Returns the path of ``data.json``. Raises DataError.
     """
-    splits = {split: load_split(protocol, split) for split in SPLITS}
+    splits = {split: load_split(protocol, split, masks=split == "val") for split in SPLITS}
     _check_pair(splits["train"], splits["val"])
     layout = Layout(results, protocol.name)
     _write_changed(layout.ground_truth, json.dumps(ground_truth(splits["val"]), allow_nan=False) + "\n")

@@ -29,31 +29,32 @@ def located(path: str) -> Path:
     return data_root() / Path(path).expanduser()
 
 
-def load_split(protocol: Protocol, split: SplitName, require_images: bool = True) -> Split:
+def load_split(protocol: Protocol, split: SplitName, require_images: bool = True, masks: bool = True) -> Split:
     """Read and check a protocol's split; the embedded set is made when it is missing.
 
     Training leaves VOC's difficult objects out, as the label files of Darknet do, with which the GIoU authors trained;
-    validation marks them ``ignore``. Raises DataError, with the command that fetches the data where the protocol names
-    a download.
+    validation marks them ``ignore``. See ``training_split`` for ``masks``. Raises DataError, with the command that
+    fetches the data where the protocol names a download.
     """
-    return _read(protocol.data, split, require_images)
+    return _read(protocol.data, split, require_images, masks)
 
 
 @singledispatch
-def _read(data: Data, split: SplitName, require_images: bool) -> Split:
+def _read(data: Data, split: SplitName, require_images: bool, masks: bool) -> Split:
     """The reader of a kind of data."""
     raise NotImplementedError(data.kind)
 
 
 @_read.register
-def _(data: CocoData | EmbeddedData, split: SplitName, require_images: bool) -> Split:
+def _(data: CocoData | EmbeddedData, split: SplitName, require_images: bool, masks: bool) -> Split:
     paths = coco_paths(data, split)
     for file, images in paths:
         _must_exist(file, data.downloads)
         if require_images:
             _must_exist(images, data.downloads)
     parts = [
-        (file, training_split(split, read_coco(file), images, require_images=require_images)) for file, images in paths
+        (file, training_split(split, read_coco(file), images, require_images=require_images, masks=masks))
+        for file, images in paths
     ]
     return _joined(_chosen(data, split, parts))
 
@@ -77,22 +78,22 @@ def _chosen(
 
 
 @_read.register
-def _(data: VocData, split: SplitName, require_images: bool) -> Split:
+def _(data: VocData, split: SplitName, require_images: bool, masks: bool) -> Split:
     root = located(data.root)
     for part in data.parts(split):
         _must_exist(image_list(root, part) or root / part.folder, data.downloads)
     classes = data.classes or _voc_classes(root, data)
     annotations = read_voc(root, data.parts(split), classes)
     difficult: Difficult = "ignore" if split == "val" else "drop"
-    return training_split(split, annotations, root, difficult, require_images)
+    return training_split(split, annotations, root, difficult, require_images, masks)
 
 
 @_read.register
-def _(data: YoloData, split: SplitName, require_images: bool) -> Split:
+def _(data: YoloData, split: SplitName, require_images: bool, masks: bool) -> Split:
     root = located(data.root)
     _must_exist(root, ())
     annotations = read_yolo(root, split, data.parts(split), data.classes)
-    return training_split(split, annotations, yolo_folder(root, data.classes).base, "keep", require_images)
+    return training_split(split, annotations, yolo_folder(root, data.classes).base, "keep", require_images, masks)
 
 
 def image_folders(data: Data, split: SplitName) -> list[Path]:
