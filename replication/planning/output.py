@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from replication.planning.costs import iteration_cost
+from replication.planning.costs import Cost, iteration_cost, relative_times
 from replication.planning.plan import Plan
 from replication.planning.steps import TRAINED, Step, steps
 
@@ -35,6 +35,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "seconds": _seconds(planned),
         "gpu_hours": sum(step.gpu_hours or 0.0 for step in planned),
         "unknown": _unknown(planned),
+        "seconds_on": _seconds_on(plan, _first_cost(plan), _seconds(planned)),
     }
 
 
@@ -46,7 +47,7 @@ def plan_table(plan: Plan) -> str:
         for step in planned
     ]
     hours, unknown = sum(step.gpu_hours or 0.0 for step in planned), _unknown(planned)
-    cost = iteration_cost(plan.layout, plan.runs[0].variant.name, plan.catalog.folders)
+    cost = _first_cost(plan)
     return "\n".join(
         [
             f"protocol {plan.protocol.name}: {plan.protocol.title}",
@@ -58,6 +59,7 @@ def plan_table(plan: Plan) -> str:
             + (f", {hours:.0f} GPU-hours" if hours else "")
             + (f"; time unknown for {unknown}" if unknown else ""),
             *([f"seconds per iteration recorded on {cost.device} ({cost.source})"] if cost else []),
+            *_elsewhere(plan, cost, _seconds(planned)),
         ]
     )
 
@@ -73,6 +75,24 @@ def plan_left(plan: Plan, at_once: int) -> str:
         + (f" with {at_once} in parallel" if at_once > 1 else "")
         + (f", and {unknown} runs whose time is unknown" if unknown else "")
     )
+
+
+def _first_cost(plan: Plan) -> Cost | None:
+    return iteration_cost(plan.layout, plan.runs[0].variant.name, plan.catalog.folders)
+
+
+def _seconds_on(plan: Plan, cost: Cost | None, seconds: float) -> dict[str, float]:
+    """What is left on other GPUs than the one whose cost is recorded."""
+    if cost is None:
+        return {}
+    times = relative_times(cost.device, *plan.catalog.folders)
+    return {name: round(seconds * time) for name, time in times.items()}
+
+
+def _elsewhere(plan: Plan, cost: Cost | None, seconds: float) -> list[str]:
+    others = _seconds_on(plan, cost, seconds)
+    texts = [f"{_duration(each)} on one {name}" for name, each in others.items()]
+    return [f"on other GPUs, by their speed in training another detector: {', '.join(texts)}"] if texts else []
 
 
 def _seconds(planned: list[Step]) -> float:
