@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +20,9 @@ from replication.cli.verb import (
     verb,
     with_setting,
 )
+
+if TYPE_CHECKING:
+    from replication.catalog import Protocol
 
 
 @verb("replication data coco2017", "replication data voc2007 --root /datasets")
@@ -39,6 +44,7 @@ def prepare(setting: Setting) -> None:
     """Make or check a protocol's data; write its manifest and ground truth."""
     from replication.datasets import prepare
 
+    _announce(setting.protocol)
     print(prepare(setting.protocol, setting.results))
 
 
@@ -59,9 +65,18 @@ def doctor(protocol: str | None, results: Path, configs: Sequence[Path], deep: b
 
     folders = config_folders(configs)
     chosen = load_protocol(protocol, folders) if protocol else None
+    if chosen is not None:
+        _announce(chosen)
     findings = doctor(chosen, deep=deep, results=results, catalog=load_catalog(*folders))
     if form == "json":
         print_json(findings_json(findings))
     else:
         print(findings_table(findings, verbose))
     return exit_code(findings)
+
+
+def _announce(protocol: Protocol) -> None:
+    from replication.datasets.prepare import announcement
+
+    if line := announcement(protocol):
+        print(line, file=sys.stderr, flush=True)

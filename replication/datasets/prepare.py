@@ -11,7 +11,7 @@ from typing import Any
 
 from replication.catalog.protocols import AreaRanges, Protocol
 from replication.datasets.roots import data_root
-from replication.datasets.splits import data_hash, ground_truth, load_split
+from replication.datasets.splits import annotation_files, data_hash, ground_truth, load_split
 from replication.datasets.subset import list_hash
 from replication.errors import DataError
 from replication.formats.splits import SPLITS, Split, SplitName, objects_of
@@ -20,6 +20,7 @@ from replication.results.layout import Layout
 from replication.results.schemas import Data
 
 logger = logging.getLogger(__name__)
+LARGE = 50_000_000  # bytes of an annotation file that is announced before it is read
 
 
 def prepare(protocol: Protocol, results: Path) -> Path:
@@ -35,6 +36,13 @@ def prepare(protocol: Protocol, results: Path) -> Path:
     document = {"schema": Data.SCHEMA, **manifest(protocol, splits)}
     _write_changed(layout.data, json.dumps(document, indent=1, allow_nan=False) + "\n")
     return layout.data
+
+
+def announcement(protocol: Protocol) -> str:
+    """A line about annotation files that take time to read; empty where there are none."""
+    large = [(path.name, path.stat().st_size) for path in annotation_files(protocol) if path.stat().st_size > LARGE]
+    files = ", ".join(f"{name} ({size / 1e6:.0f} MB)" for name, size in large)
+    return f"reading {files}: about a second for each 20 MB" if files else ""
 
 
 def manifest(protocol: Protocol, splits: dict[SplitName, Split]) -> dict[str, Any]:
