@@ -118,10 +118,9 @@ def test_without_a_gpu_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3000)
 def test_a_dry_run_does_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
-    monkeypatch.setattr(device_check, "SECONDS", 850)
     code = device_check.main(["--dry-run", "--out", str(tmp_path / "out")])
     states = {
         part["name"]: part["state"] for part in json.loads((tmp_path / "out/device_check.json").read_text())["parts"]
