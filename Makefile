@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test test-slow lint benchmarks readme screenshots bundle environment lock clean
+.PHONY: help reproduce test test-slow lint benchmarks device-check readme screenshots bundle environment lock clean
 
 # In `make bundle`, PYTHON is the Python version of the machine that the bundle is for.
 CANDIDATES = $(if $(filter bundle,$(MAKECMDGOALS)),,$(PYTHON)$(if $(filter 3.%,$(PYTHON)), python$(PYTHON)))
@@ -40,6 +40,9 @@ lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint, envs/lint_
 
 benchmarks: environment ## time the hot parts (tests/benchmarks)
 	$(IN_VENV) pytest tests/benchmarks $(ARGS)
+
+device-check: ## what only a GPU can show, in eight minutes, with the Python that has torch: [PYTHON=python3] [OUT=DIR]
+	$(or $(PYTHON),python3) envs/device_check.py --out "$(if $(filter bundle,$(OUT)),results/device_check,$(OUT))" $(ARGS)
 
 readme: environment ## the tables of results in README.md and docs/results.md, from results/reference
 	$(IN_VENV) python docs/readme.py

@@ -79,11 +79,25 @@ class EmbeddedData(_Data):
         )
 
 
+class Subset(Record):
+    """``share`` of a file's images, chosen by ``seed`` and the rule of ``replication.datasets.subset``."""
+
+    share: float = Field(gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
 class CocoSplit(Record):
-    """One COCO JSON file and the folder its ``file_name`` entries lie in."""
+    """One COCO JSON file and the folder its ``file_name`` entries lie in; with ``subset`` a part of its images."""
 
     annotations: str
     images: str
+    subset: Subset | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name without suffix, with its share."""
+        share = f"{100 * self.subset.share:g}% of " if self.subset else ""
+        return share + self.annotations.removesuffix(".json")
 
 
 def coco_set_name(annotations: Path) -> str:
@@ -118,7 +132,7 @@ class CocoData(_Data):
 
     def name_of(self, split: SplitName) -> str:
         """The files' names without suffix."""
-        return " + ".join(part.annotations.removesuffix(".json") for part in self.parts(split))
+        return " + ".join(part.name for part in self.parts(split))
 
     def set_name(self, split: SplitName) -> str:
         """The files' names without kind."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +21,9 @@ from replication.cli.verb import (
     verb,
     with_setting,
 )
+
+if TYPE_CHECKING:
+    from replication.catalog import Protocol
 
 
 @verb("replication data coco2017", "replication data voc2007 --root /datasets")
@@ -51,6 +56,7 @@ def prepare(setting: Setting) -> None:
     """Make or check a protocol's data; write its manifest and ground truth."""
     from replication.datasets import prepare
 
+    _announce(setting.protocol)
     print(prepare(setting.protocol, setting.results))
 
 
@@ -91,9 +97,18 @@ def doctor(
         verbose = True
     else:
         chosen = load_protocol(protocol, folders) if protocol else None
+        if chosen is not None:
+            _announce(chosen)
         findings = doctor(chosen, deep=deep, results=results, catalog=catalog)
     if form == "json":
         print_json(findings_json(findings))
     else:
         print(findings_table(findings, verbose))
     return exit_code(findings)
+
+
+def _announce(protocol: Protocol) -> None:
+    from replication.datasets.prepare import announcement
+
+    if line := announcement(protocol):
+        print(line, file=sys.stderr, flush=True)

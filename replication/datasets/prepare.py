@@ -11,7 +11,8 @@ from typing import Any
 
 from replication.catalog.protocols import AreaRanges, Protocol
 from replication.datasets.roots import data_root
-from replication.datasets.splits import data_hash, ground_truth, load_split
+from replication.datasets.splits import annotation_files, data_hash, ground_truth, load_split
+from replication.datasets.subset import list_hash
 from replication.errors import DataError
 from replication.formats.splits import SPLITS, Split, SplitName, objects_of
 from replication.results.files import write_text
@@ -19,6 +20,7 @@ from replication.results.layout import Layout
 from replication.results.schemas import Data
 
 logger = logging.getLogger(__name__)
+LARGE = 50_000_000  # bytes of an annotation file that is announced before it is read
 
 
 def prepare(protocol: Protocol, results: Path) -> Path:
@@ -27,13 +29,20 @@ def prepare(protocol: Protocol, results: Path) -> Path:
     Makes the embedded set when it is missing. Files whose content would not change are left alone, so that what was
     made from them stays newer. Returns the path of ``data.json``. Raises DataError.
     """
-    splits = {split: load_split(protocol, split) for split in SPLITS}
+    splits = {split: load_split(protocol, split, masks=split == "val") for split in SPLITS}
     _check_pair(splits["train"], splits["val"])
     layout = Layout(results, protocol.name)
     _write_changed(layout.ground_truth, json.dumps(ground_truth(splits["val"]), allow_nan=False) + "\n")
     document = {"schema": Data.SCHEMA, **manifest(protocol, splits)}
     _write_changed(layout.data, json.dumps(document, indent=1, allow_nan=False) + "\n")
     return layout.data
+
+
+def announcement(protocol: Protocol) -> str:
+    """A line about annotation files that take time to read; empty where there are none."""
+    large = [(path.name, path.stat().st_size) for path in annotation_files(protocol) if path.stat().st_size > LARGE]
+    files = ", ".join(f"{name} ({size / 1e6:.0f} MB)" for name, size in large)
+    return f"reading {files}: about a second for each 20 MB" if files else ""
 
 
 def manifest(protocol: Protocol, splits: dict[SplitName, Split]) -> dict[str, Any]:
@@ -44,7 +53,7 @@ def manifest(protocol: Protocol, splits: dict[SplitName, Split]) -> dict[str, An
         "classes": list(splits["train"].classes),
         "category_ids": list(splits["train"].category_ids),
         "data_hash": data_hash(protocol),
-        "splits": {name: counts(split) for name, split in splits.items()},
+        "splits": {name: counts(split) | _subset(protocol, name, split) for name, split in splits.items()},
         "area_ranges": protocol.area_ranges.model_dump(mode="json"),
         "area_fractions": area_fractions(splits["val"], protocol.area_ranges),
     }
@@ -65,6 +74,13 @@ def counts(split: Split) -> dict[str, Any]:
         "masks": sum("segmentation" in found for found in objects),
         "objects_per_class": {name: per_class[index] for index, name in enumerate(split.classes)},
     }
+
+
+def _subset(protocol: Protocol, name: SplitName, split: Split) -> dict[str, Any]:
+    """By which rule a part of a COCO file's images was chosen, and the hash of the list of all that were."""
+    parts = protocol.data.parts(name) if protocol.data.kind == "coco" else ()
+    rules = [{"annotations": part.annotations, **part.subset.model_dump()} for part in parts if part.subset]
+    return {"subset": {"rules": rules, "list_sha256": list_hash(split.records)}} if rules else {}
 
 
 def area_fractions(split: Split, ranges: AreaRanges) -> dict[str, float]:

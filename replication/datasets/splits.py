@@ -14,6 +14,7 @@ from typing import Any
 from replication.catalog.protocols import CocoData, Data, EmbeddedData, Protocol, VocData, YoloData
 from replication.datasets.embedded import make_embedded
 from replication.datasets.roots import data_root
+from replication.datasets.subset import stratified
 from replication.errors import DataError, ReplicationError
 from replication.formats.coco import read_coco
 from replication.formats.splits import SPLITS, Difficult, Split, SplitName, training_split
@@ -28,52 +29,71 @@ def located(path: str) -> Path:
     return data_root() / Path(path).expanduser()
 
 
-def load_split(protocol: Protocol, split: SplitName, require_images: bool = True) -> Split:
+def load_split(protocol: Protocol, split: SplitName, require_images: bool = True, masks: bool = True) -> Split:
     """Read and check a protocol's split; the embedded set is made when it is missing.
 
     Training leaves VOC's difficult objects out, as the label files of Darknet do, with which the GIoU authors trained;
-    validation marks them ``ignore``. Raises DataError, with the command that fetches the data where the protocol names
-    a download.
+    validation marks them ``ignore``. See ``training_split`` for ``masks``. Raises DataError, with the command that
+    fetches the data where the protocol names a download.
     """
-    return _read(protocol.data, split, require_images)
+    return _read(protocol.data, split, require_images, masks)
 
 
 @singledispatch
-def _read(data: Data, split: SplitName, require_images: bool) -> Split:
+def _read(data: Data, split: SplitName, require_images: bool, masks: bool) -> Split:
     """The reader of a kind of data."""
     raise NotImplementedError(data.kind)
 
 
 @_read.register
-def _(data: CocoData | EmbeddedData, split: SplitName, require_images: bool) -> Split:
+def _(data: CocoData | EmbeddedData, split: SplitName, require_images: bool, masks: bool) -> Split:
     paths = coco_paths(data, split)
     for file, images in paths:
         _must_exist(file, data.downloads)
         if require_images:
             _must_exist(images, data.downloads)
     parts = [
-        (file, training_split(split, read_coco(file), images, require_images=require_images)) for file, images in paths
+        (file, training_split(split, read_coco(file), images, require_images=require_images, masks=masks))
+        for file, images in paths
     ]
-    return _joined(parts)
+    return _joined(_chosen(data, split, parts))
+
+
+def _chosen(
+    data: CocoData | EmbeddedData, split: SplitName, parts: list[tuple[Path, Split]]
+) -> list[tuple[Path, Split]]:
+    """The files' splits, of each the images of its subset; DataError where that leaves none."""
+    if data.kind == "embedded":
+        return parts
+    chosen = []
+    for (file, part), source in zip(parts, data.parts(split), strict=True):
+        subset = source.subset
+        records = part.records if subset is None else stratified(part.records, subset.share, subset.seed)
+        if not records:
+            raise DataError(
+                f"{file}: the protocol's data.{split}.subset leaves none of its images; give a larger share"
+            )
+        chosen.append((file, replace(part, records=records)))
+    return chosen
 
 
 @_read.register
-def _(data: VocData, split: SplitName, require_images: bool) -> Split:
+def _(data: VocData, split: SplitName, require_images: bool, masks: bool) -> Split:
     root = located(data.root)
     for part in data.parts(split):
         _must_exist(image_list(root, part) or root / part.folder, data.downloads)
     classes = data.classes or _voc_classes(root, data)
     annotations = read_voc(root, data.parts(split), classes)
     difficult: Difficult = "ignore" if split == "val" else "drop"
-    return training_split(split, annotations, root, difficult, require_images)
+    return training_split(split, annotations, root, difficult, require_images, masks)
 
 
 @_read.register
-def _(data: YoloData, split: SplitName, require_images: bool) -> Split:
+def _(data: YoloData, split: SplitName, require_images: bool, masks: bool) -> Split:
     root = located(data.root)
     _must_exist(root, ())
     annotations = read_yolo(root, split, data.parts(split), data.classes)
-    return training_split(split, annotations, yolo_folder(root, data.classes).base, "keep", require_images)
+    return training_split(split, annotations, yolo_folder(root, data.classes).base, "keep", require_images, masks)
 
 
 def image_folders(data: Data, split: SplitName) -> list[Path]:
@@ -255,6 +275,10 @@ def _(data: CocoData | EmbeddedData, split: SplitName) -> Iterator[tuple[str, st
     for file, _ in coco_paths(data, split):
         _must_exist(file, data.downloads)
         yield "annotations", sha256_file(file)
+    if isinstance(data, CocoData):
+        for part in data.parts(split):
+            if part.subset is not None:
+                yield "subset", part.subset.model_dump_json()
 
 
 @_digests.register

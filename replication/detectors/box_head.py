@@ -114,12 +114,13 @@ class ReplicationROIHeads(StandardROIHeads):  # type: ignore[misc]
             if self.proposal_append_gt:
                 proposals = add_ground_truth_to_proposals(targets, proposals)
             sampled = [self._sample(self.sampler, *pair) for pair in zip(proposals, targets, strict=True)]
-            negative = sum(int((one.gt_classes == self.num_classes).sum()) for one in sampled)
+            negative = int(torch.cat([one.gt_classes == self.num_classes for one in sampled]).sum())
             storage = get_event_storage()
             storage.put_scalar("roi_head/num_fg_samples", (sum(map(len, sampled)) - negative) / len(sampled))
             storage.put_scalar("roi_head/num_bg_samples", negative / len(sampled))
-        negatives = [one.proposal_boxes[one.gt_classes == self.num_classes] for one in sampled]
-        log_negative_bins(negatives, [one.gt_boxes for one in targets], self.negative_below, self.num_bins)
+        boxes = [one.proposal_boxes for one in sampled]
+        negatives = [one.gt_classes == self.num_classes for one in sampled]
+        log_negative_bins(boxes, negatives, [one.gt_boxes for one in targets], self.negative_below, self.num_bins)
         return sampled
 
     def _sample(self, sampler: BalancedSampler, proposals: Instances, targets: Instances) -> Instances:

@@ -50,8 +50,8 @@ class ReplicationRetinaNet(RetinaNet):  # type: ignore[misc]
     ) -> dict[str, Tensor]:
         """RetinaNet.losses: per level (N, A, K) logits and (N, A, 4) deltas; per image (R,) labels, (R, 4) boxes."""
         labels = torch.stack(gt_labels)
-        valid = labels >= 0
-        image, anchor = (valid & (labels != self.num_classes)).nonzero(as_tuple=True)
+        valid = (labels >= 0).nonzero(as_tuple=True)
+        image, anchor = ((labels >= 0) & (labels != self.num_classes)).nonzero(as_tuple=True)
         get_event_storage().put_scalar("num_pos_anchors", len(anchor) / len(labels))
         normalizer = self._ema_update("loss_normalizer", max(len(anchor), 1), 100)
         logits = torch.cat(pred_logits, dim=1)[valid]

@@ -77,10 +77,10 @@ class ReplicationRPN(RPN):  # type: ignore[misc]
         """``loss_rpn_cls`` and ``loss_rpn_loc``; see RPN, which also says how they are divided."""
         labels = torch.stack(gt_labels)
         image, anchor = (labels == 1).nonzero(as_tuple=True)
-        valid = labels >= 0
+        valid = (labels >= 0).nonzero(as_tuple=True)
         storage = get_event_storage()
         storage.put_scalar("rpn/num_pos_anchors", len(anchor) / len(labels))
-        storage.put_scalar("rpn/num_neg_anchors", (labels == 0).sum().item() / len(labels))
+        storage.put_scalar("rpn/num_neg_anchors", (len(valid[0]) - len(anchor)) / len(labels))
         objectness = binary_cross_entropy_with_logits(
             torch.cat(pred_objectness_logits, dim=1)[valid], labels[valid].float(), reduction="sum"
         )

@@ -67,7 +67,7 @@ def _split(protocol: Protocol, name: SplitName, deep: bool) -> tuple[list[Findin
     split: Split | None = None
     with _heard() as warnings:
         try:
-            split = load_split(protocol, name, require_images=False)
+            split = load_split(protocol, name, require_images=False, masks=False)
         except ReplicationError as error:
             findings += objections(error)
     findings += warnings

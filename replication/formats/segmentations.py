@@ -12,6 +12,7 @@ from replication.formats.values import is_finite
 
 FARTHEST = 1_000_000  # pixels; pycocotools walks along every edge, so one of any length takes any memory
 Mask = list[list[float]] | dict[str, Any]
+_POLYGONS = msgspec.json.Decoder(list[list[int | float]])
 
 
 def uncovered(size: Sequence[int], pixels: int) -> str | None:
@@ -28,6 +29,12 @@ def parse_segmentation(text: bytes, height: int, width: int) -> Mask:
 
     Polygons may be empty or of fewer than three points. Raises ValueError saying what is wrong.
     """
+    try:
+        polygons = _POLYGONS.decode(text)
+        if all(not each or -FARTHEST <= min(each) <= max(each) <= FARTHEST for each in polygons):
+            return polygons
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass  # a run-length code, or to be named below
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -43,24 +43,32 @@ class Split:
 
 
 def training_split(
-    name: str, annotations: Annotations, folder: Path, difficult: Difficult = "keep", require_images: bool = True
+    name: str,
+    annotations: Annotations,
+    folder: Path,
+    difficult: Difficult = "keep",
+    require_images: bool = True,
+    masks: bool = True,
 ) -> Split:
     """Annotations as the records of a split, whose images lie in ``folder``.
 
     Crowds and images without objects stay. Boxes that leave their image by more than BORDER pixels are clipped, and
     objects without area left out, with a warning each. A size that the annotations lack is read from the image.
+    Without ``masks`` they are checked and not kept: ``segmentation`` then says whether there is one.
     Raises DataError with the first problems: boxes wholly outside, masks that are none, missing images (unless
     ``require_images`` is false), images of more than 8 bits.
     """
-    return _Derivation(annotations, folder, difficult, require_images).split(name)
+    return _Derivation(annotations, folder, difficult, require_images, masks).split(name)
 
 
 class _Derivation:
     """The records of one set of annotations, and what had to be changed on the way."""
 
-    def __init__(self, annotations: Annotations, folder: Path, difficult: Difficult, require_images: bool) -> None:
+    def __init__(
+        self, annotations: Annotations, folder: Path, difficult: Difficult, require_images: bool, masks: bool
+    ) -> None:
         self.annotations, self.folder = annotations, folder
-        self.difficult, self.require_images = difficult, require_images
+        self.difficult, self.require_images, self.masks = difficult, require_images, masks
         self.problems = Problems(annotations.source)
         self.index = {category.id: place for place, category in enumerate(annotations.categories)}
         self.clipped = 0
@@ -133,7 +141,8 @@ class _Derivation:
         result |= {"iscrowd": int(entry.crowd), "area": area}
         if entry.segmentation is not None:
             try:
-                result["segmentation"] = _trainable(parse_segmentation(entry.segmentation, height, width))
+                mask = _trainable(parse_segmentation(entry.segmentation, height, width))
+                result["segmentation"] = mask if self.masks else bool(mask)
             except ValueError as error:
                 self.problems.add(where, f"segmentation: {error}")
                 return None

@@ -18,6 +18,7 @@ from replication.training.curves import say
 from replication.training.data import val_loader
 from replication.training.devices import out_of_memory, prepare_process
 from replication.training.identity import proposals_of, trained_weights
+from replication.training.precision import products
 
 SECONDS_BETWEEN_LINES = 15.0
 MEMORY_ADVICE = (
@@ -45,7 +46,8 @@ def outputs(run: Run, model: Any, cfg: CfgNode, split: Split, what: str) -> Iter
     predictor = DenseDetectorWithTTA(cfg, model) if cfg.TEST.AUG.ENABLED else model
     started = last = time.perf_counter()
     loader = val_loader(cfg, split.records, proposals_of(run, split.name, split.records))
-    with torch.no_grad(), out_of_memory(MEMORY_ADVICE):
+    rounded = cfg.SOLVER.PRECISION == "tf32"
+    with torch.no_grad(), out_of_memory(MEMORY_ADVICE), products(rounded):
         for done, batch in enumerate(loader, 1):
             yield batch[0]["image_id"], predictor(batch)[0]
             now = time.perf_counter()

@@ -24,10 +24,18 @@ class Cost(Record):
     source: str
 
 
+class Speed(Record):
+    """How fast a GPU trains, in any unit that all of a file share."""
+
+    relative: float = Field(gt=0)
+    source: str
+
+
 class Costs(Record):
-    """``costs.yaml`` of a folder: protocol -> variant -> cost."""
+    """``costs.yaml`` of a folder: protocol -> variant -> cost, and the speeds of GPUs by name."""
 
     costs: dict[str, dict[str, Cost]]
+    speeds: dict[str, Speed] = Field(default_factory=dict)
 
 
 @functools.cache
@@ -48,6 +56,17 @@ def recorded_costs(*folders: Path) -> dict[tuple[str, str], Cost]:
                     raise ConfigError(f"{path}: costs.{protocol}.{variant}: is also in {homes[key]}; remove one")
                 recorded[key] = cost
     return recorded
+
+
+@functools.cache
+def relative_times(device: str, *folders: Path) -> dict[str, float]:
+    """How long what takes 1 on ``device`` takes on each GPU of the first file that knows its speed, without itself."""
+    for path in (folder / "costs.yaml" for folder in folders or (CONFIGS,)):
+        speeds = parse(Costs, read_yaml(path), path).speeds if path.exists() else {}
+        if device in speeds:
+            own = speeds[device].relative
+            return {name: own / speed.relative for name, speed in speeds.items() if name != device}
+    return {}
 
 
 def iteration_cost(layout: Layout, variant: str, folders: Iterable[Path]) -> Cost | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from replication.planning.costs import iteration_cost
+from replication.planning.costs import Cost, iteration_cost, relative_times
 from replication.planning.plan import Plan
 from replication.planning.steps import TRAINED, Step, steps
 from replication.planning.wall_time import wall_seconds
@@ -37,6 +37,7 @@ def plan_json(plan: Plan, gpus: int | None = None) -> dict[str, Any]:
         "gpu_hours": sum(step.gpu_hours or 0.0 for step in planned),
         "unknown": _unknown(planned),
         **({"gpus": gpus, "wall_seconds": round(wall_seconds(plan, gpus), 1)} if gpus else {}),
+        "seconds_on": _seconds_on(plan, _first_cost(plan), _seconds(planned)),
     }
 
 
@@ -48,7 +49,7 @@ def plan_table(plan: Plan, gpus: int | None = None) -> str:
         for step in planned
     ]
     hours, unknown = sum(step.gpu_hours or 0.0 for step in planned), _unknown(planned)
-    cost = iteration_cost(plan.layout, plan.runs[0].variant.name, plan.catalog.folders)
+    cost = _first_cost(plan)
     return "\n".join(
         [
             f"protocol {plan.protocol.name}: {plan.protocol.title}",
@@ -61,6 +62,7 @@ def plan_table(plan: Plan, gpus: int | None = None) -> str:
             + (f"; time unknown for {unknown}" if unknown else ""),
             *([_on_gpus(plan, gpus)] if gpus else []),
             *([f"seconds per iteration recorded on {cost.device} ({cost.source})"] if cost else []),
+            *_elsewhere(plan, cost, _seconds(planned)),
         ]
     )
 
@@ -81,6 +83,24 @@ def plan_left(plan: Plan, at_once: int) -> str:
 def _on_gpus(plan: Plan, gpus: int) -> str:
     left = _duration(wall_seconds(plan, gpus))
     return f"about {left} on {gpus} GPU{'s' if gpus > 1 else ''}, one per training, tests and proposals included"
+
+
+def _first_cost(plan: Plan) -> Cost | None:
+    return iteration_cost(plan.layout, plan.runs[0].variant.name, plan.catalog.folders)
+
+
+def _seconds_on(plan: Plan, cost: Cost | None, seconds: float) -> dict[str, float]:
+    """What is left on other GPUs than the one whose cost is recorded."""
+    if cost is None:
+        return {}
+    times = relative_times(cost.device, *plan.catalog.folders)
+    return {name: round(seconds * time) for name, time in times.items()}
+
+
+def _elsewhere(plan: Plan, cost: Cost | None, seconds: float) -> list[str]:
+    others = _seconds_on(plan, cost, seconds)
+    texts = [f"{_duration(each)} on one {name}" for name, each in others.items()]
+    return [f"on other GPUs, by their speed in training another detector: {', '.join(texts)}"] if texts else []
 
 
 def _seconds(planned: list[Step]) -> float:

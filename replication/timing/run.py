@@ -39,6 +39,7 @@ from replication.timing.training_step import Learner, build_learner, mean_step, 
 from replication.training.config import config_hash
 from replication.training.curves import say
 from replication.training.devices import devices, prepare_process
+from replication.training.precision import products
 from replication.training.provenance import environment, now
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ def time_variants(
     check_writable(out or Layout(results, protocol.name).latency)
     runs = choose_runs(catalog, protocol, results, names, settings.weights)
     source = find_source(protocol, settings.images)
-    with devices(settings.device or protocol.device) as taken, _precision(settings.precision):
+    with devices(settings.device or protocol.device) as taken, products(rounded=settings.precision == "tf32"):
         device = taken[0]
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -305,20 +306,6 @@ def _step_times(taken: Sequence[RoundTimes], on_cpu: bool) -> dict[str, Any]:
 def _warn(signs: str) -> None:
     if signs:
         say(f"warning: the machine is busy ({signs}); timings may be noisy")
-
-
-@contextlib.contextmanager
-def _precision(precision: Precision) -> Iterator[None]:
-    """Whether a GPU may round the factors of 32-bit products to TF32; torch by itself lets convolutions do so."""
-    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    try:
-        for backend in backends:
-            backend.allow_tf32 = precision == "tf32"
-        yield
-    finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.allow_tf32 = value
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from replication.results.files import sha256_json
 from replication.training.augmentation import add_darknet_input_config
 from replication.training.averaging import add_averaging_config
 from replication.training.data import Record
+from replication.training.precision import add_precision_config
 
 # The runs of a variant differ in the seed alone; where a run lies and what it runs on is not what it computes.
 # Weights files are verified against pinned hashes, so their names suffice.
@@ -35,7 +36,8 @@ def add_training_config(cfg: CfgNode) -> None:
 
     ``SOLVER.IMS_PER_PASS`` images of a process's share are passed through the model at once, 0 for all of them; their
     gradients add up to the batch's. ``DATASETS.TRAIN_SHARE`` is the part of the training images that is used, the same
-    ones in every run. See ``augmentation`` for ``INPUT.DARKNET``, ``averaging`` for ``SOLVER.WEIGHT_AVERAGE``.
+    ones in every run. See ``augmentation`` for ``INPUT.DARKNET``, ``averaging`` for ``SOLVER.WEIGHT_AVERAGE``,
+    ``precision`` for ``SOLVER.PRECISION`` and ``SOLVER.COMPILE``.
     """
     cfg.SOLVER.OPTIMIZER = "sgd"
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
@@ -43,6 +45,7 @@ def add_training_config(cfg: CfgNode) -> None:
     cfg.DATASETS.TRAIN_SHARE = 1.0
     add_averaging_config(cfg)
     add_darknet_input_config(cfg)
+    add_precision_config(cfg)
 
 
 def check_seed(seed: int) -> None:

@@ -155,7 +155,7 @@ def room(name: str, *without: str) -> set[str]:
     return {one.partition(".")[2] for one in dotted - set(without)}
 
 
-DATA = {"embedded", "embedded_scene", "embedded_sources", "splits"}
+DATA = {"embedded", "embedded_scene", "embedded_sources", "splits", "subset"}
 # Records of any form, the forms of a training's data, and Detectron2's records made of them.
 READERS = {"annotations", "coco", "image_files", "json_files", "segmentations", "splits", "values", "voc", "yolo"}
 OWN = "detectors.losses.own"  # runs users' files, which count by their content
@@ -165,7 +165,7 @@ MODEL = {
     "detectors": room("detectors", OWN),
     "formats": READERS,
 }
-TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "proposals"}}
+TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "precision", "proposals"}}
 MATCHED = {"annotations", "columns", "compiled", "segmentations", "values"}
 RESULTS = {"detections", "json_results", "npz_results", "result_columns", "voc_results", "yolo_results"}
 SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth"}
@@ -204,6 +204,7 @@ GOLDEN = {
             "data",
             "optimizer",
             "passes",
+            "precision",
             "proposals",
             "schedule",
             "trainer",
@@ -216,7 +217,7 @@ GOLDEN = {
         **MODEL,
         "detectors": room("detectors", "detectors.multi_scale", OWN),
         "timing": room("timing", "timing"),
-        "training": {"augmentation", "averaging", "config", "data", "optimizer", "proposals"},
+        "training": {"augmentation", "averaging", "config", "data", "optimizer", "precision", "proposals"},
     },
     "matching": {
         "evaluation": {"masks", "match_kernels", "matching"},

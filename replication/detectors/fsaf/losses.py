@@ -14,6 +14,7 @@ from fvcore.nn import sigmoid_focal_loss
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from replication.detectors.constants import row_of
 from replication.detectors.fsaf.cells import CellRule, Level, Objects, Targets
 from replication.detectors.losses import iou, log_iou_loss
 
@@ -45,7 +46,7 @@ def anchor_free_loss(logits: Tensor, pred_boxes: Tensor, targets: Targets, alpha
     # Other cells are given a box that equals its target, whose loss and gradient are zero; picking the effective
     # ones out instead would make a GPU wait for their number.
     mask = effective[..., None]
-    unit = torch.tensor([0.0, 0.0, 1.0, 1.0], device=logits.device)
+    unit = row_of([0.0, 0.0, 1.0, 1.0], targets.boxes)
     pred, target = torch.where(mask, pred_boxes, unit), torch.where(mask, targets.boxes, unit)
     with torch.no_grad():
         mean_iou = (iou(pred, target) * effective).sum() / normalizer

@@ -191,19 +191,20 @@ class FSAF(ReplicationRetinaNet):
     def _anchor_free_losses(self, predictions: list[list[Tensor]], gt_instances: list[Instances]) -> dict[str, Tensor]:
         objects = pad_objects(gt_instances)
         logits, boxes, levels = self._flatten(predictions)
-        selected = self._select(objects, logits.detach(), boxes.detach(), levels)
-        targets = self.target_assigner(objects, selected, levels)
-        loss = anchor_free_loss(logits, boxes, targets, self.focal_loss_alpha, self.focal_loss_gamma)
+        with torch.autocast(self.device.type, enabled=False):
+            selected = self._select(objects, logits.detach(), boxes.detach(), levels)
+            targets = self.target_assigner(objects, selected, levels)
+            loss = anchor_free_loss(logits, boxes, targets, self.focal_loss_alpha, self.focal_loss_gamma)
         self._log(loss.cells, loss.iou, len(gt_instances))
         return {"loss_af_cls": self.loss_weight * loss.cls, "loss_af_box_reg": self.loss_weight * loss.box_reg}
 
     def _flatten(self, predictions: list[list[Tensor]]) -> tuple[Tensor, Tensor, list[Level]]:
-        """Logits (N, R, K), boxes (N, R, 4) XYXY in pixels, and the levels of the anchor-free maps."""
+        """Logits (N, R, K), boxes (N, R, 4) XYXY in pixels, both in float32, and the levels of the anchor-free maps."""
         logits, distances = predictions
         levels = levels_of(logits, self.strides)
         at = locations(levels, self.target_assigner.cells.offset, logits[0].device)
-        flat_logits = torch.cat([permute_to_N_HWA_K(each, self.num_classes) for each in logits], dim=1)
-        flat = torch.cat([permute_to_N_HWA_K(each, 4) for each in distances], dim=1)
+        flat_logits = torch.cat([permute_to_N_HWA_K(each, self.num_classes) for each in logits], dim=1).float()
+        flat = torch.cat([permute_to_N_HWA_K(each, 4) for each in distances], dim=1).float()
         return flat_logits, decode(flat, at, self.box_scale), levels
 
     def _select(self, objects: Objects, logits: Tensor, boxes: Tensor, levels: list[Level]) -> Tensor:

@@ -26,11 +26,11 @@ def iou_bins(overlaps: Tensor, upper: float | Tensor, num_bins: int) -> Tensor:
 
     An overlap at or beyond an end belongs to the bin at that end. ``upper`` may be a tensor of one value.
     """
-    scaled = overlaps * (num_bins / torch.as_tensor(upper, device=overlaps.device).clamp(min=1e-12))
+    scaled = overlaps * (num_bins / torch.as_tensor(upper).clamp(min=1e-12))
     return scaled.long().clamp(0, num_bins - 1)
 
 
-def choose_balanced(groups: Tensor, share: int, count: int) -> Tensor:
+def choose_balanced(groups: Tensor, share: int | Tensor, count: int) -> Tensor:
     """Indices of ``count`` of N candidates: up to ``share`` of each group, drawn at random, the rest from all others.
 
     ``groups`` (N,) numbers each candidate's group. So a member of a group of M candidates is drawn with probability
@@ -40,6 +40,11 @@ def choose_balanced(groups: Tensor, share: int, count: int) -> Tensor:
     Random numbers are torch's, on the device of ``groups``.
     """
     return _lowest((_random_rank(groups) >= share).byte(), count)
+
+
+def number_of_groups(groups: Tensor) -> Tensor:
+    """How many different values the groups (N,) have, N >= 1, left on their device."""
+    return groups.sort().values.diff().ne(0).sum() + 1
 
 
 def choose_evenly(groups: Tensor, count: int) -> Tensor:
@@ -125,7 +130,8 @@ class BalancedSampler:
             return torch.randperm(len(matches), device=matches.device)[:wanted]
         if not self.released:
             return choose_evenly(matches, wanted)
-        return choose_balanced(matches, round(wanted / len(torch.unique(matches))) + 1, wanted)
+        share = (wanted / number_of_groups(matches).double()).round() + 1  # half to even, as Python rounds
+        return choose_balanced(matches, share, wanted)
 
     def _negatives(self, overlaps: Tensor, of_all: Tensor, wanted: int) -> Tensor:
         if not self.negatives or wanted == len(overlaps):
@@ -136,22 +142,26 @@ class BalancedSampler:
 
 @torch.no_grad()
 def log_negative_bins(
-    negatives: Sequence[Boxes], objects: Sequence[Boxes], negative_below: float, num_bins: int
+    boxes: Sequence[Boxes], negative: Sequence[Tensor], objects: Sequence[Boxes], negative_below: float, num_bins: int
 ) -> None:
     """Put the share of the sampled negatives in each bin over [0, negative_below) into the event storage.
 
-    ``negatives`` and ``objects`` are the sampled boxes and the ground truth of each image. Names are
-    ``sampling/negatives_bin1`` .. ``binK``; nothing is put where no image has both. Measured on the boxes that
-    were sampled, whatever sampled them.
+    ``boxes`` are the sampled ones of each image, ``negative`` (N,) says which of them are negatives, ``objects`` is
+    its ground truth. Names are ``sampling/negatives_bin1`` .. ``binK``; nothing is put where no image has both.
+    Measured on the boxes that were sampled, whatever sampled them.
     """
     overlaps = [
-        pairwise_iou(truth, boxes).max(dim=0).values
-        for boxes, truth in zip(negatives, objects, strict=True)
-        if len(boxes) and len(truth)
+        pairwise_iou(truth, each).max(dim=0).values.masked_fill(~of_image, -1)
+        for each, of_image, truth in zip(boxes, negative, objects, strict=True)
+        if len(each) and len(truth)
     ]
     if not overlaps:
         return
-    counts = torch.bincount(iou_bins(torch.cat(overlaps), negative_below, num_bins), minlength=num_bins).tolist()
+    together = torch.cat(overlaps)
+    bins = iou_bins(together, negative_below, num_bins)[:, None] == torch.arange(num_bins, device=together.device)
+    counts = (bins & (together >= 0)[:, None]).sum(dim=0).tolist()  # one wait for the GPU
+    if not any(counts):
+        return
     storage = get_event_storage()
     for number, value in enumerate(counts, start=1):
         storage.put_scalar(f"sampling/negatives_bin{number}", value / sum(counts))

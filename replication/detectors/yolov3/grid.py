@@ -35,20 +35,20 @@ class Grid:
         """The grid of maps (N, C, Hi, Wi), coarse to fine, with all levels' ``anchors`` (A, 2) small to large."""
         device, levels = anchors.device, len(outputs)
         per_cell = len(anchors) // levels
-        parts, first, start = [], torch.empty(len(anchors), dtype=torch.long), 0
-        strides_of, widths_of = torch.empty_like(first), torch.empty_like(first)
+        parts, of_anchors, start = [], [], 0
         for number, (output, stride) in enumerate(zip(outputs, strides, strict=True)):
             height, width = output.shape[-2:]
             mine = slice((levels - 1 - number) * per_cell, (levels - number) * per_cell)
-            first[mine] = start + torch.arange(per_cell)
-            strides_of[mine], widths_of[mine] = stride, width
+            here = torch.arange(start, start + per_cell, device=device)
+            of_anchors.append((here, torch.full_like(here, stride), torch.full_like(here, width)))
             start += height * width * per_cell
             cell = torch.arange(height * width, device=device).repeat_interleave(per_cell)
             row = torch.div(cell, width, rounding_mode="floor")
-            numbers = torch.tensor([stride, number], device=device).expand(len(cell), 2)
-            parts.append((cell - row * width, row, *numbers.unbind(1), anchors[mine].repeat(height * width, 1)))
+            numbers = torch.full_like(cell, stride), torch.full_like(cell, number)
+            parts.append((cell - row * width, row, *numbers, anchors[mine].repeat(height * width, 1)))
         column, row, stride_of, level, anchor = (torch.cat(part) for part in zip(*parts, strict=True))
-        first, strides_of, widths_of = (each.to(device) for each in (first, strides_of, widths_of))
+        # The finest level has the first anchors.
+        first, strides_of, widths_of = (torch.cat(part) for part in zip(*reversed(of_anchors), strict=True))
         return cls(column, row, stride_of, anchor, level, anchors, first, strides_of, widths_of, per_cell)
 
     def decode(self, raw: Tensor) -> Tensor:

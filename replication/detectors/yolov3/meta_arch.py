@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from replication.detectors.constants import row_of
 from replication.detectors.yolov3.config import check_features, check_yolov3_config
 from replication.detectors.yolov3.grid import Grid, flatten
 from replication.detectors.yolov3.head import BOX_CHANNELS, YOLOv3Head
@@ -105,7 +106,8 @@ class YOLOv3(nn.Module):
         raw, grid = self.predict(letterbox(images, side, self.pixel_mean, self.pixel_std))
         if self.training:
             instances = [each["instances"].to(self.device) for each in batched_inputs]
-            return self._losses(raw, grid, instances, sizes, side)
+            with torch.autocast(self.device.type, enabled=False):
+                return self._losses(raw, grid, instances, sizes, side)
         return [
             {"instances": self._detections(one, grid, size, side, each)}
             for one, size, each in zip(raw, sizes, batched_inputs, strict=True)
@@ -125,7 +127,7 @@ class YOLOv3(nn.Module):
         self, raw: Tensor, grid: Grid, instances: list[Instances], sizes: list[tuple[int, int]], side: int
     ) -> dict[str, Tensor]:
         boxes = [
-            one.gt_boxes.tensor + one.gt_boxes.tensor.new_tensor(margins(size, side) * 2)
+            one.gt_boxes.tensor + row_of(margins(size, side) * 2, one.gt_boxes.tensor)
             for one, size in zip(instances, sizes, strict=True)
         ]
         objects = Objects.of(boxes, [one.gt_classes for one in instances], (side, side))

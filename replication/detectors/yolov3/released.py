@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from replication.detectors.constants import row_of
+
 
 class ReleasedLoss(torch.autograd.Function):
     """Value of the true loss, gradient of the authors' code."""
@@ -22,8 +24,8 @@ class ReleasedLoss(torch.autograd.Function):
     ) -> Tensor:
         height, width = size
         with torch.enable_grad():
-            edges = (pred.detach() / pred.new_tensor([width, height] * 2)).requires_grad_()
-            overlap = unclamped_overlap(edges, target / pred.new_tensor([width, height] * 2), enclosed)
+            edges = (pred.detach() / row_of([width, height] * 2, pred)).requires_grad_()
+            overlap = unclamped_overlap(edges, target / row_of([width, height] * 2, pred), enclosed)
             (left, top, right, bottom) = torch.autograd.grad(overlap.sum(), edges)[0].unbind(-1)
         ascent = [
             left + right,

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, pad
 from torch.nn.utils.rnn import pad_sequence
 
+from replication.detectors.constants import row_of
 from replication.detectors.losses import iou
 from replication.detectors.yolov3.grid import Grid
 
@@ -40,11 +41,11 @@ class Objects:
         if not padded.shape[1]:
             padded, labels = pad(padded, (0, 0, 0, 1)), pad(labels, (0, 1), value=-1)
         height, width = size
-        sides = padded.new_tensor([width, height])
+        sides = row_of([width, height], padded)
         clipped = torch.minimum(padded.clamp(min=0), sides.repeat(2))
         large = (clipped[..., 2:] - clipped[..., :2] >= SMALLEST * sides).all(dim=-1)
         valid = large & (labels >= 0)
-        unit = padded.new_tensor([0.0, 0.0, 1.0, 1.0])
+        unit = row_of([0.0, 0.0, 1.0, 1.0], padded)
         return cls(torch.where(valid[..., None], clipped, unit), labels.where(valid, 0), valid)
 
 
