@@ -78,6 +78,14 @@ def design(terms: Terms, estimand: Estimand, row: Side, baseline: Side, pooled: 
     return Design(floor, sum(own), welch if pooled is None else variants, both)
 
 
+def paired_design(terms: Terms, estimand: Estimand, runs: int) -> Design:
+    """The design of ``runs`` paired differences: all from their terms, since seeds are what repeats."""
+    floor, both = 0.0, 0.0
+    if estimand == "new images" and terms.image is not None and terms.interaction is not None:
+        floor, both = max(0.0, float(terms.image - terms.interaction)), runs * float(terms.interaction)
+    return Design(floor, runs * float(terms.seed), float(terms.seed_df) / (runs - 1), both)
+
+
 def seeds_needed(plan: Design, effect: float, alpha: float, wanted: float, least: int) -> int | None:
     """Runs per variant that detect ``effect`` above the cut with probability ``wanted``; None where 1000 are too few.
 
