@@ -75,7 +75,7 @@ def pairs_of(arms: Sequence[Arm], rows: Rows, options: Options) -> list[Pair] | 
         drawn = [found[side][1] for side in (place, 0)]
         defined = ~np.isnan(np.concatenate(drawn)).any(axis=0)  # without draws in which nothing is to be found
         sides = [Side(points[side], sample[:, defined]) for side, sample in zip((place, 0), drawn, strict=True)]
-        paired = blocks and blocks.difference(arms[place].name, arms[0].name)
+        paired = None if blocks is None else blocks.difference(arms[place].name, arms[0].name)
         pairs.append(Pair(sides[0], sides[1], _terms(sides[0], sides[1], pooled, paired), pooled))
     return pairs
 

@@ -4,14 +4,14 @@ Model of a metric X of variant v and seed s:
 
     X_vs = mu_v + B_s + e_vs
 
-B_s is common to the runs of seed s and cancels in a paired difference; e_vs is what remains between runs, with a variance
-sigma_v^2 of each variant. Its pool s^2 over m variants is the residual variance of the two-way layout, with
+B_s is common to the runs of seed s and cancels in a paired difference; e_vs is what remains between runs, with a
+variance sigma_v^2 of each variant. Its pool s^2 over m variants is the residual variance of the two-way layout, with
 (m - 1)(k - 1) degrees of freedom; a variant's own is Grubbs's (1948) estimate from the same residuals, with k - 1.
 
 The variance of a difference is 2 s^2 plus, of each side, what its own variance exceeds the pool by: a pool of calmer
-variants would make the claims of a variant that varies more too sure. The pool counts with at most 4 (k - 1) degrees of
-freedom, since spreads may differ unseen. Satterthwaite's formula combines these. docs/verdicts.md has the rates of wrong
-verdicts under this rule and under those that were tried beside it.
+variants would make the claims of one that varies more too sure. The pool counts with at most 4 (k - 1) degrees of
+freedom, since spreads may differ unseen. Satterthwaite's formula combines these. docs/verdicts.md has the rates of
+wrong verdicts under this rule and under those that were tried beside it.
 """
 
 from __future__ import annotations

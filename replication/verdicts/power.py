@@ -60,10 +60,6 @@ class Design:
         df = self.df * (seeds - 1) * (variance / seed) ** 2 if seed > 0 else math.inf
         return float(power(effect, variance, df, alpha))
 
-    def needs_more_images(self, effect: float, alpha: float, wanted: float) -> bool:
-        """Whether no number of seeds detects an ``effect`` above the cut, for the variance by images alone."""
-        return effect > 0 and self.floor > 0 and float(power(effect, self.floor, math.inf, alpha)) < wanted
-
 
 def design(terms: Terms, estimand: Estimand, row: Side, baseline: Side, pooled: float | None, variants: int) -> Design:
     """The design of a comparison that was made; ``pooled`` over ``variants`` replaces the two sides' run variances."""
