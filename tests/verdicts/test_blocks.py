@@ -136,7 +136,9 @@ def test_a_variant_s_own_variance_is_grubbs_s(rng):
     assert found.df == pytest.approx(float(found.value) ** 2 / (4 * pooled**2 / most + sum(x**2 for x in extra) / 3))
 
 
-@pytest.mark.parametrize("groups", [{"a": [1.0, 2.0]}, {"a": [1.0], "b": [2.0]}, {"a": [1.0, 2.0], "b": [1.0, 2.0, 3.0]}])
+@pytest.mark.parametrize(
+    "groups", [{"a": [1.0, 2.0]}, {"a": [1.0], "b": [2.0]}, {"a": [1.0, 2.0], "b": [1.0, 2.0, 3.0]}]
+)
 def test_blocks_need_two_variants_of_the_same_seeds(groups):
     with pytest.raises(ValueError, match="same seeds"):
         pool_blocks({name: np.array(own) for name, own in groups.items()})

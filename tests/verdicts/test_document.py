@@ -701,9 +701,7 @@ def test_seeds_or_images_that_a_claim_needs_are_shown(seeds, images, text, tiny)
     assert all(word in lines for word in text.split())
 
 
-def test_only_the_estimate_for_new_images_says_how_many_images_are_needed(
-    world, protocol, catalog, results, judging
-):
+def test_only_the_estimate_for_new_images_says_how_many_images_are_needed(world, protocol, catalog, results, judging):
     """A claim too small for a thousand runs on these images, and for a thousand times the images with these runs."""
     world(protocol)
     faint = copy.deepcopy(PAPER)
