@@ -20,7 +20,7 @@ from replication.results.files import read_json, write_text
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA
 from replication.verdicts.output import withdraw
-from replication.verdicts.rules import WITHDRAWN
+from replication.verdicts.rules import WITHDRAWN, WITHHELD
 
 ROOT = Path(__file__).resolve().parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
@@ -78,8 +78,8 @@ def _verdicts(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _verdict(entry: Mapping[str, Any]) -> list[str]:
-    """The reason of a withdrawn verdict is left to the text below the tables."""
-    reason = "" if entry["verdict"] == WITHDRAWN else entry["reason"]
+    """The reason of a verdict that is not given out is left to the text below the tables."""
+    reason = "" if entry["verdict"] in (WITHDRAWN, WITHHELD) else entry["reason"]
     verdict = ", ".join([f"**{entry['verdict']}**", *entry["qualifiers"], *filter(None, [reason])])
     return [
         f"{entry['table']}: {entry['row']['label']} over {entry['baseline']['label']}",

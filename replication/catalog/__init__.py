@@ -18,7 +18,7 @@ from replication.catalog.papers import (
 from replication.catalog.protocols import AreaRanges, CocoData, EmbeddedData, Protocol, VocData, YoloData
 from replication.catalog.select import select
 from replication.catalog.variants import Variant
-from replication.catalog.withdrawn import withdrawn
+from replication.catalog.withdrawn import not_testable, withdrawn
 
 __all__ = [
     "BACKBONES",
@@ -46,6 +46,7 @@ __all__ = [
     "load_catalog",
     "load_judging",
     "load_protocol",
+    "not_testable",
     "select",
     "withdrawn",
 ]

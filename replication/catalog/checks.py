@@ -207,8 +207,8 @@ def _check_primaries(claims: Iterable[Claim]) -> Iterator[str]:
     primaries = Counter({(claim.table, claim.baseline, claim.row): 0 for claim in claims})
     primaries.update((claim.table, claim.baseline, claim.row) for claim in claims if claim.primary)
     for (table, baseline, row), count in primaries.items():
-        if count != 1:
-            yield f"claims: table {table}: row {row}: primary: {count} claims over {baseline} are primary, 1 must be"
+        if count < 1:
+            yield f"claims: table {table}: row {row}: primary: no claim over {baseline} is primary, at least 1 must be"
     yield from _twice("claims: table, baseline, row, column", map(_claim_key, claims))
 
 

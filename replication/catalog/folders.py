@@ -51,7 +51,7 @@ def _problems(folder: Path) -> Iterator[str]:
     if (folder / "verdicts.yaml").exists():
         yield (
             "verdicts.yaml: the rules of judging are the same for all papers and cannot be replaced; remove it; "
-            "the number of seeds that verdicts need is `judged_seeds` of a protocol"
+            "the number of seeds that verdicts need is `seeds` of a protocol"
         )
 
 

@@ -15,10 +15,14 @@ Points = Annotated[float, Field(ge=0, le=100)]
 
 
 class Judging(Record):
-    """Levels, cuts and limits; AP on 0-100. ``cut`` is a share of the claimed gain."""
+    """Levels, cuts and limits; AP on 0-100. ``cut`` is a share of the claimed gain.
+
+    ``analysis`` says whether runs are paired by seed. ``plan`` is the registration in words.
+    """
 
     alpha: Share
     cut: Share
+    analysis: Literal["seeds as blocks", "independent runs"]
     estimand: Literal["new images", "this benchmark"]
     min_runs: int = Field(ge=2)
     power: Share
@@ -29,6 +33,7 @@ class Judging(Record):
     outlying_spread_alpha: Share
     replicates: int = Field(ge=100)
     bootstrap_seed: int = Field(ge=0)
+    plan: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
 
 
 def load_judging(configs: Path = CONFIGS) -> Judging:

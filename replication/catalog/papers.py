@@ -162,8 +162,8 @@ def _is_reference(row: Any, baseline: str) -> bool:
 class Claim(Record):
     """A gain: ``row`` minus ``baseline`` in ``column`` of ``table`` is ``gain``, in the column's unit.
 
-    Each comparison (two rows) has exactly one ``primary`` column, the one that is judged first. ``stated`` is the gain
-    as the paper prints it (GIoU: relative improvement); null when only the two rows say it.
+    Each comparison (two rows) has at least one ``primary`` column: those claims are the verdicts. ``stated`` is the
+    gain as the paper prints it (GIoU: relative improvement); null when only the two rows say it.
     """
 
     id: str
@@ -225,7 +225,7 @@ class Paper(Record):
         return {table.id: table for table in self.tables}[table_id]
 
     def primary_column(self, table_id: str, row_id: str) -> str | None:
-        """The column judged first for a row against its own baseline; None when the paper claims nothing there."""
+        """The first primary column of a row against its own baseline; None when the paper claims nothing there."""
         baseline = self.table(table_id).row(row_id).baseline
         for claim in self.claims:
             if claim.primary and (claim.table, claim.row, claim.baseline) == (table_id, row_id, baseline):

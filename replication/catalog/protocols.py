@@ -231,11 +231,18 @@ class AreaRanges(Record):
         return self
 
 
-class Withdrawal(Record):
-    """Claims, by id, whose verdicts under the protocol must not be used, with the reason that is shown."""
+class Exclusion(Record):
+    """Claims by id, and all claims on whole tables, that the protocol takes out, with the reason that is shown."""
 
-    claims: tuple[str, ...] = Field(min_length=1)
+    claims: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _something(self) -> Exclusion:
+        if not self.claims and not self.tables:
+            raise ValueError("name at least one claim or table")
+        return self
 
 
 class Protocol(Record):
@@ -250,8 +257,9 @@ class Protocol(Record):
     overrides is taken as it is.
     ``batches`` maps meta-architectures whose papers take another number of images per iteration than ``batch`` to it.
     ``backbones`` says which backbone stands for a paper's. ``tables``, ``seeds`` and ``run_backbones`` choose what runs
-    when the command line does not; ``judged_seeds``, by default the same number, is that of the runs per variant for
-    which the verdicts are registered. ``withdrawn`` names the claims whose verdicts must not be used.
+    when the command line does not; ``seeds`` is also the number of runs per variant for which the verdicts are
+    registered. ``withdrawn`` names the claims whose verdicts must not be used, ``not_testable`` those whose mechanism
+    the protocol cannot exercise.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -266,14 +274,14 @@ class Protocol(Record):
     iterations: dict[str, Annotated[int, Field(ge=1)]] | None = None
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: int = Field(default=1, ge=1)
-    judged_seeds: int | None = Field(default=None, ge=1)
     tables: tuple[str, ...] = Field(min_length=1)
     run_backbones: tuple[str, ...] | None = None
     threads: int = Field(default=1, ge=1)
     workers: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_every: int = Field(ge=1)
-    withdrawn: tuple[Withdrawal, ...] = ()
+    withdrawn: tuple[Exclusion, ...] = ()
+    not_testable: tuple[Exclusion, ...] = ()
 
     @field_validator("batches", "iterations", "overrides")
     @classmethod
@@ -305,11 +313,6 @@ class Protocol(Record):
     def batch_of(self, meta_architecture: str) -> int:
         """Images per iteration: its own number, that of what it extends, or ``batch``."""
         return next((self.batches[name] for name in _extended(meta_architecture) if name in self.batches), self.batch)
-
-    @property
-    def registered_seeds(self) -> int:
-        """Runs a variant that the verdicts are registered for."""
-        return self.seeds if self.judged_seeds is None else self.judged_seeds
 
     @property
     def published_scale(self) -> bool:

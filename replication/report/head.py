@@ -1,11 +1,12 @@
-"""The head of a table: what was published, what was measured, what may be compared, which verdicts are withdrawn."""
+"""The head of a table: what was published, what was measured, what may be compared, which claims are taken out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from replication.catalog import Catalog, Protocol, Table, withdrawn
+from replication.catalog import Catalog, Protocol, Table, not_testable, withdrawn
 from replication.report.cells import Comparison
 from replication.timing.latency import conditions, training_conditions
 
@@ -27,13 +28,15 @@ RATIOS = (
 class Head:
     """``facts`` are name and text; ``warning`` says what must not be compared, empty when all may.
 
-    ``withdrawn`` says which verdicts are withdrawn and why, a sentence per reason.
+    ``withdrawn`` says which verdicts are withdrawn and why, a sentence per reason, ``untestable`` which claims the
+    protocol cannot test.
     """
 
     title: str
     facts: tuple[tuple[str, str], ...]
     warning: str
     withdrawn: tuple[str, ...] = ()
+    untestable: tuple[str, ...] = ()
 
 
 def head(catalog: Catalog, comparison: Comparison) -> Head:
@@ -44,9 +47,11 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
         for part in (f"{table.dataset} {table.split}", table.backbone, table.schedule, f"unit {table.unit}")
         if part
     )
-    notes = withdrawn_texts(catalog, comparison)
+    notes = _texts("Verdicts withdrawn on", withdrawn(catalog, protocol), comparison)
+    untestable = _texts("Not testable here:", not_testable(catalog, protocol), comparison)
     facts = [
         ("Withdrawn", " ".join(notes)),
+        ("Not testable here", " ".join(untestable)),
         ("Paper", f"{paper.title} ({paper.venue}, arXiv {paper.arxiv})"),
         ("Published", "nothing: a table beyond the paper, which claims none of it" if table.beyond else published),
         ("Criterion", table.criterion),
@@ -61,18 +66,18 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
         ("Reading", RATIOS if table.shows_latency else IN_PARENTHESES),
     ]
     kept = tuple((name, " ".join(text.split())) for name, text in facts if text)
-    return Head(f"{table.id}: {table.caption}", kept, warning(table, protocol), notes)
+    return Head(f"{table.id}: {table.caption}", kept, warning(table, protocol), notes, untestable)
 
 
-def withdrawn_texts(catalog: Catalog, comparison: Comparison) -> tuple[str, ...]:
-    """The claims of the table whose verdicts under the protocol are withdrawn, a sentence per reason."""
-    reasons, table = withdrawn(catalog, comparison.protocol), comparison.table
+def _texts(words: str, reasons: Mapping[str, str], comparison: Comparison) -> tuple[str, ...]:
+    """The claims of the table that the protocol takes out, a sentence per reason, which is by claim id."""
+    table = comparison.table
     claims: dict[str, dict[str, None]] = {}
     for claim in comparison.paper.claims:
         if claim.table == table.id and claim.id in reasons:
             compared = f"{table.row(claim.row).label} over {table.row(claim.baseline).label}"
             claims.setdefault(reasons[claim.id], {})[compared] = None
-    return tuple(f"Verdicts withdrawn on {'; '.join(names)}. Reason: {reason}" for reason, names in claims.items())
+    return tuple(f"{words} {'; '.join(names)}. Reason: {reason}" for reason, names in claims.items())
 
 
 def warning(table: Table, protocol: Protocol) -> str:

@@ -25,7 +25,8 @@ from replication.results.files import check_writable, reading, write_text
 from replication.results.finished import FinishedRun
 from replication.results.layout import Layout
 from replication.timing.latency import cost_line
-from replication.verdicts.output import seeds_text
+from replication.verdicts.halves import halves_text
+from replication.verdicts.output import EXPECTED, came_out_text, needed_text
 
 _FORMS = {
     "csv": ("CSV", "text/csv"),
@@ -131,7 +132,10 @@ def render_page(
         "claim_gain": lambda value, entry: gain(value, entry["unit"]),
         "claim_percent": percent,
         "claim_bounds": bounds,
-        "seeds_needed": seeds_text,
+        "needed": needed_text,
+        "came_out": came_out_text,
+        "expected": EXPECTED.__getitem__,
+        "halves": halves_text,
         "decisive": decisive,
         "tone": tone,
     }
@@ -180,8 +184,7 @@ def _overview(
 ) -> list[tuple[str, str]]:
     """Name and text of the facts at the top."""
     counts = [sum(one.variant == run.variant for one in runs) for run in runs]
-    seeds = protocol.registered_seeds if max(counts, default=0) > protocol.seeds else protocol.seeds
-    planned = _planned(catalog, protocol, comparisons, seeds)
+    planned = _planned(catalog, protocol, comparisons, protocol.seeds)
     done = planned & {(run.variant, run.seed) for run in runs}
     # A test-time variant's run is of a training that another may have shown already.
     trainings = {(run.weights_of, run.seed): run.provenance.seconds or 0.0 for run in runs}

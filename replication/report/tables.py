@@ -56,7 +56,7 @@ def terminal_table(catalog: Catalog, table_id: str, protocol: Protocol, results:
     text = head(catalog, comparison)
     columns = [column for column in comparison.table.columns if column.state == "built"]
     blocks = [_plain(comparison, group) for group in _groups(comparison, columns or comparison.table.columns, width)]
-    lines = [text.title, dict(text.facts)["Measured"], *filter(None, [text.warning]), *text.withdrawn]
+    lines = [text.title, dict(text.facts)["Measured"], *filter(None, [text.warning]), *text.withdrawn, *text.untestable]
     return "\n".join(lines) + "\n\n" + "\n\n".join(blocks) + "\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from replication.report.forest import RELATIVE, Effect, draw_forest
 from replication.results.files import read_json, reading
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA, misjudged
+from replication.verdicts.controls import UNFIT
 from replication.verdicts.output import withdraw
 from replication.verdicts.registered import check_plan
-from replication.verdicts.rules import NOT_TESTABLE, WITHDRAWN
+from replication.verdicts.rules import NOT_TESTABLE, NOT_TESTABLE_HERE, UNTESTED, WITHDRAWN, WITHHELD
 
 COLORS = {"good": "#22997a", "bad": "#d9534f", "open": "#5f87a0", "withdrawn": "#9a9a9a"}
 TONES = {
@@ -29,14 +30,15 @@ TONES = {
     "loss": "bad",
     "no gain of practical size": "bad",
     WITHDRAWN: "withdrawn",
+    WITHHELD: "withdrawn",
 }
 """How a verdict is coloured; any other is open."""
 
 POINTS = "gain in AP points"
 CAPTION = (
     "Claimed gains (open diamonds) and measured ones (dots) with 95% intervals for {estimand} where there are any. "
-    "Green: the verdict supports the claim; red: it is against it; grey: withdrawn; dotted line: an interval of "
-    "the images alone, which gives no verdict."
+    "Green: the verdict supports the claim; red: it is against it; grey: withdrawn or withheld; dotted line: an interval "
+    "of the images alone, which gives no verdict."
 )
 
 
@@ -51,27 +53,33 @@ class Verdicts:
     @property
     def primary(self) -> list[Mapping[str, Any]]:
         """The primary claims that the protocol can test."""
-        return [one for one in self.entries if one["primary"] and one["verdict"] != NOT_TESTABLE]
+        return [one for one in self.entries if one["primary"] and one["verdict"] not in UNTESTED]
 
     @property
     def others(self) -> list[Mapping[str, Any]]:
         """The secondary claims that the protocol can test."""
-        return [one for one in self.entries if not one["primary"] and one["verdict"] != NOT_TESTABLE]
+        return [one for one in self.entries if not one["primary"] and one["verdict"] not in UNTESTED]
 
     @property
     def untestable(self) -> list[Mapping[str, Any]]:
-        """Claims that this protocol cannot test, with their reasons."""
+        """Claims that cannot be tested, with their reasons."""
         return [one for one in self.entries if one["verdict"] == NOT_TESTABLE]
+
+    @property
+    def untestable_here(self) -> dict[str, list[str]]:
+        """By the protocol's reason the primary claims that it cannot test, in words."""
+        return _by_reason(one for one in self.entries if one["primary"] and one["verdict"] == NOT_TESTABLE_HERE)
+
+    @property
+    def unfit(self) -> str:
+        """Why all verdicts are withheld; empty where they are not."""
+        controls = self.document["controls"]
+        return str(controls["reason"]) if controls["state"] == UNFIT else ""
 
     @property
     def withdrawn(self) -> dict[str, list[str]]:
         """By reason the primary claims whose verdicts are withdrawn, in words."""
-        claims: dict[str, list[str]] = {}
-        for entry in self.primary:
-            if entry["verdict"] == WITHDRAWN:
-                words = f"{entry['table']}, {entry['row']['label']} over {entry['baseline']['label']}"
-                claims.setdefault(entry["reason"], []).append(words)
-        return claims
+        return _by_reason(one for one in self.primary if one["verdict"] == WITHDRAWN)
 
     @property
     def papers(self) -> set[str]:
@@ -82,6 +90,14 @@ class Verdicts:
     def counts(self) -> dict[str, int]:
         """How many primary claims have which verdict."""
         return dict(Counter(one["verdict"] for one in self.primary))
+
+
+def _by_reason(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    claims: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        words = f"{entry['table']}, {entry['row']['label']} over {entry['baseline']['label']}"
+        claims.setdefault(entry["reason"], {})[words] = None
+    return {reason: list(words) for reason, words in claims.items()}
 
 
 def read_verdicts(
@@ -168,7 +184,8 @@ def effects(entries: Sequence[Mapping[str, Any]], relative: bool) -> list[Effect
 def _effect(entry: Mapping[str, Any], relative: bool) -> Effect:
     scale = points(entry["unit"])
     interval, claimed, measured = interval_of(entry), entry["claimed"], entry["measured"]
-    where = ", ".join([entry["column"]["head"], entry["table"], *[WITHDRAWN] * (entry["verdict"] == WITHDRAWN)])
+    taken_back = [entry["verdict"]] if entry["verdict"] in (WITHDRAWN, WITHHELD) else []
+    where = ", ".join([entry["column"]["head"], entry["table"], *taken_back])
     ends = None
     if interval is not None:
         ends = interval["relative_percent"] if relative else [scale * interval[key] for key in ("low", "high")]

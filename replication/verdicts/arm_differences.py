@@ -10,7 +10,7 @@ import numpy as np
 from replication.errors import ConfigError
 from replication.verdicts import holm
 from replication.verdicts.arms import Arm
-from replication.verdicts.blocks import blocked_terms, pool_blocks
+from replication.verdicts.blocks import Blocks, blocked_terms, pool_blocks
 from replication.verdicts.comparison_records import Bounds, Effect, Options
 from replication.verdicts.intervals import (
     Estimand,
@@ -68,35 +68,35 @@ def pairs_of(arms: Sequence[Arm], rows: Rows, options: Options) -> list[Pair] | 
     if any(np.isnan(values).any() for values, _ in found):
         return None
     points = [values for values, _ in found]
-    pooled = _common_spread(arms, points, options)
+    blocks = _blocks(arms, points) if options.paired else None
+    pooled = _common_spread(points) if blocks is None else None
     pairs = []
     for place in range(1, len(arms)):
         drawn = [found[side][1] for side in (place, 0)]
         defined = ~np.isnan(np.concatenate(drawn)).any(axis=0)  # without draws in which nothing is to be found
         sides = [Side(points[side], sample[:, defined]) for side, sample in zip((place, 0), drawn, strict=True)]
-        pairs.append(Pair(sides[0], sides[1], _terms(sides[0], sides[1], pooled, options), pooled))
+        paired = None if blocks is None else blocks.difference(arms[place].name, arms[0].name)
+        pairs.append(Pair(sides[0], sides[1], _terms(sides[0], sides[1], pooled, paired), pooled))
     return pairs
 
 
-def _common_spread(arms: Sequence[Arm], points: Sequence[Floats], options: Options) -> RunVariance | None:
+def _blocks(arms: Sequence[Arm], points: Sequence[Floats]) -> Blocks:
+    return pool_blocks({arm.name: own for arm, own in zip(arms, points, strict=True)})
+
+
+def _common_spread(points: Sequence[Floats]) -> RunVariance | None:
     """The run variance that stands for all arms; None where each keeps its own."""
-    if options.paired:
-        known = zip(arms, points, strict=True)
-        blocked = pool_blocks({arm.name: dict(zip(arm.seeds or (), own.tolist(), strict=True)) for arm, own in known})
-        assert blocked is not None
-        return blocked.residual
     if len({len(own) for own in points}) > 1:
         return None
     spread = pool(points)
     return spread.pooled if spread is not None and spread.equal(EQUAL_SPREAD_ALPHA) else None
 
 
-def _terms(row: Side, baseline: Side, pooled: RunVariance | None, options: Options) -> Terms | None:
+def _terms(row: Side, baseline: Side, pooled: RunVariance | None, paired: RunVariance | None) -> Terms | None:
     if min(row.runs, baseline.runs) < 2:
         return None
-    if options.paired:
-        assert pooled is not None
-        return blocked_terms(row, baseline, pooled)
+    if paired is not None:
+        return blocked_terms(row, baseline, paired)
     return variance_terms(row, baseline, pooled)
 
 

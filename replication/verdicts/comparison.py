@@ -44,7 +44,7 @@ from replication.verdicts.intervals import (
     variance_terms,
 )
 from replication.verdicts.needed import images_needed
-from replication.verdicts.power import Design, design, detectable_effect, power, seeds_needed
+from replication.verdicts.power import Design, design, detectable_effect, paired_design, power, seeds_needed
 
 SIZES = ("APs", "APm", "APl")
 
@@ -217,10 +217,7 @@ def _design(pair: Pair, options: Options, variants: int) -> Design:
     if not options.paired:
         pooled = None if pair.pooled is None else float(pair.pooled.value)
         return design(terms, options.estimand, pair.row, pair.baseline, pooled, variants)
-    runs, floor, common = pair.row.runs, 0.0, 0.0
-    if options.estimand == "new images" and terms.image is not None and terms.interaction is not None:
-        floor, common = max(0.0, float(terms.image - terms.interaction)), runs * float(terms.interaction)
-    return Design(floor, runs * float(terms.seed), variants - 1, common)
+    return paired_design(terms, options.estimand, pair.row.runs)
 
 
 def _terms_record(pair: Pair, options: Options) -> TermsRecord | None:

@@ -12,8 +12,10 @@ from replication.results.files import check_writable, sha256_file, write_json
 from replication.results.fingerprint import training_fingerprint
 from replication.results.finished import FinishedRun, finished_runs
 from replication.results.layout import Layout
+from replication.verdicts.controls import control_questions, control_tables, judge_controls, withhold
 from replication.verdicts.evidence import Evidence, Resampler, Runs, gather_evidence, questions, share_weights
-from replication.verdicts.judge import Rules, judge_claims, spreads
+from replication.verdicts.halves import judge_halves
+from replication.verdicts.judge import Rules, judge_claims
 from replication.verdicts.numbers import published_numbers
 from replication.verdicts.output import (
     DIRECTION_HEAD,
@@ -24,6 +26,7 @@ from replication.verdicts.output import (
     verdict_entry,
     withdraw,
 )
+from replication.verdicts.pooling import spreads
 from replication.verdicts.registered import plan_hashes, registered_rules
 from replication.verdicts.replicates import image_replicates
 
@@ -34,7 +37,7 @@ RunKey = tuple[str, int]
 def write_verdicts(
     catalog: Catalog, protocol: Protocol, results: Path, tables: Sequence[str], judging: Judging
 ) -> dict[str, Any]:
-    """Judge, write ``verdicts.json`` (schema ``verdicts/2``), and return its content."""
+    """Judge, write ``verdicts.json`` (schema ``verdicts/3``), and return its content."""
     layout = Layout(results, protocol.name)
     path = layout.verdicts
     if layout.archive.exists():
@@ -69,14 +72,21 @@ def judge(
                 f"table {name} is of benchmark {table.benchmark}, protocol {protocol.name} measures "
                 f"{protocol.benchmark}; choose a table of that benchmark or another protocol"
             )
-    asked = questions(catalog, tables)
-    runs = finished_runs(protocol, results, _variants(catalog, tables))
+    asked, controlled = questions(catalog, tables), control_questions(catalog, protocol, tables)
+    shown = dict.fromkeys([*tables, *control_tables(catalog, protocol, tables)])
+    runs = finished_runs(protocol, results, _variants(catalog, list(shown)))
     outdated = _outdated(catalog, protocol, runs)
     resample = resample if resample is not None else image_replicates(protocol, results, judging)
     claims = [gather_evidence(question, catalog, protocol, judging, runs, resample) for question in asked]
-    pooled = spreads(claims, runs, judging)
+    # A control may be broken on purpose: it says nothing of how the others vary.
+    apart = {question.row.variant for question in controlled}
+    trained = {name: group for name, group in runs.items() if name not in apart}
+    pooled = spreads(claims, trained, judging)
+    controls = judge_controls(controlled, protocol, judging, runs, pooled, resample)
+    columns = {one.metric: one.column for one in asked if one.claim.primary and not one.column.lower_is_better}
     rules, reasons = Rules(judging, protocol.published_scale), withdrawn(catalog, protocol)
     registered = registered_rules(protocol, judging)
+    entries = [verdict_entry(claim, rules) for claim in judge_claims(claims, rules, trained, pooled)]
     return {
         "protocol": protocol.name,
         "tables": list(tables),
@@ -86,14 +96,16 @@ def judge(
         "rules": registered["rules"],
         "seeds_registered": registered["seeds"],
         "plan": plan_hashes(catalog, protocol, judging, tables),
-        "notes": [*outdated, *_notes(protocol, tables, runs, claims)],
+        "notes": [*outdated, *filter(None, [controls.note]), *_notes(protocol, tables, runs, claims)],
         "runs": [
             {"variant": run.variant, "seed": run.seed, "metrics_sha256": sha256_file(run.files.metrics)}
             for group in runs.values()
             for run in group
         ],
         "spreads": {metric: spread_entry(spread, judging) for metric, spread in pooled.items()},
-        "verdicts": withdraw([verdict_entry(claim, rules) for claim in judge_claims(claims, rules, pooled)], reasons),
+        "verdicts": withdraw(withhold(entries, controls), reasons),
+        "controls": controls.document,
+        "halves": judge_halves(list(columns.values()), trained, judging, resample),
         "numbers": published_numbers(catalog, tables, protocol, judging, runs, pooled),
     }
 
@@ -133,7 +145,7 @@ def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, claims: Sequen
     notes = []
     testable = [evidence.question for evidence in claims if evidence.measurable]
     counts = {len(runs.get(row.variant or "", ())) for claim in testable for row in (claim.row, claim.baseline)}
-    registered = protocol.registered_seeds
+    registered = protocol.seeds
     if runs and counts and counts != {registered}:
         span = str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
         finished = f"{span} run{'' if counts == {1} else 's'} per variant, {registered} registered"
@@ -148,8 +160,8 @@ def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, claims: Sequen
     paired = [name for name, evidence in compared.items() if share_weights(evidence.question, runs)]
     if paired:
         notes.append(
-            f"{', '.join(paired)}: both rows are tests of the same trainings, so their runs are paired by seed; the "
-            "intervals are those of independent runs, which are too wide where both tests are positively correlated"
+            f"{', '.join(paired)}: both rows are tests of the same trainings; the intervals are those of two trainings "
+            "that share a seed, which are too wide where both tests are positively correlated"
         )
     no_images = [name for name, evidence in compared.items() if evidence.pair and not evidence.pair.has_images]
     if no_images:

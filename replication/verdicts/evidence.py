@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replication.catalog import Catalog, Claim, Column, Judging, Paper, Protocol, Row, Table
+from replication.catalog import Catalog, Claim, Column, Judging, Paper, Protocol, Row, Table, not_testable
 from replication.catalog.units import points
 from replication.results.finished import FinishedRun
 from replication.verdicts.intervals import Floats, Side
-from replication.verdicts.rules import NOT_TESTABLE, Verdict
+from replication.verdicts.rules import NOT_TESTABLE, NOT_TESTABLE_HERE, UNTESTED, Verdict
 
 Runs = Mapping[str, Sequence[FinishedRun]]
 
@@ -118,7 +118,7 @@ class Evidence:
     @property
     def measurable(self) -> bool:
         """Whether the protocol can test it, once its runs are there."""
-        return self.obstacle is None or self.obstacle[0] != NOT_TESTABLE
+        return self.obstacle is None or self.obstacle[0] not in UNTESTED
 
 
 def metric_name(column: Column) -> str:
@@ -148,6 +148,14 @@ def gather_evidence(
     reason = _unmeasurable(question, catalog) or _left_out(question, protocol, runs)
     if reason:
         return Evidence(question, obstacle=(NOT_TESTABLE, reason))
+    reason = not_testable(catalog, protocol).get(question.claim.id, "")
+    if reason:
+        return Evidence(question, obstacle=(NOT_TESTABLE_HERE, reason))
+    return gather_runs(question, protocol, judging, runs, resample)
+
+
+def gather_runs(question: Question, protocol: Protocol, judging: Judging, runs: Runs, resample: Resampler) -> Evidence:
+    """The sides of what can be tested here, or why it cannot be judged yet."""
     reason = _missing(question, runs)
     if reason:
         return Evidence(question, obstacle=("blocked", reason))

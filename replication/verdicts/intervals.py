@@ -50,7 +50,7 @@ class RunVariance:
     """Variance of a metric between runs of one variant (...), with its degrees of freedom."""
 
     value: Floats
-    df: int
+    df: float
 
     def scaled(self, points: float) -> RunVariance:
         """The same in a unit that is ``points`` times as large."""
@@ -67,7 +67,7 @@ class Terms:
 
     difference: Floats
     seed: Floats
-    seed_df: Floats | int
+    seed_df: Floats | float
     image: Floats | None
     interaction: Floats | None
 
@@ -106,7 +106,7 @@ def variance_terms(row: Side, baseline: Side, pooled: RunVariance | None = None)
     Without it each side keeps its own, with Welch's degrees of freedom: for sides that may not be pooled.
     """
     seed: Floats
-    df: Floats | int
+    df: Floats | float
     if pooled is None:
         seed, df = _own_variances(row, baseline)
     else:

@@ -7,20 +7,23 @@ the protocol can measure, whether it has run or not, so that no verdict hangs on
 Each claim is tested against two values, and each of them has Holm's procedure to itself: the cut, which decides on
 reproduced, gain and loss, and the margin (the gain of practical size; at the papers' own scale 0). Under one procedure
 a claim rejected for the one would loosen the level at which the other is tested.
+
+Under the registered analysis "seeds as blocks" the runs of both sides are paired by seed (``blocks``); where the sides
+do not have the same seeds, and for comparison, stands the analysis of independent runs.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from replication.catalog import Column, Judging
+from replication.catalog import Judging
 from replication.verdicts import holm
-from replication.verdicts.evidence import Evidence, Pair, Question, Runs, detection_quality, duplicate_runs
+from replication.verdicts.blocks import Blocks, blocked_terms
+from replication.verdicts.evidence import Evidence, Pair, Question, Runs
 from replication.verdicts.intervals import (
     ESTIMANDS,
     Estimand,
@@ -32,9 +35,11 @@ from replication.verdicts.intervals import (
     t_interval,
     variance_terms,
 )
-from replication.verdicts.power import Design, design, detectable_effect, power, seeds_needed
+from replication.verdicts.needed import images_needed, needs
+from replication.verdicts.pooling import claim_blocks, common_spread
+from replication.verdicts.power import Design, design, detectable_effect, paired_design, power, seeds_needed
 from replication.verdicts.rules import direction_qualifiers, judge_direction, judge_size, size_qualifiers
-from replication.verdicts.spread import MIN_POOLED_DF, Spread, pool
+from replication.verdicts.spread import Spread
 
 Hypothesis = tuple[str | None, str | None, str, float]
 """Row's and baseline's variant, metric, cut in AP."""
@@ -58,13 +63,14 @@ class Estimate:
     ``nominal`` is the interval of the registered level. ``cut_test`` is against the cut, ``margin_test`` against the
     gain of practical size, at the papers' own scale against 0. ``minimum_detectable_gain`` is detected with the
     registered power, ``expected_gain`` is what a true claim would bring, ``power`` the chance of detecting that.
-    ``seeds_needed`` runs per variant reach the registered power; where no number of them does, ``needs_more_images``
-    says whether the number of test images is the reason.
+    ``seeds_needed`` runs per variant on these images reach the registered power, or ``images_needed`` test images with
+    these runs; None where no number does. ``unblocked`` is the interval of the registered level by independent runs.
     """
 
     verdict: str
     qualifiers: tuple[str, ...]
     nominal: Interval
+    unblocked: Interval
     cut_test: HypothesisTest
     margin_test: HypothesisTest
     variance: float
@@ -72,17 +78,24 @@ class Estimate:
     expected_gain: float
     power: float
     seeds_needed: int | None
-    needs_more_images: bool
+    images_needed: int | None
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """A pair of sides with at least two runs each. ``spread`` is None where their own run variance is used."""
+    """A pair of sides with at least two runs each; ``images`` is the number of test images.
+
+    ``terms`` are those of the verdict: with seeds as blocks or, where there are no ``blocks``, the same as
+    ``unblocked``, of independent runs. ``spread`` is what the latter pool; None where they use the sides' own variance.
+    """
 
     question: Question
     pair: Pair
     terms: Terms
+    unblocked: Terms
     spread: Spread | None
+    blocks: Blocks | None
+    images: int
 
     def estimand(self, wanted: Estimand) -> Estimand:
         """The one wanted, or the other where the files for it are not there."""
@@ -149,61 +162,11 @@ class Rules:
         return str(judge_direction(cut, margin, practical)), direction_qualifiers(cut, margin, nominal, practical)
 
 
-def spreads(claims: Sequence[Evidence], runs: Runs, judging: Judging) -> dict[str, Spread]:
-    """The spread of runs of every metric claimed and every schedule, in AP points, over all variants with runs.
-
-    Copies of one run and detectors that learned nothing hardly vary: they would narrow everybody's interval. So would a
-    test-time variant next to its source, whose trainings would count twice.
-    """
-    columns = {evidence.question.metric: evidence.question.column for evidence in claims}
-    schedules = dict.fromkeys(run.schedule for group in runs.values() for run in group)
-    pooled = {}
-    for metric, column in columns.items():
-        for schedule in schedules:
-            chosen = {name: group for name, group in runs.items() if {run.schedule for run in group} == {schedule}}
-            spread = _spread(metric, column, chosen, judging)
-            if spread is not None:
-                pooled[", ".join(filter(None, (metric, schedule)))] = spread
-    return pooled
-
-
-def _spread(metric: str, column: Column, runs: Runs, judging: Judging) -> Spread | None:
-    groups, members, left_out = [], [], []
-    for variant, group in runs.items():
-        values = [run.value(column) for run in group]
-        if None in values:
-            continue
-        if duplicate_runs(group) or detection_quality(column, group)[1] < judging.baseline_floor:
-            left_out.append(variant)
-            continue
-        members.append(variant)
-        twice = any(run.weights_of != variant and run.weights_of in runs for run in group)
-        if len(set(values)) > 1 and not twice:
-            groups.append(np.array(values, dtype=np.float64))
-    spread = pool(groups)
-    if spread is None:
-        return None
-    return replace(spread, metric=metric, members=frozenset(members), left_out=frozenset(left_out))
-
-
-def common_spread(
-    pooled: Mapping[str, Spread], metric: str, variants: AbstractSet[str | None], judging: Judging
-) -> Spread | None:
-    """The pooled spread that may replace the variants' own; None where there is none."""
-    for spread in pooled.values():
-        if spread.metric == metric and variants <= spread.members and usable(spread, judging):
-            return spread
-    return None
-
-
-def usable(spread: Spread, judging: Judging) -> bool:
-    """Whether a pooled spread may replace the own ones of its members."""
-    return spread.pooled.df >= MIN_POOLED_DF and spread.equal(judging.equal_spread_alpha)
-
-
-def judge_claims(claims: Sequence[Evidence], rules: Rules, pooled: Mapping[str, Spread]) -> list[JudgedClaim]:
-    """Every claim, judged where nothing stands in the way."""
-    contrasts = [_contrast(evidence, rules.judging, pooled) for evidence in claims]
+def judge_claims(
+    claims: Sequence[Evidence], rules: Rules, runs: Runs, pooled: Mapping[str, Spread], apart: Collection[str] = ()
+) -> list[JudgedClaim]:
+    """Every claim, judged where nothing stands in the way; variants ``apart`` are in no other claim's blocks."""
+    contrasts = [_contrast(evidence, rules.judging, runs, pooled, apart) for evidence in claims]
     estimates: list[dict[Estimand, Estimate]] = [{} for _ in claims]
     families = defaultdict(list)
     for place, evidence in enumerate(claims):
@@ -217,7 +180,9 @@ def judge_claims(claims: Sequence[Evidence], rules: Rules, pooled: Mapping[str, 
     return [JudgedClaim(*parts) for parts in zip(claims, contrasts, estimates, strict=True)]
 
 
-def _contrast(evidence: Evidence, judging: Judging, pooled: Mapping[str, Spread]) -> Contrast | None:
+def _contrast(
+    evidence: Evidence, judging: Judging, runs: Runs, pooled: Mapping[str, Spread], apart: Collection[str]
+) -> Contrast | None:
     question, pair = evidence.question, evidence.pair
     if pair is None or pair.runs < 2:
         return None
@@ -227,7 +192,13 @@ def _contrast(evidence: Evidence, judging: Judging, pooled: Mapping[str, Spread]
     if spread is not None and not spread.covers(own, judging.outlying_spread_alpha):
         spread = None
     variance = spread.pooled.scaled(question.scale) if spread is not None else None
-    return Contrast(question, pair, variance_terms(pair.row, pair.baseline, variance), spread)
+    terms = unblocked = variance_terms(pair.row, pair.baseline, variance)
+    blocks = claim_blocks(question, runs, judging, apart) if judging.analysis == "seeds as blocks" else None
+    if blocks is not None:
+        paired = blocks.difference(question.row.variant or "", question.baseline.variant or "")
+        terms = blocked_terms(pair.row, pair.baseline, paired.scaled(question.scale))
+    images = runs[question.row.variant or ""][0].image_set[0] or 0
+    return Contrast(question, pair, terms, unblocked, spread, blocks, images)
 
 
 def _family_estimates(
@@ -272,23 +243,35 @@ def _estimate(contrast: Contrast, estimand: Estimand, rules: Rules, tests: Float
     verdict, qualifiers = rules.verdict(question, cut_test.interval, margin_test.interval, nominal)
     variance, df = float(terms.variance(estimand)), float(nominal.df)
     expected, plan = rules.expected(question, contrast.pair), _design(contrast, estimand)
-    chance = float(power(expected - cut, variance, df, cut_test.level)) if variance > 0 else float(expected > cut)
+    effect, level = expected - cut, cut_test.level
+    chance = float(power(effect, variance, df, level)) if variance > 0 else float(effect > 0)
+    seeds = seeds_needed(plan, effect, level, judging.power, judging.min_runs)
+    images = (
+        images_needed(terms, contrast.images, effect, level, judging.power)
+        if estimand == "new images" and contrast.images
+        else None
+    )
+    if verdict == "inconclusive":
+        qualifiers += needs(seeds, images, contrast.pair.runs, contrast.images, effect)
     return Estimate(
         verdict=verdict,
         qualifiers=tuple(qualifiers),
         nominal=nominal,
+        unblocked=t_interval(contrast.unblocked, estimand, judging.alpha),
         cut_test=cut_test,
         margin_test=margin_test,
         variance=variance,
         minimum_detectable_gain=cut + detectable_effect(variance, df, cut_test.level, judging.power),
         expected_gain=expected,
         power=chance,
-        seeds_needed=seeds_needed(plan, expected - cut, cut_test.level, judging.power, judging.min_runs),
-        needs_more_images=plan.needs_more_images(expected - cut, cut_test.level, judging.power),
+        seeds_needed=seeds,
+        images_needed=images,
     )
 
 
 def _design(contrast: Contrast, estimand: Estimand) -> Design:
+    if contrast.blocks is not None:
+        return paired_design(contrast.terms, estimand, contrast.pair.runs)
     scale, spread = contrast.question.scale, contrast.spread
     pooled = None if spread is None else float(spread.pooled.scaled(scale).value)
     variants = 2 if spread is None else spread.variants

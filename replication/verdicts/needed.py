@@ -26,6 +26,19 @@ def images_needed(terms: Terms, images: int, effect: float, alpha: float, wanted
     return max(1, math.ceil(high * images - 0.5))
 
 
+def needs(seeds: int | None, images: int | None, runs: int, present: int, effect: float) -> list[str]:
+    """What an inconclusive comparison needs to find ``effect``, in words; nothing where it expects none.
+
+    ``seeds`` and ``images`` are what would do by itself, ``runs`` and ``present`` what is there. Nothing, too, where
+    these would have done with the wanted probability.
+    """
+    enough = (seeds is not None and seeds <= runs) or (images is not None and images <= present)
+    if effect <= 0 or enough:
+        return []
+    options = ["more seeds"] * (seeds is not None) + ["more test images"] * (images is not None)
+    return [f"needs {' or '.join(options) or 'more seeds and more test images: neither alone is enough'}"]
+
+
 def _power(terms: Terms, times: float, effect: float, alpha: float) -> float:
     """Power on ``times`` as many images."""
     assert terms.image is not None

@@ -11,7 +11,7 @@ from replication.catalog import Catalog, Column, Judging, Protocol, Row, Table
 from replication.catalog.units import half_digit, points
 from replication.verdicts.evidence import Runs, duplicate_runs, metric_name
 from replication.verdicts.intervals import Floats, RunVariance, run_variance
-from replication.verdicts.judge import common_spread
+from replication.verdicts.pooling import common_spread
 from replication.verdicts.spread import Spread, prediction
 
 

@@ -13,8 +13,10 @@ from tabulate import tabulate
 from replication.catalog import Judging
 from replication.catalog.units import gain, gain_interval
 from replication.verdicts.evidence import Pair, Supported
+from replication.verdicts.halves import halves_text
 from replication.verdicts.intervals import (
     Interval,
+    Terms,
     image_interval,
     interaction_variance,
     run_variance,
@@ -22,11 +24,15 @@ from replication.verdicts.intervals import (
     variance_terms,
     welch_interval,
 )
-from replication.verdicts.judge import Contrast, Estimate, HypothesisTest, JudgedClaim, Rules, usable
-from replication.verdicts.rules import NOT_TESTABLE, WITHDRAWN
+from replication.verdicts.judge import Contrast, Estimate, HypothesisTest, JudgedClaim, Rules
+from replication.verdicts.pooling import usable
+from replication.verdicts.rules import UNTESTED, WITHDRAWN
 from replication.verdicts.spread import Spread
 
-SCHEMA = "verdicts/2"
+SCHEMA = "verdicts/3"
+EXPECTED = {"loss": "loss", "equal": "no gain or loss"}
+"""What is expected of a control, in words."""
+
 SIZE_HEAD = (
     "The size of each claimed gain is judged at the papers' own scale, against half of it: reproduced, not reproduced "
     "or inconclusive."
@@ -116,6 +122,7 @@ def _estimate_entry(estimate: Estimate, pair: Pair) -> dict[str, Any]:
         "verdict": estimate.verdict,
         "qualifiers": list(estimate.qualifiers),
         "interval": _bounds(estimate.nominal, pair),
+        "unblocked": _bounds(estimate.unblocked, pair),
         "cut_test": _test(estimate.cut_test, pair),
         "margin_test": _test(estimate.margin_test, pair),
         "variance": estimate.variance,
@@ -123,7 +130,7 @@ def _estimate_entry(estimate: Estimate, pair: Pair) -> dict[str, Any]:
         "expected_gain": estimate.expected_gain,
         "power": estimate.power,
         "seeds_needed": estimate.seeds_needed,
-        "needs_more_images": estimate.needs_more_images,
+        "images_needed": estimate.images_needed,
     }
 
 
@@ -134,19 +141,33 @@ def _test(test: HypothesisTest, pair: Pair) -> dict[str, Any]:
 
 
 def _terms(contrast: Contrast) -> dict[str, Any]:
-    """The three variances of the difference, and of each side the run variance and its image noise."""
-    terms, sides = contrast.terms, contrast.pair.sides
+    """The three variances of the difference, with seeds as blocks and without, and of each side the run variance."""
+    sides, blocks = contrast.pair.sides, contrast.blocks
     return {
-        "seed": float(terms.seed),
-        "image": None if terms.image is None else float(terms.image),
-        "interaction": None if terms.interaction is None else float(terms.interaction),
-        "pooled": contrast.spread is not None,
+        **_variances(contrast.terms),
+        "blocks": None
+        if blocks is None
+        else {
+            "variants": len(blocks.own),
+            "residual_sd": math.sqrt(float(blocks.pooled.value)),
+            "seed_correlation": blocks.correlation,
+        },
+        "unblocked": _variances(contrast.unblocked) | {"pooled": contrast.spread is not None},
         "run_variance": {name: float(run_variance(side.points)) for name, side in sides.items()},
         "interaction_per_run": {
             name: float(interaction_variance(side.replicates))
             for name, side in sides.items()
             if side.replicates is not None
         },
+    }
+
+
+def _variances(terms: Terms) -> dict[str, float | None]:
+    return {
+        "seed": float(terms.seed),
+        "seed_df": float(terms.seed_df),
+        "image": None if terms.image is None else float(terms.image),
+        "interaction": None if terms.interaction is None else float(terms.interaction),
     }
 
 
@@ -169,7 +190,7 @@ def withdraw(entries: Sequence[dict[str, Any]], reasons: Mapping[str, str]) -> l
     """
     return [
         {**entry, "verdict": WITHDRAWN, "qualifiers": [], "reason": reasons[entry["id"]]}
-        if entry["id"] in reasons and entry["verdict"] != NOT_TESTABLE
+        if entry["id"] in reasons and entry["verdict"] not in UNTESTED
         else entry
         for entry in entries
     ]
@@ -178,9 +199,9 @@ def withdraw(entries: Sequence[dict[str, Any]], reasons: Mapping[str, str]) -> l
 def verdicts_table(document: Mapping[str, Any]) -> str:
     """As text: one line per primary claim, then what could not be judged."""
     entries = document["verdicts"]
-    lines = [_line(entry) for entry in entries if entry["primary"] and entry["verdict"] != NOT_TESTABLE]
+    lines = [_line(entry) for entry in entries if entry["primary"] and entry["verdict"] not in UNTESTED]
     heads = [
-        "claim", "column", "claimed", "measured", "interval", "verdict", "runs", "min. detectable gain", "seeds needed",
+        "claim", "column", "claimed", "measured", "interval", "verdict", "runs", "min. detectable gain", "needed",
     ]  # fmt: skip
     counts = Counter(entry["verdict"] for entry in entries if entry["primary"])
     others = Counter(entry["verdict"] for entry in entries if not entry["primary"])
@@ -190,6 +211,8 @@ def verdicts_table(document: Mapping[str, Any]) -> str:
         f"protocol {document['protocol']}: {document['head']}",
         tabulate(lines, heads, disable_numparse=True, maxcolwidths=[34, 12, None, None, None, 30, None, 11, 11]),
         f"primary claims: {_counts(counts)}\nsecondary claims, a separate family: {_counts(others)}",
+        *_controls_table(document["controls"]),
+        *filter(None, [halves_text(document["halves"])]),
         *(f"note: {note}" for note in document["notes"]),
         f"plan at judging: protocol {plan['protocol'][:12]}, {papers}",
     ]
@@ -217,12 +240,43 @@ def _line(entry: Mapping[str, Any]) -> list[str]:
         verdict,
         f"{entry['runs']['row']} and {entry['runs']['baseline']}",
         gain(estimate["minimum_detectable_gain"], unit, minus="-") if estimate else "",
-        seeds_text(estimate) if estimate else "",
+        needed_text(estimate) if estimate else "",
     ]
 
 
-def seeds_text(estimate: Mapping[str, Any]) -> str:
-    """Runs per variant that would detect the claimed gain; what else is needed, or ``-``, where no number would."""
-    if estimate["seeds_needed"] is not None:
-        return str(estimate["seeds_needed"])
-    return "needs more test images" if estimate["needs_more_images"] else "-"
+def needed_text(estimate: Mapping[str, Any]) -> str:
+    """Runs per variant, or test images, either of which would detect the claimed gain; ``neither alone`` where no
+    number of one would.
+    """
+    seeds, images = estimate["seeds_needed"], estimate["images_needed"]
+    options = [f"{seeds} seeds"] * (seeds is not None) + [f"{images or 0:,} images"] * (images is not None)
+    return " or ".join(options) or "neither alone"
+
+
+def _controls_table(controls: Mapping[str, Any]) -> list[str]:
+    """Heading and lines of the controls."""
+    if not controls["entries"]:
+        return [f"controls: {controls['state']}"]
+    heads = ["control", "column", "expected", "found", "interval", "measured", "runs", "came out"]
+    lines = [_control_line(entry) for entry in controls["entries"]]
+    return [f"controls: {controls['state']}", tabulate(lines, heads, disable_numparse=True, maxcolwidths=[30, 12])]
+
+
+def _control_line(entry: Mapping[str, Any]) -> list[str]:
+    estimate, unit, measured = entry["estimates"].get(entry["estimand"]), entry["unit"], entry["measured"]
+    bounds = estimate and estimate["interval"]
+    return [
+        entry["row"]["label"],
+        entry["column"]["head"],
+        EXPECTED[entry["expected"]],
+        entry["verdict"],
+        gain_interval(bounds["low"], bounds["high"], unit, minus="-") if bounds else "",
+        gain(measured["gain"], unit, minus="-") if measured else "",
+        f"{entry['runs']['row']} and {entry['runs']['baseline']}",
+        came_out_text(entry),
+    ]
+
+
+def came_out_text(entry: Mapping[str, Any]) -> str:
+    """Whether a control came out, in words."""
+    return {True: "yes", False: "no", None: "not run yet"}[entry["came_out"]]

@@ -60,10 +60,6 @@ class Design:
         df = self.df * (seeds - 1) * (variance / seed) ** 2 if seed > 0 else math.inf
         return float(power(effect, variance, df, alpha))
 
-    def needs_more_images(self, effect: float, alpha: float, wanted: float) -> bool:
-        """Whether no number of seeds detects an ``effect`` above the cut, for the variance by images alone."""
-        return effect > 0 and self.floor > 0 and float(power(effect, self.floor, math.inf, alpha)) < wanted
-
 
 def design(terms: Terms, estimand: Estimand, row: Side, baseline: Side, pooled: float | None, variants: int) -> Design:
     """The design of a comparison that was made; ``pooled`` over ``variants`` replaces the two sides' run variances."""
@@ -76,6 +72,14 @@ def design(terms: Terms, estimand: Estimand, row: Side, baseline: Side, pooled: 
     # Welch's: between one seed's worth, where one side alone varies, and two.
     welch = sum(own) ** 2 / sum(one**2 for one in own) if any(own) else 2.0
     return Design(floor, sum(own), welch if pooled is None else variants, both)
+
+
+def paired_design(terms: Terms, estimand: Estimand, runs: int) -> Design:
+    """The design of ``runs`` paired differences: all from their terms, since seeds are what repeats."""
+    floor, both = 0.0, 0.0
+    if estimand == "new images" and terms.image is not None and terms.interaction is not None:
+        floor, both = max(0.0, float(terms.image - terms.interaction)), runs * float(terms.interaction)
+    return Design(floor, runs * float(terms.seed), float(terms.seed_df) / (runs - 1), both)
 
 
 def seeds_needed(plan: Design, effect: float, alpha: float, wanted: float, least: int) -> int | None:

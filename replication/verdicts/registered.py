@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from replication.catalog import Catalog, Claim, Judging, Paper, Protocol
+from replication.catalog import Catalog, Claim, Judging, Paper, Protocol, not_testable
 from replication.errors import ResultError
 from replication.results.files import sha256_json
 from replication.results.layout import Layout
+from replication.verdicts.controls import control_questions
 
 
 def plan_hashes(catalog: Catalog, protocol: Protocol, judging: Judging, tables: Iterable[str]) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def plan_hashes(catalog: Catalog, protocol: Protocol, judging: Judging, tables: 
     return {
         "protocol": sha256_json(registered_rules(protocol, judging)),
         "papers": {
-            paper.id: sha256_json(registered_claims(paper, protocol))
+            paper.id: sha256_json(registered_claims(catalog, paper, protocol))
             for paper in catalog.papers.values()
             if shown & {table.id for table in paper.tables}
         },
@@ -36,15 +37,22 @@ def registered_rules(protocol: Protocol, judging: Judging) -> dict[str, Any]:
     return {
         "protocol": protocol.name,
         "judges": "size" if protocol.published_scale else "direction",
-        "seeds": protocol.registered_seeds,
+        "seeds": protocol.seeds,
         "rules": judging.model_dump(mode="json"),
     }
 
 
-def registered_claims(paper: Paper, protocol: Protocol) -> dict[str, Any]:
-    """All claims of a paper, and those of its tables that the protocol judges unless others are asked for."""
-    own = {table.id for table in paper.tables}
+def registered_claims(catalog: Catalog, paper: Paper, protocol: Protocol) -> dict[str, Any]:
+    """All claims of a paper, which of them the protocol cannot test, its controls, and those of its tables that the
+    protocol judges unless others are asked for.
+    """
+    own, ids = {table.id for table in paper.tables}, {claim.id for claim in paper.claims}
+    controls = [one for one in control_questions(catalog, protocol, ()) if one.paper.id == paper.id]
     return {
+        "not_testable": sorted(ids & not_testable(catalog, protocol).keys()),
+        "controls": [
+            [one.table.id, one.row.variant, one.baseline.variant, one.metric, one.row.control] for one in controls
+        ],
         "tables": [table for table in protocol.tables if table in own],
         "claims": [_claim(paper, claim) for claim in paper.claims],
     }

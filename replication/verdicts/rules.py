@@ -15,10 +15,18 @@ from replication.verdicts.intervals import Interval
 Verdict = Literal[
     "reproduced", "not reproduced", "inconclusive",
     "gain", "loss", "no gain of practical size",
-    "single run", "blocked", "not testable", "withdrawn",
+    "single run", "blocked", "not testable", "not testable here", "withdrawn", "withheld",
 ]  # fmt: skip
 NOT_TESTABLE: Literal["not testable"] = "not testable"
 """The verdict on a claim that the protocol cannot test, whatever runs there are."""
+
+NOT_TESTABLE_HERE: Literal["not testable here"] = "not testable here"
+"""The verdict on a claim for which the protocol's file says why it cannot test it."""
+
+UNTESTED = (NOT_TESTABLE, NOT_TESTABLE_HERE)
+
+WITHHELD: Literal["withheld"] = "withheld"
+"""The verdict on any claim under a protocol whose controls did not come out."""
 
 WITHDRAWN: Literal["withdrawn"] = "withdrawn"
 """The verdict on a claim for which the protocol's file says why its runs must not be used."""

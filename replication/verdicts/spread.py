@@ -80,7 +80,7 @@ class Prediction:
 
     low: float
     high: float
-    df: int
+    df: float
 
     def holds(self, published: float) -> bool:
         """Whether the published number lies inside."""

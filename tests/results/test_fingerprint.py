@@ -182,12 +182,11 @@ USERS = {
             "arm_differences",
             "arm_reading",
             "arms",
-            "blocks",
             "comparison",
             "comparison_records",
             "comparison_words",
         ),
-        *("needed", "registration", "sequential"),
+        *("registration", "sequential"),
     },
     "report": {"comparison", "comparison_figures", "comparison_images", "comparison_page"},
 }

@@ -19,7 +19,7 @@ from replication.results.layout import Layout, RunFiles
 from replication.results.schemas import Metrics, Provenance
 from replication.verdicts import judge, verdicts_table, write_verdicts
 from replication.verdicts.evidence import detection_quality, questions
-from replication.verdicts.output import seeds_text
+from replication.verdicts.output import needed_text
 from replication.verdicts.registered import plan_hashes
 
 TABLES = ["boxes-T1"]
@@ -109,7 +109,7 @@ def test_the_interval_of_this_benchmark_by_hand(tiny):
     """The run variance pooled over four variants of three runs, 8 degrees of freedom."""
     offsets = [np.array([0.1, -0.1 + 0.003 * n, 0.02 + 0.006 * n]) for n in (4, 4, 4, 5)]  # base real null worse
     pooled = np.mean([one.var(ddof=1) for one in offsets])
-    estimate = entry(tiny, "null-AP")["estimates"]["this benchmark"]["interval"]
+    estimate = entry(tiny, "null-AP")["estimates"]["this benchmark"]["unblocked"]
     half = stats.t.ppf(0.975, 8) * np.sqrt(pooled * 2 / 3) / 100
     assert estimate["high"] - estimate["low"] == pytest.approx(2 * half)
     assert estimate["df"] == 8
@@ -117,6 +117,43 @@ def test_the_interval_of_this_benchmark_by_hand(tiny):
     assert spread["run_sd"] == pytest.approx(np.sqrt(pooled))
     assert (spread["df"], spread["variants"], spread["pooled"]) == (8, 4, True)
     assert spread["equal_spread"] == {"test": "Bartlett", "p": pytest.approx(stats.bartlett(*offsets).pvalue)}
+
+
+def two_way(runs):
+    """Sum of squares between runs (m, k) that neither variants nor seeds explain."""
+    runs = np.array(runs)
+    fitted = runs.mean(axis=1, keepdims=True) + runs.mean(axis=0) - runs.mean()
+    return float(((runs - fitted) ** 2).sum())
+
+
+def test_the_interval_with_seeds_as_blocks_by_hand(tiny):
+    """Four variants of three seeds leave a residual of 6 degrees of freedom, fewer than the pool may count with."""
+    offsets = [np.array([0.1, -0.1 + 0.003 * n, 0.02 + 0.006 * n]) for n in (4, 4, 4, 5)]
+    null = entry(tiny, "null-AP")
+    found = null["estimates"]["this benchmark"]["interval"]
+    residual = two_way(offsets) / 6
+    assert null["terms"]["blocks"]["variants"] == 4
+    assert null["terms"]["blocks"]["residual_sd"] == pytest.approx(np.sqrt(residual))
+    assert null["terms"]["blocks"]["seed_correlation"] == pytest.approx(1, abs=0.01), "all share their offsets"
+    assert found["df"] == 6
+    half = stats.t.ppf(0.975, 6) * np.sqrt(residual * 2 / 3) / 100
+    assert found["high"] - found["low"] == pytest.approx(2 * half)
+    worse = entry(tiny, "worse-AP")["terms"]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    calm = np.mean([(offsets[a] - offsets[b]).var(ddof=1) / 2 for a, b in pairs])
+    own = np.mean([(offsets[3] - offsets[a]).var(ddof=1) for a in range(3)]) - calm
+    assert worse["seed"] == pytest.approx((2 * residual + own - residual) / 3 / 1e4), "what it exceeds the pool by"
+
+
+def test_runs_without_common_seeds_are_independent(tiny, add_run, protocol, catalog, results, judging):
+    add_run(protocol, "null", 3, 36.07)
+    found = entry(judge(catalog, protocol, results, TABLES, judging, few_images), "null-AP")
+    assert found["terms"]["blocks"] is None
+    for estimate in found["estimates"].values():
+        assert estimate["interval"] == estimate["unblocked"]
+    independent = judging.model_copy(update={"analysis": "independent runs"})
+    whole = judge(catalog, protocol, results, TABLES, independent, few_images)
+    assert all(one["terms"]["blocks"] is None for one in whole["verdicts"] if one["terms"])
 
 
 def test_the_gain_over_supported_classes_is_in_the_entry(tiny):
@@ -290,8 +327,11 @@ def test_runs_that_are_no_sample_narrow_nobodys_interval(values, tiny, add_run, 
             now, before = (entry(one, name)["estimates"][estimand]["interval"] for one in (document, tiny))
             assert now == before
     own = entry(document, "gone-AP")["terms"]
-    assert not own["pooled"], "the spread of others does not stand for its own"
-    assert own["seed"] == pytest.approx(sum(own["run_variance"].values()) / 3)
+    assert not own["unblocked"]["pooled"], "the spread of others does not stand for its own"
+    assert own["unblocked"]["seed"] == pytest.approx(sum(own["run_variance"].values()) / 3)
+    base = np.array([36.1, 35.9 + 0.012, 36.02 + 0.024])
+    assert own["blocks"]["variants"] == 2
+    assert own["seed"] == pytest.approx((np.array(values) - base).var(ddof=1) / 3 / 1e4)
 
 
 def with_ap75(add_run, protocol, variant, seed, ap, ap75):
@@ -350,10 +390,11 @@ def test_unequal_spreads_are_not_pooled(add_run, protocol, catalog, results, jud
     for variant, sd in {"base": 0.01, "real": 0.02, "null": 3.0}.items():
         for seed, offset in enumerate((-1.0, 0.1, 0.9)):
             add_run(protocol, variant, seed, 36.0 + len(variant) / 100 + sd * offset)
-    document = judge(catalog, protocol, results, TABLES, judging)
+    independent = judging.model_copy(update={"analysis": "independent runs"})
+    document = judge(catalog, protocol, results, TABLES, independent)
     assert not document["spreads"]["AP (iou)"]["pooled"]
     real = entry(document, "real-AP")
-    assert real["terms"]["pooled"] is False
+    assert real["terms"]["unblocked"]["pooled"] is False
     own = sum(real["terms"]["run_variance"].values()) / 3
     assert real["terms"]["seed"] == pytest.approx(own)
     estimate = real["estimates"]["this benchmark"]["interval"]
@@ -459,14 +500,14 @@ def test_the_spread_of_runs_is_of_one_schedule(add_run, protocol, catalog, resul
         for seed, offset in enumerate((-1.0, 0.3, 0.9)):
             ap = 36.0 + 2 * (variant == "real") + sd * (offset + 0.001 * seed * len(variant))
             add_run(protocol, variant, seed, ap, provenance=schedules[made])
-    document = judge(catalog, protocol, results, TABLES, judging)
+    document = judge(catalog, protocol, results, TABLES, judging.model_copy(update={"analysis": "independent runs"}))
     names = [f"AP (iou), {number} iterations of 8 images at rate 0.001" for number in (300, 200)]
     spreads = [document["spreads"][name] for name in names]
     assert [one["variants"] for one in spreads] == [2, 2]
     assert spreads[1]["run_sd"] == pytest.approx(10 * spreads[0]["run_sd"], rel=0.01)
-    assert entry(document, "real-AP")["terms"]["pooled"]
+    assert entry(document, "real-AP")["terms"]["unblocked"]["pooled"]
     across = entry(document, "null-AP")
-    assert not across["terms"]["pooled"]
+    assert not across["terms"]["unblocked"]["pooled"]
     assert across["estimates"]["this benchmark"]["interval"]["df"] == across["welch"]["df"]
 
 
@@ -494,7 +535,8 @@ def test_the_plan_s_hashes_change_with_all_that_was_registered_and_nothing_else(
     ]
     of_protocol = [
         (catalog, protocol.model_copy(update={"seeds": 5}), judging),
-        (catalog, protocol.model_copy(update={"judged_seeds": 4}), judging),
+        (catalog, protocol, judging.model_copy(update={"analysis": "independent runs"})),
+        (catalog, protocol, judging.model_copy(update={"plan": ("other words",)})),
         (catalog, protocol, judging.model_copy(update={"alpha": 0.1})),
         (catalog, protocol, judging.model_copy(update={"cut": 0.4})),
         (catalog, protocol, judging.model_copy(update={"estimand": "this benchmark"})),
@@ -567,8 +609,6 @@ def test_more_seeds_than_registered_are_noted(tiny, world, protocol, catalog, re
     fewer = protocol.model_copy(update={"seeds": 1})
     note = judge(catalog, fewer, results, TABLES, judging)["notes"][0]
     assert note.startswith("0 to 3 runs per variant, 1 registered: seeds added after looking at the results make false")
-    run_once_judged_thrice = protocol.model_copy(update={"seeds": 1, "judged_seeds": 3})
-    assert plan_hashes(catalog, run_once_judged_thrice, judging, TABLES) == tiny["plan"]
 
 
 def test_other_tables_than_the_registered_ones_are_noted(world, protocol, catalog, results, judging):
@@ -599,7 +639,7 @@ def test_the_file_names_its_runs_and_is_the_same_each_time(world, protocol, cata
     write_verdicts(catalog, protocol, results, TABLES, judging)
     path = Layout(results, protocol.name).verdicts
     before = path.read_bytes()
-    document = read_json(path, "verdicts/2")
+    document = read_json(path, "verdicts/3")
     run = document["runs"][0]
     metrics = results / "tiny" / "runs" / run["variant"] / f"seed{run['seed']}" / "metrics.json"
     assert run["metrics_sha256"] == sha256_file(metrics)
@@ -617,7 +657,7 @@ KEYS = {
 }  # fmt: skip
 ESTIMATE_KEYS = {
     "verdict", "qualifiers", "interval", "cut_test", "margin_test", "variance", "minimum_detectable_gain",
-    "expected_gain", "power", "seeds_needed", "needs_more_images",
+    "expected_gain", "power", "seeds_needed", "images_needed", "unblocked",
 }  # fmt: skip
 
 
@@ -644,29 +684,42 @@ def test_the_minimum_detectable_gain_agrees_with_the_interval(full):
 
 
 @pytest.mark.parametrize(
-    ("needed", "images", "text"), [(7, False, "7"), (None, True, "needs more test images"), (None, False, "-")]
+    ("seeds", "images", "text"),
+    [
+        (7, None, "7 seeds"),
+        (None, 1200, "1,200 images"),
+        (7, 1200, "7 seeds or 1,200 images"),
+        (None, None, "neither alone"),
+    ],
 )
-def test_more_images_are_asked_for_only_where_they_help(needed, images, text, tiny):
-    assert seeds_text({"seeds_needed": needed, "needs_more_images": images}) == text
+def test_seeds_or_images_that_a_claim_needs_are_shown(seeds, images, text, tiny):
+    assert needed_text({"seeds_needed": seeds, "images_needed": images}) == text
     document = copy.deepcopy(tiny)
-    entry(document, "real-AP")["estimates"]["new images"] |= {"seeds_needed": needed, "needs_more_images": images}
+    entry(document, "real-AP")["estimates"]["new images"] |= {"seeds_needed": seeds, "images_needed": images}
     table = " ".join(verdicts_table(document).split())
     lines = table[table.index("real over base") : table.index("null over base")]
     assert all(word in lines for word in text.split())
 
 
-def test_only_the_estimate_for_new_images_needs_more_images(world, protocol, catalog, results, judging):
-    """Claims too small for a thousand runs; images differ between ``worse`` and ``base``, and not for ``real``."""
+def test_only_the_estimate_for_new_images_says_how_many_images_are_needed(world, protocol, catalog, results, judging):
+    """A claim too small for a thousand runs on these images, and for a thousand times the images with these runs."""
     world(protocol)
     faint = copy.deepcopy(PAPER)
     for one in faint["claims"]:
-        one["gain"] = 0.00001
+        one["gain"] = 1e-8
     small = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(faint)}})
     document = judge(small, protocol, results, TABLES, judging, few_images)
     real, worse = (entry(document, name)["estimates"] for name in ("real-AP", "worse-AP"))
     estimates = [side[estimand] for side in (real, worse) for estimand in ("this benchmark", "new images")]
     assert [one["seeds_needed"] for one in estimates] == [None] * 4
-    assert [one["needs_more_images"] for one in estimates] == [False, False, False, True]
+    assert [one["images_needed"] for one in estimates] == [None] * 4
+    for one in faint["claims"]:
+        one["gain"] = 0.001
+    small = catalog.model_copy(update={"papers": {"boxes": Paper.model_validate(faint)}})
+    document = judge(small, protocol, results, TABLES, judging, few_images)
+    worse = entry(document, "worse-AP")["estimates"]
+    assert worse["this benchmark"]["images_needed"] is None
+    assert worse["new images"]["images_needed"] > 20, "the images that there are"
 
 
 def test_a_small_protocol_expects_the_same_share_of_its_own_baseline(tiny):

@@ -20,7 +20,7 @@ from replication.report.verdicts import COLORS, bounds, effects, read_verdicts, 
 from replication.results.files import read_json, write_json
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA, judge
-from replication.verdicts.output import seeds_text
+from replication.verdicts.output import needed_text
 
 TABLES = ["boxes-T1"]
 NONE = "\N{EN DASH}"
@@ -71,7 +71,7 @@ def test_the_page_begins_with_a_line_a_claim(judged):
         assert line[3] == shown_gain
         assert line[4] == (bounds(one) or NONE)
         assert line[5] == (gain(estimate["minimum_detectable_gain"], one["unit"]) if estimate else NONE)
-        assert line[6] == (seeds_text(estimate) if estimate else NONE)
+        assert line[6] == (needed_text(estimate) if estimate else NONE)
         assert line[7:] == [f"{one['runs']['row']} / {one['runs']['baseline']}", "boxes-T1"]
     assert page.index('id="verdicts"') < page.index('id="boxes-T1"')
     assert html.escape(document["head"], quote=False).replace("'", "&#39;") in page

@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 from support.verdict_worlds import Regime, draw_side, pooled_terms
 
-from replication.verdicts.intervals import Side, t_interval
-from replication.verdicts.power import MOST_SEEDS, Design, design, detectable_effect, power, seeds_needed
+from replication.verdicts.blocks import blocked_terms
+from replication.verdicts.intervals import RunVariance, Side, Terms, t_interval
+from replication.verdicts.needed import images_needed, needs
+from replication.verdicts.power import (
+    MOST_SEEDS,
+    Design,
+    design,
+    detectable_effect,
+    paired_design,
+    power,
+    seeds_needed,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +82,41 @@ def test_no_number_of_seeds_makes_up_for_too_few_images():
     assert Design(0.2**2, 0.01, 2).power(MOST_SEEDS, 0.3, 0.05) < 0.8
 
 
-def test_images_are_too_few_only_where_they_alone_hide_the_effect():
-    assert Design(floor=0.2**2, run=0.01, df=2).needs_more_images(0.3, 0.05, 0.8)
-    assert not Design(floor=0.0, run=1e6, df=2).needs_more_images(0.3, 0.05, 0.8), "runs are the reason"
-    assert not Design(floor=0.01**2, run=1e6, df=2).needs_more_images(0.3, 0.05, 0.8), "runs are the reason"
-    assert not Design(floor=0.2**2, run=0.01, df=2).needs_more_images(0.0, 0.05, 0.8), "there is nothing to see"
-    edge = (1.959964 + 0.841621) * 0.2  # the quantiles of 97.5% and 80%
-    assert Design(0.2**2, 0.01, 2).needs_more_images(edge - 1e-4, 0.05, 0.8)
-    assert not Design(0.2**2, 0.01, 2).needs_more_images(edge + 1e-4, 0.05, 0.8)
+def test_images_needed_by_the_quantiles_of_the_normal_distribution():
+    """Images alone vary: n images detect an effect where 2.8 standard errors are less than it, and 1/n is the variance."""
+    terms = Terms(np.asarray(0.0), np.asarray(0.0), 4, np.asarray(0.2**2), np.asarray(0.0))
+    expected = 1000 * ((1.959964 + 0.841621) * 0.2 / 0.3) ** 2
+    assert images_needed(terms, 1000, 0.3, 0.05, 0.8) == pytest.approx(expected, abs=1)
+    runs_only = Terms(np.asarray(0.0), np.asarray(1.0), 4, np.asarray(0.0), np.asarray(0.0))
+    assert images_needed(runs_only, 1000, 0.3, 0.05, 0.8) is None
+    assert images_needed(terms, 1000, 0.0, 0.05, 0.8) is None
+
+
+@pytest.mark.parametrize(
+    ("seeds", "images", "effect", "words"),
+    [
+        (7, None, 0.3, ["needs more seeds"]),
+        (None, 900, 0.3, ["needs more test images"]),
+        (7, 900, 0.3, ["needs more seeds or more test images"]),
+        (None, None, 0.3, ["needs more seeds and more test images: neither alone is enough"]),
+        (3, 900, 0.3, []),
+        (7, 300, 0.3, []),
+        (None, None, 0.0, []),
+    ],
+)
+def test_what_an_inconclusive_comparison_of_3_runs_and_300_images_needs(seeds, images, effect, words):
+    assert needs(seeds, images, 3, 300, effect) == words
+
+
+def test_the_design_of_paired_runs_gives_back_their_variance(rng):
+    row, baseline = (draw_side(rng, Regime(0.3, 0.2, 0.1), 1, 4) for _ in range(2))
+    row, baseline = (Side(side.points[0], side.replicates[0]) for side in (row, baseline))
+    terms = blocked_terms(row, baseline, RunVariance(np.asarray((row.points - baseline.points).var(ddof=1)), 3))
+    for estimand in ("new images", "this benchmark"):
+        plan = paired_design(terms, estimand, 4)
+        assert plan.floor + max(plan.run, plan.interaction) / 4 == pytest.approx(float(terms.variance(estimand)))
+        expected = power(0.5, terms.variance(estimand), terms.df(estimand), 0.05)
+        assert plan.power(4, 0.5, 0.05) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_a_large_gain_needs_the_least_number_that_is_judged():
