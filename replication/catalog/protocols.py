@@ -224,6 +224,20 @@ class Withdrawal(Record):
     reason: str = Field(min_length=1)
 
 
+class Mechanism(Record):
+    """What the claims of ``tables``, or the single ``claims``, rest on, and how the protocol exercises it: a paragraph."""
+
+    tables: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+    text: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _about_something(self) -> Mechanism:
+        if not self.tables and not self.claims:
+            raise ValueError("names neither tables nor claims")
+        return self
+
+
 class Protocol(Record):
     """Everything that decides at which scale a variant is run.
 
@@ -237,7 +251,8 @@ class Protocol(Record):
     ``batches`` maps meta-architectures whose papers take another number of images per iteration than ``batch`` to it.
     ``backbones`` says which backbone stands for a paper's. ``tables``, ``seeds`` and ``run_backbones`` choose what runs
     when the command line does not; ``judged_seeds``, by default the same number, is that of the runs per variant for
-    which the verdicts are registered. ``withdrawn`` names the claims whose verdicts must not be used.
+    which the verdicts are registered. ``withdrawn`` names the claims whose verdicts must not be used, ``mechanisms``
+    says of tables or claims what they rest on here.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -260,6 +275,7 @@ class Protocol(Record):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_every: int = Field(ge=1)
     withdrawn: tuple[Withdrawal, ...] = ()
+    mechanisms: tuple[Mechanism, ...] = ()
 
     @field_validator("batches", "iterations", "overrides")
     @classmethod

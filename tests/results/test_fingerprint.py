@@ -164,6 +164,7 @@ MODEL = {
     "detectors": room("detectors"),
     "formats": READERS,
 }
+PROBES = ("dense", "pyramid", "tally", "two_stage")
 TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "proposals"}}
 MATCHED = {"annotations", "columns", "compiled", "segmentations", "values"}
 RESULTS = {"detections", "json_results", "npz_results", "result_columns", "voc_results", "yolo_results"}
@@ -205,7 +206,7 @@ GOLDEN = {
             "trainer",
         },
     },
-    "detection": {**TESTED, "inference": {"detect", "levels", "model"}},
+    "detection": {**TESTED, "inference": {"detect", "levels", "model", *(f"mechanisms.{name}" for name in PROBES)}},
     "proposals": {**TESTED, "inference": {"model", "propose"}},
     "figures": {**TESTED, "inference": {"figures", "model", "papers.libra_rcnn"}},
     "timing": {
