@@ -45,7 +45,7 @@ def _of_run(run: FinishedRun) -> list[Measure]:
 
 
 def _box_share(lines: Sequence[dict[str, float]]) -> Measure | None:
-    """Percent of the total loss that the detector's box losses are at the end; not the RPN's, which no claim changes."""
+    """Percent of the total loss that the box losses are at the end; not the RPN's, which no claim changes."""
     last = lines[-max(1, len(lines) // END) :]
     box = sum(line.get(name, 0.0) for line in last for name in BOX_LOSSES)
     total = sum(line.get("total_loss", 0.0) for line in last)

@@ -1,4 +1,4 @@
-"""What a protocol's file says that claims rest on: by table, with the claims that it is about; wrong ids are refused."""
+"""What a protocol's file says that claims rest on: by table, with the claims in words; wrong ids are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def test_a_table_s_text_comes_before_its_claims_which_are_named_once() -> None:
     [
         ([{"tables": ["libra-T9"], "text": "t"}], "table 'libra-T9' is unknown"),
         ([{"claims": ["libra-T2"], "text": "t"}], "claim 'libra-T2' is unknown"),
-        ([{"tables": ["fsaf-T1"], "text": "t"}, {"tables": ["fsaf-T1"], "text": "u"}], "table 'fsaf-T1' is listed twice"),
+        (
+            [{"tables": ["fsaf-T1"], "text": "t"}, {"tables": ["fsaf-T1"], "text": "u"}],
+            "table 'fsaf-T1' is listed twice",
+        ),
     ],
 )
 def test_wrong_ids_stop_the_plan(entries: list[dict[str, Any]], words: str, tmp_path: Any) -> None:

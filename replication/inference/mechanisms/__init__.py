@@ -1,4 +1,4 @@
-"""``mechanism.json``: how a trained detector exercises what the papers' claims rest on, on some of its training images."""
+"""``mechanism.json``: how a trained detector exercises what the papers' claims rest on, on training images."""
 
 from __future__ import annotations
 
