@@ -40,7 +40,7 @@ def _check(protocol: Protocol, kind: str, named: list[str], known: Collection[st
 
 
 def _of_claims(catalog: Catalog, claims: dict[str, Claim], entry: Mechanism) -> Iterator[tuple[str, str]]:
-    """Table and paragraph for each table that has some of an entry's claims; columns of one comparison stand once."""
+    """Table and paragraph for each table that has some of an entry's claims; a comparison stands once."""
     compared: dict[str, dict[str, None]] = {}
     for claim in (claims[name] for name in entry.claims):
         table = catalog.table(claim.table)

@@ -225,7 +225,7 @@ class Withdrawal(Record):
 
 
 class Mechanism(Record):
-    """What the claims of ``tables``, or the single ``claims``, rest on, and how the protocol exercises it: a paragraph."""
+    """A paragraph: what claims of ``tables``, or single ``claims``, rest on, and how the protocol exercises it."""
 
     tables: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()

@@ -30,7 +30,8 @@ def detect(run: Run) -> Path:
 
     Boxes are XYWH in pixels of the original image, scores in (0, 1], category ids those of ``ground_truth.json``.
     With TEST.AUG.ENABLED every image is looked at in all sizes of TEST.AUG. A model that selects levels online
-    leaves ``levels.json`` too, and one whose mechanisms can be measured ``mechanism.json``. Proposals of an RPN alone have their logit for a score and, having no class, the first
+    leaves ``levels.json`` too, and one whose mechanisms can be measured ``mechanism.json``.
+    Proposals of an RPN alone have their logit for a score and, having no class, the first
     category. A test-time variant detects with its source's weights and gets a ``provenance.json``: that of the weights,
     under its own name and config, with the source's name in ``weights_from`` and its own ``settings_fingerprint``.
     Raises ResultError when the run is not trained.
