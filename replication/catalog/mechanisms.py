@@ -32,8 +32,8 @@ def _check(protocol: Protocol, kind: str, named: list[str], known: Collection[st
     for position, name in enumerate(named):
         if name not in known:
             raise ConfigError(
-                f"protocol {protocol.name}: mechanisms: {kind} {name!r} is unknown; `replication catalog --format json` "
-                f"lists the {kind}s with their ids"
+                f"protocol {protocol.name}: mechanisms: {kind} {name!r} is unknown; "
+                f"`replication catalog --format json` lists the {kind}s with their ids"
             )
         if name in named[:position]:
             raise ConfigError(f"protocol {protocol.name}: mechanisms: {kind} {name!r} is listed twice")
