@@ -206,7 +206,10 @@ GOLDEN = {
             "trainer",
         },
     },
-    "detection": {**TESTED, "inference": {"detect", "levels", "model", *(f"mechanisms.{name}" for name in PROBES)}},
+    "detection": {
+        **TESTED,
+        "inference": {"detect", "levels", "mechanisms", "model", *(f"mechanisms.{name}" for name in PROBES)},
+    },
     "proposals": {**TESTED, "inference": {"model", "propose"}},
     "figures": {**TESTED, "inference": {"figures", "model", "papers.libra_rcnn"}},
     "timing": {
