@@ -231,7 +231,7 @@ GOLDEN = {
         "verdicts": JUDGED,
     },
     "rendering": {
-        "catalog": CATALOG | {"select"},
+        "catalog": CATALOG | {"mechanisms", "select"},
         "datasets": {"roots"},
         "evaluation": EVALUATED,
         "formats": SCORED | {"rle_kernels"},
