@@ -1,4 +1,4 @@
-"""Tables of the reference results for README.md and docs/results.md, from `results/reference`: no number is copied.
+"""What README.md, docs/results.md and docs/protocols.md show of results and protocols: no number or text is copied.
 
 python docs/readme.py
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from replication.catalog import Column, Protocol, load_catalog, load_protocol, withdrawn
+from replication.catalog import Column, Protocol, load_catalog, load_protocol, mechanisms, withdrawn
 from replication.catalog.units import gain
 from replication.report.cells import Comparison, Line, compare_all
 from replication.report.tables import measured_text, published_text
@@ -23,7 +23,7 @@ from replication.verdicts.output import withdraw
 from replication.verdicts.rules import WITHDRAWN, WITHHELD
 
 ROOT = Path(__file__).resolve().parents[1]
-README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
+README, RESULTS, PROTOCOLS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "protocols.md"
 REFERENCE = ROOT / "results" / "reference"
 BEGIN, END = "<!-- made by `make readme` from results/reference -->\n", "<!-- end of what `make readme` makes -->\n"
 
@@ -50,6 +50,15 @@ def _read(protocol: Protocol, results: Path) -> tuple[list[Comparison], list[Map
     catalog = load_catalog()
     comparisons = compare_all(catalog, document["tables"], protocol, results)
     return comparisons, list(withdraw(document["verdicts"], withdrawn(catalog, protocol)))
+
+
+def explained(protocol: Protocol) -> str:
+    """Markdown: what the claims of each table rest on under a protocol, tables of one text together."""
+    tables: dict[str, list[str]] = {}
+    for table, texts in mechanisms(load_catalog(), protocol).items():
+        for text in texts:
+            tables.setdefault(text, []).append(f"`{table}`")
+    return "\n\n".join(f"- {', '.join(named)}: {text}" for text, named in tables.items()) + "\n"
 
 
 def replace(text: str, block: str) -> str:
@@ -132,7 +141,11 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[
 
 def pages(protocol: Protocol, results: Path) -> dict[Path, str]:
     """The block of each page."""
-    return {README: headline_results(protocol, results), RESULTS: reference_results(protocol, results)}
+    return {
+        README: headline_results(protocol, results),
+        RESULTS: reference_results(protocol, results),
+        PROTOCOLS: explained(protocol),
+    }
 
 
 if __name__ == "__main__":

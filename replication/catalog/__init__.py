@@ -4,6 +4,7 @@ from replication.catalog.folders import CONFIGS, config_folders
 from replication.catalog.judging import Judging, load_judging
 from replication.catalog.listing import catalog_json, catalog_table
 from replication.catalog.load import Catalog, load_catalog, load_protocol
+from replication.catalog.mechanisms import mechanisms
 from replication.catalog.papers import (
     BACKBONES,
     BUILT_METRICS,
@@ -46,6 +47,7 @@ __all__ = [
     "load_catalog",
     "load_judging",
     "load_protocol",
+    "mechanisms",
     "not_testable",
     "select",
     "withdrawn",

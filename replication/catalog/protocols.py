@@ -245,6 +245,20 @@ class Exclusion(Record):
         return self
 
 
+class Mechanism(Record):
+    """A paragraph: what claims of ``tables``, or single ``claims``, rest on, and how the protocol exercises it."""
+
+    tables: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+    text: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _about_something(self) -> Mechanism:
+        if not self.tables and not self.claims:
+            raise ValueError("names neither tables nor claims")
+        return self
+
+
 class Protocol(Record):
     """Everything that decides at which scale a variant is run.
 
@@ -259,7 +273,7 @@ class Protocol(Record):
     ``backbones`` says which backbone stands for a paper's. ``tables``, ``seeds`` and ``run_backbones`` choose what runs
     when the command line does not; ``seeds`` is also the number of runs per variant for which the verdicts are
     registered. ``withdrawn`` names the claims whose verdicts must not be used, ``not_testable`` those whose mechanism
-    the protocol cannot exercise.
+    the protocol cannot exercise, ``mechanisms`` says of tables or claims what they rest on here.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -282,6 +296,7 @@ class Protocol(Record):
     checkpoint_every: int = Field(ge=1)
     withdrawn: tuple[Exclusion, ...] = ()
     not_testable: tuple[Exclusion, ...] = ()
+    mechanisms: tuple[Mechanism, ...] = ()
 
     @field_validator("batches", "iterations", "overrides")
     @classmethod

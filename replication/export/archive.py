@@ -13,7 +13,7 @@ from replication.errors import ResultError
 from replication.results.files import read_json, reading, write_bytes
 from replication.results.finished import curve, finished_runs
 from replication.results.layout import Layout
-from replication.results.schemas import Archive, Data, Levels, read, write
+from replication.results.schemas import Archive, Data, Levels, Mechanism, read, write
 from replication.verdicts import SCHEMA as VERDICTS_SCHEMA
 from replication.verdicts import misjudged
 
@@ -75,6 +75,8 @@ def _check_runs(protocol: Protocol, layout: Layout, kept: Layout) -> None:
         curve(run)
         if run.files.levels.exists():
             read(run.files.levels, Levels)
+        if run.files.mechanism.exists():
+            read(run.files.mechanism, Mechanism)
     verdicts = layout.verdicts
     if verdicts.exists():
         document = read_json(verdicts, VERDICTS_SCHEMA)
@@ -111,7 +113,7 @@ def _contents(layout: Layout) -> Iterator[tuple[Path, bytes]]:
     for path in layout.archived:
         yield path.relative_to(layout.folder), path.read_bytes()
     for files in layout.evaluated:
-        for path in (files.metrics, files.provenance, files.levels, files.curves):
+        for path in (files.metrics, files.provenance, files.levels, files.mechanism, files.curves):
             if path.exists():
                 content = path.read_bytes()
                 kept = _thinned(content.splitlines(keepends=True)) if path == files.curves else content

@@ -14,6 +14,7 @@ from pycocotools import mask as rle
 
 from replication.datasets import Split, load_split
 from replication.inference.levels import selects_online, write_levels
+from replication.inference.mechanisms import write_mechanism
 from replication.inference.model import outputs, trained_model
 from replication.results.files import check_writable, load_json, write_text
 from replication.results.fingerprint import settings_fingerprint
@@ -29,7 +30,8 @@ def detect(run: Run) -> Path:
 
     Boxes are XYWH in pixels of the original image, scores in (0, 1], category ids those of ``ground_truth.json``.
     With TEST.AUG.ENABLED every image is looked at in all sizes of TEST.AUG. A model that selects levels online
-    leaves ``levels.json`` too. Proposals of an RPN alone have their logit for a score and, having no class, the first
+    leaves ``levels.json`` too, and one whose mechanisms can be measured ``mechanism.json``.
+    Proposals of an RPN alone have their logit for a score and, having no class, the first
     category. A test-time variant detects with its source's weights and gets a ``provenance.json``: that of the weights,
     under its own name and config, with the source's name in ``weights_from`` and its own ``settings_fingerprint``.
     Raises ResultError when the run is not trained.
@@ -68,6 +70,8 @@ def _detect_all(run: Run, cfg: CfgNode, split: Split) -> list[dict[str, Any]]:
             found += detections(output["instances"].to("cpu"), image_id, split.category_ids)
     if selects_online(model) and not run.variant.weights_from:  # the same weights, the same levels
         write_levels(model, cfg, split.records, run.files.levels)
+    if not run.variant.weights_from:
+        write_mechanism(run, model, cfg)
     return found
 
 

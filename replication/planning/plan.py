@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from replication.catalog import Catalog, Protocol, Variant, select
+from replication.catalog import Catalog, Protocol, Variant, mechanisms, select
 from replication.catalog.variants import PROPOSALS_SEED
 from replication.results.layout import Layout
 from replication.results.run import Run
@@ -94,7 +94,11 @@ def make_plan(
     seeds: int | None = None,
     backbones: Sequence[str] | None = None,
 ) -> Plan:
-    """The plan of a protocol; what is None is the protocol's own."""
+    """The plan of a protocol; what is None is the protocol's own.
+
+    Raises ConfigError for what cannot be chosen, and for a protocol that explains a table that there is not.
+    """
+    mechanisms(catalog, protocol)
     chosen = tuple(tables or protocol.tables)
     needed = [
         Run(variant, protocol, seed, results) for variant, seed in select(catalog, protocol, chosen, seeds, backbones)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from replication.catalog import Catalog, Paper, Protocol, select
+from replication.catalog import Catalog, Paper, Protocol, mechanisms, select
 from replication.catalog.units import MINUS, gain, number, percent, signed
 from replication.errors import ConfigError
 from replication.report.accuracy_latency import draw_picture
@@ -16,6 +16,7 @@ from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing, data_uri
 from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text, training_text
 from replication.report.html import html_environment
+from replication.report.mechanisms import Measured, measured
 from replication.report.mistakes import KINDS, MISTAKES_CAPTION, draw_mistakes
 from replication.report.papers import paper_drawings
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
@@ -65,6 +66,8 @@ class Section:
     head: Head
     drawings: tuple[Drawing, ...]
     downloads: tuple[Download, ...]
+    mechanisms: tuple[str, ...] = ()
+    measured: tuple[Measured, ...] = ()
 
     @property
     def times(self) -> list[dict[str, str]]:
@@ -162,7 +165,8 @@ def _section(catalog: Catalog, comparison: Comparison, extra: Sequence[Drawing])
     drawings += extra
     forms = {"csv": tidy_csv(comparison), "md": markdown(comparison, text), "tex": latex(comparison, text)}
     downloads = [_download(table, form, content) for form, content in forms.items()]
-    return Section(comparison, text, tuple(drawings), tuple(downloads))
+    explained = mechanisms(catalog, comparison.protocol).get(table, ())
+    return Section(comparison, text, tuple(drawings), tuple(downloads), explained, measured(comparison))
 
 
 def _download(name: str, form: str, content: str) -> Download:

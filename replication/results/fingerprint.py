@@ -79,7 +79,7 @@ REGISTERING = "detectors"
 # Settings of a protocol that a training does not depend on; the data enter by their own hash.
 NOT_TRAINED = {
     *("name", "title", "note", "benchmark", "data", "area_ranges", "tables", "seeds", "run_backbones"),
-    *("not_testable", "workers", "device", "checkpoint_every", "withdrawn", "batches"),
+    *("not_testable", "workers", "device", "checkpoint_every", "withdrawn", "mechanisms", "batches"),
 }
 
 

@@ -82,6 +82,11 @@ class RunFiles:
         return self.folder / "levels.json"
 
     @property
+    def mechanism(self) -> Path:
+        """How the trained detector exercises what the papers' claims rest on (``schemas.Mechanism``)."""
+        return self.folder / "mechanism.json"
+
+    @property
     def matches(self) -> Path:
         """Folder of cached matches of the detections with the ground truth."""
         return self.folder / "matches"

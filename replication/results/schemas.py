@@ -195,6 +195,33 @@ class Levels(Document, frozen=True, kw_only=True):
         return "" if wrong is None else f"objects: {list(wrong)!r} is not a pair of side and level"
 
 
+class Measure(Part, frozen=True, kw_only=True):
+    """One small table of numbers: ``values`` by line and column; a column that a line lacks was not measured there."""
+
+    id: Annotated[str, Meta(min_length=1)]
+    title: str
+    unit: Literal["%", ""] = ""
+    values: dict[str, dict[str, float]]
+
+
+class Mechanism(Document, frozen=True, kw_only=True):
+    """``mechanism.json``: how a trained detector exercises its mechanisms on ``images`` of its training images."""
+
+    SCHEMA = "mechanism/1"
+    REMEDY = "run `detect` again"
+
+    images: Count
+    measures: tuple[Measure, ...]
+
+    def problem(self) -> str:
+        """No measure stands twice, and every number is one."""
+        names = [measure.id for measure in self.measures]
+        if len(names) != len(set(names)):
+            return "measures: an id stands twice"
+        numbers = (value for measure in self.measures for line in measure.values.values() for value in line.values())
+        return "" if all(map(math.isfinite, numbers)) else "measures: not every value is a finite number"
+
+
 class Session(Part, frozen=True, kw_only=True):
     """Identifies the variants that were timed interleaved."""
 

@@ -257,7 +257,7 @@ def test_every_variant_file_is_named_by_a_row(catalog: Catalog) -> None:
 def test_tables_beyond_the_papers_count_as_nothing_of_theirs(catalog: Catalog) -> None:
     """No number, no claim, no protocol runs them unasked; they compare with a row of the paper's."""
     own = {name: table for name, table in catalog.tables.items() if table.beyond}
-    assert set(own) == {"giou-T5-weights", "giou-T7-weights", "giou-controls"}
+    assert set(own) == {"giou-T5-weights", "giou-T7-weights", "giou-controls", "libra-T2-weights"}
     assert not any(
         value is not None for table in own.values() for row in table.rows for value in row.published.values()
     )
@@ -265,9 +265,9 @@ def test_tables_beyond_the_papers_count_as_nothing_of_theirs(catalog: Catalog) -
     assert not any(set(protocol.tables) & set(own) for protocol in catalog.protocols.values())
     papers = {row.variant for name, table in catalog.tables.items() if name not in own for row in table.rows}
     added = {row.variant for table in own.values() for row in table.rows} - papers
-    assert added == {name for name in catalog.variants if name.endswith(("_w28", "R50_l1")) and "fast_" not in name} | {
-        name for name in catalog.variants if name.startswith("control_")
-    }
+    weighted = {name for name in catalog.variants if name.endswith(("_w28", "R50_l1")) and "fast_" not in name}
+    weighted |= {f"fast_rcnn_R50_sampling_pyramid_{loss}" for loss in ("smooth_l1_w15", "smooth_l1_w20", "l1")}
+    assert added == weighted | {name for name in catalog.variants if name.startswith("control_")}
     assert {row.id: row.control for row in own["giou-controls"].rows} == {
         "smooth_l1": None,
         "same": "equal",

@@ -165,6 +165,7 @@ MODEL = {
     "detectors": room("detectors", OWN),
     "formats": READERS,
 }
+PROBES = ("dense", "pyramid", "tally", "two_stage")
 TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "precision", "proposals"}}
 MATCHED = {"annotations", "columns", "compiled", "segmentations", "values"}
 RESULTS = {"detections", "json_results", "npz_results", "result_columns", "voc_results", "yolo_results"}
@@ -209,7 +210,10 @@ GOLDEN = {
             "trainer",
         },
     },
-    "detection": {**TESTED, "inference": {"detect", "levels", "model"}},
+    "detection": {
+        **TESTED,
+        "inference": {"detect", "levels", "mechanisms", "model", *(f"mechanisms.{name}" for name in PROBES)},
+    },
     "proposals": {**TESTED, "inference": {"model", "propose"}},
     "figures": {**TESTED, "inference": {"figures", "model", "papers.libra_rcnn"}},
     "timing": {
@@ -231,7 +235,7 @@ GOLDEN = {
         "verdicts": JUDGED,
     },
     "rendering": {
-        "catalog": CATALOG | {"select"},
+        "catalog": CATALOG | {"mechanisms", "select"},
         "datasets": {"roots"},
         "evaluation": EVALUATED,
         "formats": SCORED | {"rle_kernels"},

@@ -58,7 +58,7 @@ def test_a_run_and_the_run_whose_weights_it_takes(tmp_path: Path):
     assert run.label == "fsaf_X101_joint_jitter_tta seed 1"
 
 
-NAMES = r'/ "runs"|"(ground_truth\.json|\w*/?data\.json|provenance\.json|metrics\.json|detections\.json|levels\.json)"'
+NAMES = r'/ "runs"|"((ground_truth|\w*/?data|provenance|metrics|detections|levels|mechanism)\.json)"'
 OTHERS = r'model_final|last_checkpoint"|"curves\.jsonl|"verdicts\.json|"report\.html|protocol\.name / '
 
 
