@@ -173,8 +173,8 @@ def _threshold(images: Sequence[Tensor], wanted: int) -> Tensor:
 def standardise(model: nn.Module, batch: Batch) -> None:
     """Give batch normalisations that have none yet the statistics of their inputs, as trained ones have.
 
-    Else a residual network's features grow from block to block, and the pixels of caffe-style models, a hundred and more, come out as box deltas in the tens: every candidate
-    would cover the image, and half precision overflow.
+    Else features of a residual network grow from block to block, and the pixels of caffe-style models, a hundred and
+    more, come out as box deltas in the tens: every candidate would cover the image, and half precision overflow.
     """
 
     def take(norm: Any, arguments: tuple[Tensor]) -> None:

@@ -14,7 +14,9 @@ from replication.catalog import Catalog, load_catalog
 from replication.errors import ResultError
 from replication.report import write_report
 from replication.report.cells import compare
+from replication.report.head import head
 from replication.report.papers.giou import CAPTION, ITERATIONS, PUBLISHED, draw_training
+from replication.report.tables import latex, markdown
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "published" / "giou-F3.csv"
 POINTS = 30
@@ -100,3 +102,19 @@ def test_a_broken_curve_is_named(giou, protocol, results, add_yolo) -> None:
     (add_yolo("iou") / "curves.jsonl").write_text("{")
     with pytest.raises(ResultError, match=r"yolov3_D53_iou/seed0/curves\.jsonl: not readable"):
         draw_training(compare(giou, "giou-T2", protocol, results))
+
+
+def test_others_numbers_stand_under_the_tables_as_context(giou, protocol, results, add_yolo) -> None:
+    add_yolo("mse")
+    words = "mmdetection 3.3.0, val2017, 608 px: AP 33.7 (its metafile; other targets"
+    page = write_report(giou, protocol, results, ["giou-T2", "giou-T1", "giou-T5"]).read_text()
+    assert page.count("Published elsewhere. For context, in percent; by other code") == 2
+    place = page.index(words)
+    assert page.index('<table data-table="giou-T2"') < place < page.index('<table data-table="giou-T1"')
+    assert "Zzh-tju/DIoU-darknet README" in page
+    comparison = compare(giou, "giou-T2", protocol, results)
+    text = head(giou, comparison)
+    for document in (markdown(comparison, text), latex(comparison, text)):
+        assert "YOLOv3's authors, test-dev, 608 px: AP 33.0, AP50 57.9 (arXiv 1804.02767)" in document
+    plain = compare(giou, "giou-T5", protocol, results)
+    assert "elsewhere" not in markdown(plain, head(giou, plain))
