@@ -83,13 +83,26 @@ class Row(Record):
     note: str = ""
 
 
+class Elsewhere(Record):
+    """Numbers that others published for a table's detector, as context: not the paper's, and never run here.
+
+    ``settings`` are data and input size in words, ``values`` the metrics in percent, ``note`` what differs otherwise.
+    """
+
+    who: str
+    settings: str
+    values: dict[Metric, Number] = Field(min_length=1)
+    source: str
+    note: str = ""
+
+
 class Table(Record):
     """One table. ``split``, ``criterion``, ``backbone`` and ``schedule`` are text as the paper has it.
 
     ``test_server`` marks numbers of an evaluation server with withheld annotations: ours are then of the protocol's
     own validation split and not comparable in absolute value. ``seen_via`` says how the numbers were read. ``costs``
     asks for the latency of its rows though the paper prints none. ``beyond`` marks a table that is not the
-    paper's: its rows say nothing of ``published``, and no claim is on it.
+    paper's: its rows say nothing of ``published``, and no claim is on it. ``elsewhere`` is shown under it as context.
     """
 
     id: Id
@@ -110,6 +123,7 @@ class Table(Record):
     columns: tuple[Column, ...] = Field(min_length=1)
     baseline: str | None = None
     rows: tuple[Row, ...] = Field(min_length=1)
+    elsewhere: tuple[Elsewhere, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

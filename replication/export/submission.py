@@ -34,7 +34,7 @@ def submit_run(run: Run, folder: Path) -> list[Path]:
     """Write a run's ``detections.json`` in its benchmark's form: VOC's for data in VOC's form, else COCO's.
 
     Returns the archives' paths. Raises ConfigError for several lists of VOC, ResultError for detections that are
-    missing, of other data, or too many.
+    missing or of other data.
     """
     protocol = run.protocol
     truth, detections, (path, _) = read_run(run.files, run.layout)
@@ -57,27 +57,32 @@ def algorithm(run: Run) -> str:
 def write_coco(records: Sequence[Mapping[str, Any]], name: str, algorithm: str, folder: Path) -> list[Path]:
     """Write ``detections_<set>_<algorithm>_results.zip``, and one of ``<algorithm>-segm`` where there are masks.
 
-    ``records`` are COCO results, ``name`` the image set's. Numbers are not rounded: evaluated again, they give what
-    they gave. Raises ResultError when an image has more detections than the server counts.
+    ``records`` are COCO results, ``name`` the image set's. The best ``PER_IMAGE`` of each image are written, which are
+    all that the server counts; YOLOv3 alone has more. Numbers are not rounded: evaluated again, they give what they
+    gave.
     """
-    image, most = max(
-        Counter(record["image_id"] for record in records).items(), key=lambda pair: pair[1], default=(0, 0)
-    )
-    if most > PER_IMAGE:
-        raise ResultError(
-            f"image {image} has {most} detections, the server counts {PER_IMAGE}; set TEST.DETECTIONS_PER_IMAGE to "
-            f"{PER_IMAGE} and detect again"
-        )
+    best = _best(records)
     paths = []
     for suffix, field in FIELDS.items():
-        if field != "bbox" and not any(field in record for record in records):
+        if field != "bbox" and not any(field in record for record in best):
             continue
-        kept = [{key: record[key] for key in ("image_id", "category_id", field, "score")} for record in records]
+        kept = [{key: record[key] for key in ("image_id", "category_id", field, "score")} for record in best]
         base = f"detections_{name}_{algorithm}{suffix}_results"
         text = json.dumps(kept, allow_nan=False, separators=(",", ":")) + "\n"
         paths.append(folder / f"{base}.zip")
         write_bytes(paths[-1], _zip(f"{base}.json", text))
     return paths
+
+
+def _best(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The ``PER_IMAGE`` records of each image with the highest scores, in their own order; of equals the first."""
+    taken: Counter[int] = Counter()
+    kept = []
+    for place in sorted(range(len(records)), key=lambda place: -records[place]["score"]):
+        taken[records[place]["image_id"]] += 1
+        if taken[records[place]["image_id"]] <= PER_IMAGE:
+            kept.append(place)
+    return [records[place] for place in sorted(kept)]
 
 
 def write_voc(truth: GroundTruth, detections: Detections, protocol: Protocol, algorithm: str, folder: Path) -> Path:

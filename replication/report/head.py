@@ -24,6 +24,9 @@ RATIOS = (
 )
 
 
+ELSEWHERE = "Published elsewhere"
+
+
 @dataclass(frozen=True)
 class Head:
     """``facts`` are name and text; ``warning`` says what must not be compared, empty when all may.
@@ -62,11 +65,23 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
         ("Settings", settings_text(catalog, comparison)),
         ("Protocol note", protocol.note.strip()),
         ("Table note", table.note.strip()),
+        (ELSEWHERE, elsewhere_text(table)),
         ("Latency", latency_text(comparison)),
         ("Reading", RATIOS if table.shows_latency else IN_PARENTHESES),
     ]
     kept = tuple((name, " ".join(text.split())) for name, text in facts if text)
     return Head(f"{table.id}: {table.caption}", kept, warning(table, protocol), notes, untestable)
+
+
+def elsewhere_text(table: Table) -> str:
+    """Others' numbers for the table's detector with their sources, as context; empty where there are none."""
+    if not table.elsewhere:
+        return ""
+    entries = []
+    for one in table.elsewhere:
+        values = ", ".join(f"{metric} {value}" for metric, value in one.values.items())
+        entries.append(f"{one.who}, {one.settings}: {values} ({'; '.join(filter(None, (one.source, one.note)))})")
+    return "For context, in percent; by other code, neither this paper's nor measured here. " + "; ".join(entries) + "."
 
 
 def _texts(words: str, reasons: Mapping[str, str], comparison: Comparison) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from replication.report.accuracy_latency import draw_picture
 from replication.report.cells import Comparison, compare_all
 from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing, data_uri
-from replication.report.head import NOT_COMPARABLE, Head, data_text, head, latency_text, training_text
+from replication.report.head import ELSEWHERE, NOT_COMPARABLE, Head, data_text, head, latency_text, training_text
 from replication.report.html import html_environment
 from replication.report.mechanisms import Measured, measured
 from replication.report.mistakes import KINDS, MISTAKES_CAPTION, draw_mistakes
@@ -145,6 +145,7 @@ def render_page(
     return environment.get_template("page.html.jinja").render(
         verdicts=verdicts,
         protocol=protocol,
+        elsewhere=ELSEWHERE,
         warning="" if protocol.published_scale else NOT_COMPARABLE,
         overview=_overview(catalog, protocol, comparisons, list(runs.values())),
         papers=_by_paper(sections),

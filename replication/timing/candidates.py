@@ -16,6 +16,8 @@ from detectron2.layers import FrozenBatchNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from replication.detectors.yolov3.config import ANCHORS_PER_LEVEL
+from replication.detectors.yolov3.head import BOX_CHANNELS
 from replication.timing.stages import Anatomy
 
 Batch = list[dict[str, Any]]
@@ -79,7 +81,8 @@ def count(run: Callable[[Batch], Any], anatomy: Anatomy, inputs: Sequence[Batch]
 @torch.no_grad()
 def calibrate(model: nn.Module, anatomy: Anatomy, inputs: Sequence[Batch], wanted: int) -> Anatomy:
     """Set class biases so that ``wanted`` candidates survive on average: per level and class layer of a dense detector,
-    per image of an R-CNN. Returns the anatomy with the layers that took the place of the old ones.
+    per level of YOLOv3, whose objectness is biased, per image of an R-CNN. Returns the anatomy with the layers that
+    took the place of the old ones.
 
     Before, random features and logits are given the spread of trained ones. Fewer survive where a level has fewer
     scores, or a box head too even probabilities; ``count`` says how many do.
@@ -97,6 +100,9 @@ def calibrate(model: nn.Module, anatomy: Anatomy, inputs: Sequence[Batch], wante
         if isinstance(layer, nn.Linear):
             layer.bias[-1] += shifts[0].to(layer.bias.dtype)
             layers[name] = layer
+        elif anatomy.kind == "yolo":
+            layer.bias.view(ANCHORS_PER_LEVEL, -1)[:, BOX_CHANNELS - 1] -= shifts[0]  # type: ignore[operator,union-attr]
+            layers[name] = layer
         elif isinstance(layer, nn.Conv2d):
             layers[name] = LevelBias(layer, -shifts.to(layer.weight.dtype))
             owner, _, attribute = name.rpartition(".")
@@ -108,9 +114,9 @@ def _margins(model: nn.Module, anatomy: Anatomy, inputs: Sequence[Batch], wanted
     """By class layer, image and level: by how much each score passes the threshold, the largest ones only.
 
     It is a difference of logits: of the score's own and the threshold's for sigmoids, of the background's own and the
-    one with which the score would just pass for softmax.
+    one with which the score would just pass for softmax, of objectness' own and such a one for YOLOv3.
     """
-    margin = _sigmoid_margin if anatomy.kind == "dense" else _softmax_margin
+    margin = _MARGINS[anatomy.kind]
     most = wanted * len(inputs) + 1
     margins: dict[str, list[list[Tensor]]] = {name: [] for name in anatomy.class_layers}
     for batch in inputs:
@@ -137,6 +143,25 @@ def _softmax_margin(logits: Tensor, threshold: float) -> Tensor:
     return room.clamp(min=1e-6).log() - logits[:, -1:].double()
 
 
+def _objectness_margin(outputs: Tensor, threshold: float) -> Tensor:
+    """Of YOLOv3's outputs (N, A (5 + K), H, W).
+
+    Class c passes when objectness > threshold / p_c, which no objectness does where p_c is not above the threshold.
+    """
+    objectness, classes = _yolo_logits(outputs.double())
+    needed = threshold / classes.sigmoid()
+    return torch.where(needed < 1, objectness - needed.logit(), -torch.inf)
+
+
+_MARGINS = {"dense": _sigmoid_margin, "rcnn": _softmax_margin, "yolo": _objectness_margin}
+
+
+def _yolo_logits(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Objectness (N, A, 1, H, W) and classes (N, A, K, H, W) of outputs (N, A (5 + K), H, W)."""
+    parts = outputs.unflatten(1, (ANCHORS_PER_LEVEL, -1))
+    return parts[:, :, BOX_CHANNELS - 1 : BOX_CHANNELS], parts[:, :, BOX_CHANNELS:]
+
+
 def _threshold(images: Sequence[Tensor], wanted: int) -> Tensor:
     """The value that ``wanted`` values per image exceed, midway between two of them; all but one if there are fewer."""
     values = torch.cat(list(images))
@@ -146,10 +171,10 @@ def _threshold(images: Sequence[Tensor], wanted: int) -> Tensor:
 
 @torch.no_grad()
 def standardise(model: nn.Module, batch: Batch) -> None:
-    """Give frozen batch normalisations the statistics of their inputs, as trained ones have.
+    """Give batch normalisations that have none yet the statistics of their inputs, as trained ones have.
 
-    Else the pixels of caffe-style models, a hundred and more, come out as box deltas in the tens: every candidate
-    would cover the image, and half precision overflow.
+    Else features of a residual network grow from block to block, and the pixels of caffe-style models, a hundred and
+    more, come out as box deltas in the tens: every candidate would cover the image, and half precision overflow.
     """
 
     def take(norm: Any, arguments: tuple[Tensor]) -> None:
@@ -157,7 +182,7 @@ def standardise(model: nn.Module, batch: Batch) -> None:
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(var.clamp(min=1e-6))
 
-    norms = [module for module in model.modules() if isinstance(module, FrozenBatchNorm2d)]
+    norms: list[Any] = [one for one in model.modules() if isinstance(one, FrozenBatchNorm2d | nn.BatchNorm2d)]
     # Blocks that come with trained statistics are left as they are.
     norms = [norm for norm in norms if bool((norm.running_mean == 0).all())]
     with contextlib.ExitStack() as hooks:
@@ -185,4 +210,7 @@ def _collector(into: list[Tensor]) -> Any:
 
 
 def _scores(anatomy: Anatomy, logits: Tensor) -> Tensor:
+    if anatomy.kind == "yolo":
+        objectness, classes = _yolo_logits(logits.float())
+        return objectness.sigmoid() * classes.sigmoid()
     return logits.sigmoid() if anatomy.kind == "dense" else F.softmax(logits, dim=-1)[:, :-1]

@@ -18,6 +18,7 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from torch import nn
 
+from replication.detectors import YOLOv3
 from replication.errors import ConfigError
 from replication.timing.latency import STAGES, Stage
 
@@ -31,6 +32,11 @@ COVERS = {
         "its class and box layers; with masks, mask RoIAlign and mask head",
         "postprocessing": "softmax, decoding, score threshold, NMS, rescaling to the original image, pasting of masks",
     },
+    "yolo": {
+        "model": "normalisation, letterboxing, backbone, neck and heads",
+        "postprocessing": "sigmoids, thresholds of objectness and score, decoding of what passes them, NMS without a "
+        "limit before it, rescaling to the original image",
+    },
 }
 
 
@@ -39,10 +45,11 @@ class Anatomy:
     """A model's parts as timing needs them.
 
     ``switches``: before or after the call of a module another stage begins. ``class_layers`` yield the class logits,
-    one call per level in a dense detector. ``compilable`` modules take tensors and give tensors.
+    one call per level in a dense detector; YOLOv3 has one layer per level, which yields boxes and objectness too.
+    ``compilable`` modules take tensors and give tensors.
     """
 
-    kind: Literal["dense", "rcnn"]
+    kind: Literal["dense", "rcnn", "yolo"]
     switches: tuple[tuple[nn.Module, Literal["before", "after"], Stage], ...]
     class_layers: dict[str, nn.Module]
     compilable: tuple[nn.Module, ...]
@@ -92,6 +99,16 @@ def dissect(model: nn.Module, prior: float) -> Anatomy:
             class_layers={"roi_heads.box_predictor.cls_score": heads.box_predictor.cls_score},
             compilable=(model.backbone, model.proposal_generator.rpn_head, heads.box_head),
             score_threshold=heads.box_predictor.test_score_thresh,
+            top_k=None,
+        )
+    if isinstance(model, YOLOv3):
+        layers = {f"head.levels.{number}.predict": level.predict for number, level in enumerate(model.head.levels)}
+        return Anatomy(
+            kind="yolo",
+            switches=((model.head, "after", "postprocessing"),),
+            class_layers=layers,
+            compilable=(model.backbone, model.head),
+            score_threshold=model.limits.score_thresh,
             top_k=None,
         )
     raise ConfigError(f"{type(model).__name__}: its stages are not known; add them to replication/timing/stages.py")

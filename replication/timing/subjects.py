@@ -138,7 +138,7 @@ def build_subject(
     return Subject(name, cfg, model, anatomy, inputs, weights, count(infer, anatomy, inputs), infer)
 
 
-PER = {"dense": "per level and class layer", "rcnn": "per image"}
+PER = {"dense": "per level and class layer", "rcnn": "per image", "yolo": "per level"}
 
 
 def runner(model: nn.Module, precision: Precision, device: torch.device) -> Callable[[Batch], Any]:

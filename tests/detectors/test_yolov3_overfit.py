@@ -9,15 +9,11 @@ from typing import Any
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper
-from detectron2.modeling import build_model
-from support.overfit import fit, photographs
+from support.overfit import learn_by_heart, photographs
 
 from replication.catalog import load_catalog, load_protocol
 from replication.datasets import load_split
 from replication.datasets.splits import coco_paths
-from replication.evaluation import evaluate
-from replication.inference.detect import detections
 from replication.training.config import run_config
 from replication.training.run import on_device
 
@@ -50,36 +46,39 @@ def scenes() -> tuple[Path, list[dict[str, Any]]]:
     return truth, records
 
 
+@pytest.fixture(params=["scenes", "photographs"])
+def images(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[dict[str, Any]]]:
+    """Ground truth and records of four images."""
+    if request.param == "photographs":
+        return photographs(request.getfixturevalue("shared") / "data" / "coco_mini")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(request.getfixturevalue("datasets_root")))
+    return scenes()
+
+
+def classes(truth: Path) -> int:
+    return len(json.loads(truth.read_text())["categories"])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("loss", ["mse", "iou", "giou"])
-@pytest.mark.parametrize("data", ["scenes", "photographs"])
-def test_overfits_four_images(loss: str, data: str, tmp_path: Path, request: Any, monkeypatch: Any) -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    if data == "photographs":
-        truth, records = photographs(request.getfixturevalue("shared") / "data" / "coco_mini")
-    else:
-        monkeypatch.setenv("DETECTRON2_DATASETS", str(request.getfixturevalue("datasets_root")))
-        truth, records = scenes()
-    assert len(records) == 4
-    content = json.loads(truth.read_text())
-    ids = tuple(sorted(category["id"] for category in content["categories"]))
-    cfg = config(loss, len(ids))
-    mapper = DatasetMapper(cfg, is_train=True)
-    model = build_model(cfg)
-    fit(model, ITERATIONS, [mapper(record) for record in records])
+def test_overfits_four_images(loss: str, images: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> None:
+    truth, records = images
+    metrics = learn_by_heart(config(loss, classes(truth)), ITERATIONS, truth, records, tmp_path)
+    print(loss, truth, metrics)
+    assert metrics["AP"] > 80
 
-    look, found = DatasetMapper(cfg, is_train=False), []
-    with torch.no_grad():
-        for record in records:
-            instances = model.eval()([look(record)])[0]["instances"]
-            found += detections(instances, record["image_id"], ids)
-    chosen = {record["image_id"] for record in records}
-    content["images"] = [each for each in content["images"] if each["id"] in chosen]
-    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in chosen]
-    (tmp_path / "truth.json").write_text(json.dumps(content))
-    (tmp_path / "found.json").write_text(json.dumps(found))
-    metrics = evaluate(tmp_path / "found.json", tmp_path / "truth.json")["metrics"]
-    print(loss, data, metrics)
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("loss", ["iou", "giou"])
+def test_overfits_with_the_authors_gradient(loss: str, tmp_path: Path, request: Any, monkeypatch: Any) -> None:
+    """Their gradient is many times the exact one's, so their own weight on COCO, 0.5, is a tenth of that above."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(request.getfixturevalue("datasets_root")))
+    truth, records = scenes()
+    cfg = config(loss, classes(truth))
+    cfg.MODEL.YOLOV3.GRADIENT = "released"
+    cfg.MODEL.YOLOV3.BBOX_REG_LOSS_WEIGHT = 0.5
+    metrics = learn_by_heart(cfg, ITERATIONS, truth, records, tmp_path)
+    print(loss, "released", metrics)
     assert metrics["AP"] > 80

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,35 @@ def test_a_detector_without_a_limit_sends_its_best_hundred(tmp_path: Path):
         every = sorted((one["score"] for one in found if one["image_id"] == image), reverse=True)
         assert len(every) > 100
         assert [one["score"] for one in sent if one["image_id"] == image] == every[:100]
+
+
+def test_table_3_of_giou_is_submitted_with_the_server_s_image_ids(tmp_path: Path, capfd):
+    """YOLOv3 on images whose ids and names are test-dev's, which no run has seen, by the command."""
+    protocol = tmp_path / "own.yaml"
+    job = finding_all("yolov3_D53_mse", tmp_path / "results", protocol)
+    prepare(job.protocol, job.results)
+    train(job)
+    path, images = image_info(job, tmp_path)
+    info, served = json.loads(path.read_text()), tmp_path / "test2017"
+    served.mkdir()
+    for number, image in enumerate(info["images"]):
+        name = f"{581_000 + number:012d}.jpg"
+        (served / name).write_bytes((images / image["file_name"]).read_bytes())
+        image |= {"id": 581_000 + number, "file_name": name}
+    path.write_text(json.dumps(info))
+    capfd.readouterr()
+    assert submission(job, protocol, path, served) == 0
+    (archive,) = [Path(line) for line in capfd.readouterr().out.splitlines() if line.endswith(".zip")]
+    assert archive.name == "detections_test-dev2017_yolov3_D53_mse-seed0_results.zip"
+    records = content(archive)
+    counts = Counter(one["image_id"] for one in records)
+    assert counts == {image["id"]: 100 for image in info["images"]}
+    sizes = {image["id"]: (image["width"], image["height"]) for image in info["images"]}
+    for one in records:
+        x, y, width, height = one["bbox"]
+        assert set(one) == {"image_id", "category_id", "bbox", "score"}
+        assert 0 <= x < x + width <= sizes[one["image_id"]][0] + 1e-3
+        assert 0 <= y < y + height <= sizes[one["image_id"]][1] + 1e-3
 
 
 def test_its_detections_evaluate_to_the_run_s_numbers(tmp_path: Path):

@@ -12,10 +12,13 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from replication.catalog import Catalog, load_protocol
+from replication.detectors.yolov3.inference import Limits, detect
+from replication.detectors.yolov3.letterbox import letterbox, square_side
 from replication.timing.candidates import LevelBias, _threshold, calibrate, count
+from replication.timing.cost import flops, parameters
 from replication.timing.inputs import Source, make_inputs
 from replication.timing.stages import dissect
-from replication.timing.subjects import Subject, subject_config
+from replication.timing.subjects import Subject, build_subject, subject_config
 
 LEVELS = 5
 
@@ -78,6 +81,44 @@ def test_an_rcnn_lets_through_what_was_asked_for_in_an_image(subject: Callable[.
         total += int((probabilities[:, :-1] > 0.05).sum())
     assert total / len(one.inputs) == wanted == one.candidates["per_image"]
     assert 0 < one.candidates["detections"] <= wanted
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("wanted", [1, 7, 30])
+def test_yolov3_lets_through_what_was_asked_for_on_each_level(subject: Callable[..., Subject], wanted: int):
+    """Counted from what the whole network puts out, by the detector's own rule of scores."""
+    one = subject("yolov3_D53_giou", wanted)
+    model, found, before_nms = one.model, torch.zeros(3, dtype=torch.long), 0
+    for batch in one.inputs:
+        side = square_side([tuple(batch[0]["image"].shape[1:])], 32)
+        raw, grid = model.predict(letterbox([batch[0]["image"]], side, model.pixel_mean, model.pixel_std))
+        objectness = raw[0, :, 4].sigmoid()
+        passed = (objectness[:, None] * raw[0, :, 5:].sigmoid() > 0.005) & (objectness > 0.005)[:, None]
+        found += torch.bincount(grid.level, passed.sum(dim=1), minlength=3).long()
+        before_nms += len(detect(raw[0], grid, Limits(0.005, 1.0), (side, side)))
+    assert found.tolist() == [wanted * len(one.inputs)] * 3
+    assert before_nms == found.sum()
+    layers = [f"head.levels.{number}.predict" for number in range(3)]
+    assert one.candidates["per_level"] == {name: [float(wanted)] for name in layers}
+    assert one.candidates["per_image"] == 3 * wanted
+    assert one.weights["kind"] == f"random, biased to {wanted} candidates per level"
+
+
+@torch.no_grad()
+def test_random_darknet53_is_timed_with_boxes_of_its_anchors_sizes(catalog: Catalog, source: Source):
+    """Without statistics of its features they grow from block to block, and boxes without limit."""
+    cfg = subject_config(catalog, load_protocol("paper"), "yolov3_D53_mse", 80, torch.device("cpu"))
+    one = build_subject("yolov3_D53_mse", cfg, source, (96, 96), None, 20, "fp32")
+    assert one.candidates["per_image"] == pytest.approx(60, abs=1)  # a score next to the threshold is rounded to it
+    image = one.inputs[0][0]["image"]
+    raw, _ = one.model.predict(letterbox([image], 96, one.model.pixel_mean, one.model.pixel_std))
+    assert raw[..., :4].abs().max() < 20
+    assert parameters(one.model) == 61_949_149
+    # A multiply-add is one operation here; the description counts it as two, of convolutions alone.
+    operations = flops(one.model, one.inputs[0])
+    convolutions = 65.864e9 / 2 * (96 * 96) / (416 * 416)
+    assert operations["total"] == pytest.approx(convolutions, rel=0.03)
+    assert set(operations["by_part"]) == {"backbone", "head"}
 
 
 def test_without_calibration_next_to_nothing_survives(config: Callable[[str], CfgNode], source: Source):

@@ -206,6 +206,24 @@ def test_settings_that_change_times_change_the_folder(catalog: Catalog, protocol
     assert other.path == tmp_path / "here" / "retinanet_R50.json"
 
 
+@pytest.mark.parametrize("side", [96, 128])
+def test_yolov3_beside_the_others_at_one_size(catalog: Catalog, protocol: Protocol, tmp_path: Path, side: int):
+    """As docs/timing.md times it at 416 and 608: interleaved, on the same square inputs."""
+    names = ["yolov3_D53_giou", *VARIANTS]
+    settings = replace(FAST, rounds=2, size=(side, side), device="cpu", training_steps=1)
+    timed = time_variants(catalog, protocol, tmp_path, names, settings)
+    assert [one.variant for one in timed] == names
+    assert {one.path.parent.name for one in timed} == {f"cpu_{side}x{side}"}
+    assert {one.document.inputs.sizes for one in timed} == {((side, side),) * 2}
+    assert len({one.session for one in timed}) == 1
+    yolo = timed[0]
+    assert min(yolo.rounds["model"]) > 0
+    assert min(yolo.rounds["postprocessing"]) > 0
+    assert yolo.document.candidates.per_image == 3 * FAST.candidates
+    assert yolo.ratio_to(timed[1]) is not None
+    assert yolo.ratio_to(timed[2], "training") is not None
+
+
 def test_what_detectron2_ships_is_timed_beside(catalog: Catalog, protocol: Protocol, tmp_path: Path):
     names = ["detectron2:retinanet_R50", "retinanet_R50"]
     found = time_variants(catalog, protocol, tmp_path, names, replace(FAST, rounds=1, device="cpu"))

@@ -52,6 +52,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Subject], list[tuple[str,
     from detectron2.modeling.roi_heads import fast_rcnn
 
     from replication.detectors.fsaf import inference
+    from replication.detectors.yolov3 import inference as yolo_inference
+    from replication.detectors.yolov3 import meta_arch as yolo
 
     places = {
         "dense NMS": (retinanet, "batched_nms"),
@@ -60,6 +62,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Subject], list[tuple[str,
         "proposal NMS": (proposal_generator.proposal_utils, "batched_nms"),
         "box NMS": (fast_rcnn, "batched_nms"),
         "rescaling": (rcnn, "detector_postprocess"),
+        "letterboxing": (yolo, "letterbox"),
+        "decoding and NMS": (yolo, "detect"),
+        "YOLOv3's NMS": (yolo_inference, "batched_nms"),
+        "YOLOv3's rescaling": (yolo, "detector_postprocess"),
     }
     assert meta_arch is not None
 
@@ -107,6 +113,17 @@ def test_fsaf(subject: Callable[..., Subject], seen: Callable[[Subject], list[tu
         ("head", "model"),
         ("joint NMS", "postprocessing"),
         ("dense rescaling", "postprocessing"),
+    ]
+
+
+def test_yolov3(subject: Callable[..., Subject], seen: Callable[[Subject], list[tuple[str, str]]]):
+    assert seen(subject("yolov3_D53_giou")) == [
+        ("letterboxing", "model"),
+        ("backbone", "model"),
+        ("head", "model"),
+        ("decoding and NMS", "postprocessing"),
+        ("YOLOv3's NMS", "postprocessing"),
+        ("YOLOv3's rescaling", "postprocessing"),
     ]
 
 
