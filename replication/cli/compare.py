@@ -13,12 +13,12 @@ from click.core import ParameterSource
 from replication.cli.evaluation import CRITERIA
 from replication.cli.verb import FILE, HELP, Verb, examples, verb
 from replication.errors import ConfigError
+from replication.results.metrics import METRICS
 
 if TYPE_CHECKING:
     from replication.verdicts.arms import Arms
     from replication.verdicts.comparison_records import ArmComparison
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 FORMATS = ("table", "json", "markdown", "latex", "html")
 SEVERAL = ("--a", "--b", "--metric")
 TERMS = ("criterion", "claimed", "practical", "alpha", "estimand", "paired", "bootstrap", "seed", "baseline")

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from replication.errors import ConfigError, ReplicationError, ResultError
-from replication.evaluation.bootstrap import METRICS, SUPPORTED, bootstrap, point
+from replication.evaluation.bootstrap import SUPPORTED, bootstrap, point
 from replication.evaluation.inputs import as_detections, as_ground_truth
 from replication.evaluation.matching import AREAS, Matches, match
 from replication.evaluation.mistakes import mistakes
 from replication.evaluation.pair import OTHER_IMAGES
 from replication.formats.columns import Detections, Floats, GroundTruth
 from replication.formats.detections import warnings_of
+from replication.results.metrics import METRICS
 from replication.verdicts.arm_cache import Cache, content_sha256
 from replication.verdicts.arms import CURVES, KINDS, POINTS, Arm, Arms, Progress, Resampling, RunNumbers
 

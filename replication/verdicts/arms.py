@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replication.evaluation.bootstrap import METRICS, SUPPORTED
+from replication.evaluation.bootstrap import SUPPORTED
 from replication.evaluation.matching import Criterion
 from replication.formats.columns import Flags, Floats
+from replication.results.metrics import METRICS
 
 KINDS = ("localisation", "classification", "both", "duplicate", "background", "missed")
 """Kinds of mistakes, as ``replication.evaluation.mistakes`` names them."""

@@ -218,12 +218,12 @@ GOLDEN = {
         "evaluation": {"masks", "match_kernels", "matching"},
         "formats": MATCHED,
     },
-    "evaluation": {"evaluation": EVALUATED - {"verify"}, "formats": SCORED},
+    "evaluation": {"evaluation": EVALUATED - {"verify"}, "formats": SCORED, "results": {"metrics"}},
     "judging": {
         "catalog": CATALOG,
         "evaluation": EVALUATED,
         "formats": SCORED | {"rle_kernels"},
-        "results": {"finished"},
+        "results": {"finished", "metrics"},
         "verdicts": JUDGED,
     },
     "rendering": {
