@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from replication.catalog import Catalog, Protocol, Table, withdrawn
 from replication.report.cells import Comparison
+from replication.results.finished import FinishedRun
 from replication.timing.latency import conditions, training_conditions
 
 NOT_COMPARABLE = (
@@ -54,6 +56,7 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
         ("Data", data_text(protocol)),
         ("Scale", scale_text(catalog, comparison)),
         ("Backbones", backbone_text(comparison)),
+        ("Made elsewhere", elsewhere_text(comparison.runs)),
         ("Settings", settings_text(catalog, comparison)),
         ("Protocol note", protocol.note.strip()),
         ("Table note", table.note.strip()),
@@ -97,14 +100,28 @@ def data_text(protocol: Protocol) -> str:
 def scale_text(catalog: Catalog, comparison: Comparison) -> str:
     """Iterations and batch of the runs, with the iterations of the papers' scale."""
     scales: dict[str, None] = {}
-    for run in comparison.runs:
+    for run in (run for run in comparison.runs if not run.origin):
         facts = run.provenance
         own = catalog.variants[run.variant].iterations if run.variant in catalog.variants else None
         text = f"{_thousands(facts.iterations)} iterations at batch {_thousands(facts.batch)}"
         if own is not None and own != facts.iterations:
             text += f" (papers' scale: {_thousands(own)})"
         scales[text] = None
+    if any(run.origin for run in comparison.runs):
+        scales["unknown of the runs made elsewhere"] = None
     return "; ".join(scales) or f"batch {comparison.protocol.batch}; no run finished yet"
+
+
+def elsewhere_text(runs: Iterable[FinishedRun]) -> str:
+    """Which runs were made elsewhere, and by what; empty where none was."""
+    groups: dict[str, list[str]] = {}
+    for run in runs:
+        if (made := run.provenance.elsewhere) is not None:
+            groups.setdefault(f" by {made.made_by}" if made.made_by else "", []).append(
+                f"{run.variant} seed {run.seed}"
+            )
+    texts = [f"{', '.join(names)}{by}" for by, names in groups.items()]
+    return f"{'; '.join(texts)}. Their code, settings and schedule are unknown" if texts else ""
 
 
 def _thousands(value: Any) -> str:

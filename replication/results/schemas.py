@@ -55,20 +55,43 @@ class Device(Part, frozen=True, kw_only=True):
     count: int = 1
 
 
+class Elsewhere(Part, frozen=True, kw_only=True):
+    """Where a run comes from that was not made by this project.
+
+    ``made_by`` is what its user says of it; ``source`` the name of the file or folder of detections that was given, and
+    ``source_sha256`` its hash; ``imported`` the time, ``importer`` the program. ``unknown`` names the fields of the
+    provenance that nobody has recorded.
+    """
+
+    made_by: str | None
+    source: str
+    source_sha256: str
+    imported: str
+    importer: str
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """``made elsewhere``, with what is said of it."""
+        return f"made elsewhere ({self.made_by})" if self.made_by else "made elsewhere"
+
+
 class Provenance(Document, frozen=True, kw_only=True):
     """``provenance.json``: what made a run's weights.
 
     ``training_fingerprint`` is of the code and settings of this variant's training, ``fingerprint`` of the code of any
     training. A test-time variant has the provenance of its weights, with their variant in ``weights_from`` and a
-    ``settings_fingerprint`` of its own.
+    ``settings_fingerprint`` of its own. A run that was made elsewhere says so in ``elsewhere``, and has neither
+    the hash of a config nor fingerprints.
     """
 
     SCHEMA = "provenance/1"
     REMEDY = "train the run again with --restart"
 
-    config_hash: str
     data_hash: str
-    fingerprint: str
+    config_hash: str | None = None
+    fingerprint: str | None = None
+    elsewhere: Elsewhere | None = None
     protocol: str | None = None
     variant: str | None = None
     seed: int | None = None
@@ -96,6 +119,11 @@ class Provenance(Document, frozen=True, kw_only=True):
     seconds: float | None = None
     s_per_iter: Positive | None = None
 
+    def problem(self) -> str:
+        """Only a run that was made elsewhere may do without config and code."""
+        missing = [name for name in ("config_hash", "fingerprint") if getattr(self, name) is None]
+        return f"{missing[0]} is missing" if missing and self.elsewhere is None else ""
+
 
 class Mistake(Part, frozen=True, kw_only=True):
     """One kind of mistake: how many, and the AP50 that repairing them would gain; None where nothing is judged."""
@@ -107,7 +135,8 @@ class Mistake(Part, frozen=True, kw_only=True):
 class Metrics(Document, frozen=True, kw_only=True):
     """``metrics.json``: a run's numbers on 0-100 by name; None, or absent, where there is none.
 
-    ``metrics`` are by IoU, ``giou_metrics`` by GIoU, ``mask_metrics`` those of masks.
+    ``metrics`` are by IoU, ``giou_metrics`` by GIoU, ``mask_metrics`` those of masks; ``detections_sha256`` is of the
+    file that they were computed from.
     """
 
     SCHEMA = "metrics/1"
@@ -125,6 +154,7 @@ class Metrics(Document, frozen=True, kw_only=True):
     criterion: str | None = None
     evaluator: str | None = None
     mistakes: dict[str, Mistake] | None = None
+    detections_sha256: str | None = None
 
 
 class SplitCounts(Part, frozen=True, kw_only=True):
@@ -308,6 +338,25 @@ class Archive(Document, frozen=True, kw_only=True):
 
     protocol: str
     runs: Count
+    files: dict[str, str]
+
+
+class MergedRun(Part, frozen=True, kw_only=True):
+    """A run, and the results folders that it was in, as they were given."""
+
+    variant: str
+    seed: int
+    sources: tuple[str, ...]
+
+
+class Merged(Document, frozen=True, kw_only=True):
+    """``merged.json``: where each run of merged results is from, and SHA-256 of every file by its path."""
+
+    SCHEMA = "merged/1"
+    REMEDY = "merge the results again"
+
+    protocol: str
+    runs: tuple[MergedRun, ...]
     files: dict[str, str]
 
 

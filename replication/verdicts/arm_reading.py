@@ -23,8 +23,9 @@ from replication.evaluation.mistakes import mistakes
 from replication.evaluation.pair import OTHER_IMAGES
 from replication.formats.columns import Detections, Floats, GroundTruth
 from replication.formats.detections import warnings_of
+from replication.results.files import content_sha256
 from replication.results.metrics import METRICS
-from replication.verdicts.arm_cache import Cache, content_sha256
+from replication.verdicts.arm_cache import Cache
 from replication.verdicts.arms import CURVES, KINDS, POINTS, Arm, Arms, Progress, Resampling, RunNumbers
 
 

@@ -21,8 +21,7 @@ from replication.catalog.records import Record, parse, read_yaml
 from replication.errors import ConfigError, ResultError
 from replication.evaluation.inputs import as_ground_truth
 from replication.evaluation.matching import Criterion
-from replication.results.files import read_json, sha256_json, write_json
-from replication.verdicts.arm_cache import content_sha256
+from replication.results.files import content_sha256, read_json, sha256_json, write_json
 from replication.verdicts.arms import Arms, Resampling
 from replication.verdicts.comparison import compare_arms
 from replication.verdicts.comparison_records import ArmComparison, Options
