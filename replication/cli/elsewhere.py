@@ -31,9 +31,7 @@ from replication.cli.verb import (
 @seed_option
 @click.option("--detections", type=FILE, metavar="FILE", required=True, help="Detections on the validation images.")
 @click.option("--made-by", metavar="TEXT", help="What made them: program, version, commit.")
-@click.option(
-    "--curves", type=FILE, metavar="FILE", help="Training curve: JSON with `iteration` on each line."
-)
+@click.option("--curves", type=FILE, metavar="FILE", help="Training curve: JSON with `iteration` on each line.")
 @with_setting
 def import_run(
     setting: Setting, variant: str, seed: int, detections: Path, made_by: str | None, curves: Path | None

@@ -16,7 +16,7 @@ import replication
 from replication.catalog import Catalog, Protocol
 from replication.errors import ConfigError, DataError, ResultError, did_you_mean
 from replication.evaluation.runs import evaluate_files
-from replication.formats.columns import Detections, Floats, GroundTruth
+from replication.formats.columns import Detections, GroundTruth
 from replication.formats.detections import read_detections
 from replication.formats.result_columns import LEFT_OUT
 from replication.formats.truth import read_ground_truth
@@ -172,8 +172,8 @@ def _as_records(path: Path, found: Detections, truth: GroundTruth) -> bytes:
     """COCO's result list: a file that is one already keeps its bytes, unless its ids had to be looked up."""
     if path.is_file() and path.suffix != ".npz" and not found.notes:
         return path.read_bytes()
-    widths = _extents(found.boxes[:, :2], found.boxes[:, 2:])
-    boxes = np.concatenate([found.boxes[:, :2], widths], axis=1).tolist()
+    # Added to a corner inside of the image, extents give the other corner to the last bit.
+    boxes = np.concatenate([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]], axis=1).tolist()
     columns = truth.image_ids[found.images].tolist(), truth.class_ids[found.labels].tolist(), found.scores.tolist()
     names = "image_id", "category_id", "score"
     records: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -182,11 +182,3 @@ def _as_records(path: Path, found: Detections, truth: GroundTruth) -> bytes:
         if mask is not None:
             record["segmentation"] = mask
     return (json.dumps(records, allow_nan=False, separators=(",", ":")) + "\n").encode()
-
-
-def _extents(low: Floats, high: Floats) -> Floats:
-    """Widths and heights which, added to the upper left corner, give the lower right one to the last bit."""
-    extent = high - low
-    for candidate in (np.nextafter(extent, np.inf), np.nextafter(extent, -np.inf)):
-        extent = np.where((low + extent != high) & (low + candidate == high), candidate, extent)
-    return np.maximum(extent, 0.0)

@@ -114,13 +114,12 @@ def scale_text(catalog: Catalog, comparison: Comparison) -> str:
 
 def elsewhere_text(runs: Iterable[FinishedRun]) -> str:
     """Which runs were made elsewhere, and by what; empty where none was."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         if (made := run.provenance.elsewhere) is not None:
-            groups.setdefault(f" by {made.made_by}" if made.made_by else "", []).append(
-                f"{run.variant} seed {run.seed}"
-            )
-    texts = [f"{', '.join(names)}{by}" for by, names in groups.items()]
+            by = f" by {made.made_by}" if made.made_by else ""
+            groups.setdefault((run.variant, by), []).append(str(run.seed))
+    texts = [f"{name} seed {', '.join(seeds)}{by}" for (name, by), seeds in groups.items()]
     return f"{'; '.join(texts)}. Their code, settings and schedule are unknown" if texts else ""
 
 

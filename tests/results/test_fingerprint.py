@@ -171,7 +171,7 @@ SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth"}
 CATALOG = {"checks", "folders", "judging", "load", "papers", "protocols", "records", "units", "variants", "withdrawn"}
 # What users' own comparisons and programs call, and no verdict on a paper's claim.
 USERS = {
-    "evaluation": {"coco_columns", "cocoeval", "curve_kernels", "influence", "inputs"},
+    "evaluation": {"coco_columns", "cocoeval", "curve_kernels", "elsewhere", "influence", "inputs"},
     "verdicts": {
         *(
             "arm_cache",
@@ -183,7 +183,7 @@ USERS = {
             "comparison_records",
             "comparison_words",
         ),
-        *("needed", "registration", "sequential"),
+        *("agreement", "needed", "registration", "sequential", "verification"),
     },
     "report": {"comparison", "comparison_figures", "comparison_images", "comparison_page"},
 }
@@ -232,7 +232,7 @@ GOLDEN = {
         "evaluation": EVALUATED,
         "formats": SCORED | {"rle_kernels"},
         "report": room("report", "report") - USERS["report"],
-        "results": room("results", "results", "results.lease"),
+        "results": room("results", "results", "results.elsewhere", "results.lease", "results.merge"),
         "timing": {"latency"},
         "verdicts": JUDGED,
     },
