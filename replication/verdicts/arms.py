@@ -23,11 +23,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Resampling:
-    """How runs are matched and how their images are resampled."""
+    """How runs are matched, by boxes or ``masks``, and how their images are resampled."""
 
     criterion: Criterion = "iou"
     replicates: int = 2000
     seed: int = 0
+    masks: bool = False
 
 
 @dataclass(frozen=True)

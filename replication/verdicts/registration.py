@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -52,6 +52,7 @@ class Claim(Record):
     spending: Spending = "obrien-fleming"
     metric: str = "AP"
     criterion: Criterion = "iou"
+    type: Literal["bbox", "segm"] = "bbox"
     claimed: float | None = None
     practical: float | None = None
     alpha: float = 0.05
@@ -130,7 +131,8 @@ class Registered:
     @property
     def resampling(self) -> Resampling:
         """How its runs are matched and resampled."""
-        return Resampling(self.claim.criterion, self.claim.bootstrap, self.claim.bootstrap_seed)
+        claim = self.claim
+        return Resampling(claim.criterion, claim.bootstrap, claim.bootstrap_seed, claim.type == "segm")
 
     @property
     def truth(self) -> Path:

@@ -166,7 +166,7 @@ MODEL = {
 }
 TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "proposals"}}
 MATCHED = {"annotations", "columns", "compiled", "segmentations", "values"}
-RESULTS = {"detections", "json_results", "npz_results", "result_columns", "voc_results", "yolo_results"}
+RESULTS = {"detections", "json_results", "npz_results", "result_columns", "result_masks", "voc_results", "yolo_results"}
 SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth"}
 CATALOG = {"checks", "folders", "judging", "load", "papers", "protocols", "records", "units", "variants", "withdrawn"}
 # What users' own comparisons and programs call, and no verdict on a paper's claim.
