@@ -197,13 +197,8 @@ def _evaluated(
 
 
 def _numbers(truth: GroundTruth, job: _Job, resampling: Resampling, cache: Cache | None, threads: int) -> RunNumbers:
-    own = (
-        resampling.criterion,
-        str(resampling.replicates),
-        str(resampling.seed),
-        *(("masks",) if resampling.masks else ()),
-    )
-    key = (truth.content_hash, job.sha256, *own)
+    how = f"{resampling.criterion} of masks" if resampling.masks else resampling.criterion
+    key = (truth.content_hash, job.sha256, how, str(resampling.replicates), str(resampling.seed))
     arrays = cache.load(key) if cache is not None and job.sha256 else None
     if arrays is None:
         arrays = _compute(truth, job, resampling, threads)
