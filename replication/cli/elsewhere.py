@@ -20,6 +20,7 @@ from replication.cli.verb import (
     verb,
     with_setting,
 )
+from replication.errors import ConfigError
 
 
 @verb(
@@ -85,10 +86,14 @@ def verify(folder: Path, against: Path | None, configs: Sequence[Path], form: st
     from replication.results.merge import protocols_in
     from replication.verdicts.verification import SCHEMA, verify_results
 
+    protocols, shared = protocols_in(folder), protocols_in(against) if against is not None else []
+    if against is not None and not set(protocols) & set(shared):
+        raise ConfigError(f"--against {against}: has no runs of {', '.join(protocols)}, which {folder} has")
     found = []
-    for name in protocols_in(folder):
+    for name in protocols:
         setting = load_setting(name, folder, configs)
-        found.append(verify_results(setting.catalog, setting.protocol, folder, load_judging(), against))
+        other = against if name in shared else None
+        found.append(verify_results(setting.catalog, setting.protocol, folder, load_judging(), other))
     if form == "json":
         verified = all(one.holds for one in found)
         print_json({"schema": SCHEMA, "verified": verified, "protocols": [one.to_dict() for one in found]})

@@ -7,8 +7,8 @@ Own runs x_1 .. x_k with mean m and variance s^2 predict the mean of n further r
 ``rounding`` is half the last printed digit. The second term of V is there only where the n runs were measured on other
 images of the same kind: V_img is the variance of m by the draw of our I images, without what images do to single runs,
 which s^2 holds already; J is the number of the other images (I where it is unknown). df = (k - 1) (V / V_run)^2 by
-Satterthwaite, V_run being the first term, since only s^2 is estimated from few numbers. As t falls with df, the interval
-with V_img could be narrower than the one without it; then it is the latter.
+Satterthwaite, V_run being the first term, since only s^2 is estimated from few numbers. As t falls with df, the
+interval with V_img could be narrower than the one without it; then it is the latter.
 """
 
 from __future__ import annotations

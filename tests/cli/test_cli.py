@@ -20,6 +20,7 @@ from replication.cli.main import replication
 VERBS = [
     *("catalog", "plan", "data", "prepare", "doctor", "train", "proposals", "detect", "figures", "evaluate"),
     *("compare", "register", "time", "verdicts", "tables", "report", "export", "submission", "archive"),
+    *("import-run", "merge", "verify"),
 ]
 
 
@@ -35,7 +36,7 @@ def test_help_is_instant_and_lists_every_verb():
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert text.endswith("\n[] 0\n")
     listed = text.partition("Verbs:\n")[2].partition("\n\n")[0]
-    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == VERBS
+    assert re.findall(r"^  ([\w-]+)", listed, re.MULTILINE) == VERBS
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -53,7 +54,7 @@ def test_help_of_every_verb_has_examples_that_are_declared(capsys: pytest.Captur
         declared.make_context(verb, words[1:])  # raises for an option or value that the verb does not have
 
 
-@pytest.mark.parametrize("verb", sorted({*VERBS} - {"data", "compare", "register"}))
+@pytest.mark.parametrize("verb", sorted({*VERBS} - {"data", "compare", "register", "merge"}))
 def test_every_verb_that_reads_the_catalog_takes_configs(capsys: pytest.CaptureFixture[str], verb: str):
     assert "--configs DIR" in call(capsys, verb, "--help")[1]
 
