@@ -116,12 +116,14 @@ def compare(
     paired: bool = False,
     bootstrap: int = 2000,
     seed: int = 0,
+    masks: bool = False,
     cache: Cache | None = None,
     progress: Progress | None = None,
 ) -> ArmComparison:
     """Say which arm is better: runs of several detectors on one ground truth, the first arm being the baseline.
 
-    ``arms`` are lists of detections by name. The first of ``metrics`` is judged; see ``Options`` for the rest. Numbers
+    ``arms`` are lists of detections by name. The first of ``metrics`` is judged; ``masks`` compares them instead of
+    boxes, see ``Options`` for the rest. Numbers
     of files are kept in ``cache``, and ``progress`` is called with runs done and all. Raises ReplicationError for
     arms that cannot be compared: a run in two arms, copies of a run, other images.
 
@@ -142,7 +144,8 @@ def compare(
     B is better than A
     """
     options = Options(tuple(metrics), claimed, practical, alpha, estimand, paired)
-    return compare_arms(read_arms(truth, arms, Resampling(criterion, bootstrap, seed), cache, progress), options)
+    resampling = Resampling(criterion, bootstrap, seed, masks)
+    return compare_arms(read_arms(truth, arms, resampling, cache, progress), options)
 
 
 @dataclass

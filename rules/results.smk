@@ -27,6 +27,7 @@ rule verdicts:
         tables=",".join(plan.tables),
         text=rule_values.text(plan),
         rules=rule_values.judging(),
+        elsewhere=rule_values.elsewhere(plan),
         fingerprint=fingerprint(JUDGING),
     shell:
         "{VERB} verdicts {WHERE} --tables {params.tables:q} 2>&1 | tee {log:q}"
@@ -59,6 +60,7 @@ rule tables:
     priority: 300
     params:
         text=rule_values.text(plan),
+        elsewhere=rule_values.elsewhere(plan),
         fingerprint=fingerprint(RENDERING),
     shell:
         "{VERB} tables {WHERE} --tables {wildcards.table:q} 2>&1 | tee {log:q}"

@@ -1,7 +1,8 @@
 """Runs: their training, detections, metrics and timing."""
 
 TRAINED, TEST_TIME = (
-    variant_pattern(plan.catalog, trained) for trained in (True, False)
+    rule_values.made_here(plan, variant_pattern(plan.catalog, trained))
+    for trained in (True, False)
 )
 
 

@@ -13,15 +13,15 @@ from click.core import ParameterSource
 from replication.cli.evaluation import CRITERIA
 from replication.cli.verb import FILE, HELP, Verb, examples, verb
 from replication.errors import ConfigError
+from replication.results.metrics import METRICS
 
 if TYPE_CHECKING:
     from replication.verdicts.arms import Arms
     from replication.verdicts.comparison_records import ArmComparison
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 FORMATS = ("table", "json", "markdown", "latex", "html")
 SEVERAL = ("--a", "--b", "--metric")
-TERMS = ("criterion", "claimed", "practical", "alpha", "estimand", "paired", "bootstrap", "seed", "baseline")
+TERMS = ("type", "criterion", "claimed", "practical", "alpha", "estimand", "paired", "bootstrap", "seed", "baseline")
 """Options that a claim fixes."""
 
 
@@ -61,6 +61,7 @@ class _Compare(Verb):
     "--metric", type=click.Choice(METRICS), multiple=True, help="Metrics, the first of which is judged.  [default: AP]"
 )
 @click.option("--criterion", type=click.Choice(CRITERIA), default="iou", help="Overlap that decides which boxes match.")
+@click.option("--type", type=click.Choice(["bbox", "segm"]), default="bbox", help="Compare boxes or masks.")
 @click.option("--claimed", type=float, metavar="GAIN", help="Claimed gain in AP; judged against half of it.")
 @click.option("--practical", type=float, metavar="GAIN", help="Smallest gain in AP of practical relevance.")
 @click.option("--alpha", type=float, default=0.05, help="Significance level of the verdict.")
@@ -164,6 +165,7 @@ def _compared(
     cache: Path | None,
     no_cache: bool,
     criterion: Any,
+    type: str,
     bootstrap: int,
     seed: int,
     **judged: Any,
@@ -175,7 +177,7 @@ def _compared(
     if truth is None:
         raise ConfigError("compare: TRUTH is missing: the ground truth that the detections are of")
     options = Options(metrics=tuple(dict.fromkeys(metrics)), **judged)
-    found = _read(truth, arms, Resampling(criterion, bootstrap, seed), cache, no_cache)
+    found = _read(truth, arms, Resampling(criterion, bootstrap, seed, type == "segm"), cache, no_cache)
     return compare_arms(found, options), found
 
 

@@ -98,7 +98,12 @@ def _evaluate_run(
     for name, value in of_files.items():
         if value not in (None, False):
             raise ConfigError(f"evaluate: --{name} is for two files: give the run's DETECTIONS and GROUND_TRUTH")
-    return evaluate_run(load_setting(protocol, results, configs).run(variant, seed))
+    setting = load_setting(protocol, results, configs)
+    if variant in setting.catalog.variants:
+        return evaluate_run(setting.run(variant, seed))
+    from replication.evaluation.elsewhere import evaluate_imported
+
+    return evaluate_imported(setting.catalog, setting.protocol, results, variant, seed)
 
 
 def _evaluate_files(

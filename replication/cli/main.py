@@ -1,7 +1,7 @@
 """The entry point: finds the verb, runs it, and turns what goes wrong into one message and an exit code.
 
-Exit codes: 0 done, 1 a bug (with a traceback), 2 the user's input or machine, with one message that says what to do,
-130 interrupted.
+Exit codes: 0 done, 1 a bug (with a traceback) or what `verify` has found wrong, 2 the user's input or machine, with one
+message that says what to do, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ MODULES = {
     "timing": ("time",),
     "results": ("verdicts", "tables", "report"),
     "exports": ("export", "submission", "archive"),
+    "elsewhere": ("import-run", "merge", "verify"),
 }
 """The modules of this package that hold verbs, and which, in the order of the pipeline."""
 

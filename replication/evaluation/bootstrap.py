@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from replication.errors import ConfigError
 from replication.evaluation.matching import AREAS, Matches
 from replication.formats.columns import Floats, Ints
+from replication.results.metrics import AREA_OF, THRESHOLD_OF
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-AREA_OF = {"AP": "all", "AP50": "all", "AP75": "all", "APs": "small", "APm": "medium", "APl": "large"}
 SUPPORTED = 10
 """Least number of objects of a supported class: resampling underestimates the variance of rarer ones."""
 Weights = NDArray[np.uint8]
@@ -67,7 +66,7 @@ class Replicates:
 
 def mean_metric(precision: Floats, thresholds: Floats, name: str, classes: NDArray[np.bool_] | None = None) -> Floats:
     """``precision`` (B, T, C) as the metric ``name`` (B,) on 0-100; NaN where no class has objects."""
-    at = {"AP50": 0.5, "AP75": 0.75}.get(name)
+    at = THRESHOLD_OF.get(name)
     if at is not None:
         precision = precision[:, [_threshold(thresholds, at)]]
     if classes is not None:

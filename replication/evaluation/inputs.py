@@ -46,16 +46,17 @@ def as_ground_truth(source: Any) -> GroundTruth:
     return _through_file("truth", ".json", _json(source, "truth", DataError), read_ground_truth)
 
 
-def as_detections(source: Any, truth: GroundTruth, name: str = "detections") -> Detections:
+def as_detections(source: Any, truth: GroundTruth, name: str = "detections", polygons: bool = False) -> Detections:
     """Detections from a path, a COCO result list, arrays, a ``pycocotools.coco.COCO``, or columns.
 
     Arrays or tensors are a dict of ``image_ids`` (N,), ``class_ids`` (N,), ``boxes`` (N, 4) XYXY in pixels and
-    ``scores`` (N,). Raises ResultError naming file, or ``name`` for what is in memory, and record.
+    ``scores`` (N,). ``polygons`` of records are drawn as masks.
+    Raises ResultError naming file, or ``name`` for what is in memory, and record.
     """
     if isinstance(source, Detections):
         return source
     if isinstance(source, str | Path):
-        return read_detections(Path(source), truth)
+        return read_detections(Path(source), truth, polygons)
     if isinstance(source, CocoLike):
         source = [_without_polygons(one) for one in source.dataset["annotations"]]
     if isinstance(source, Mapping):
@@ -66,7 +67,7 @@ def as_detections(source: Any, truth: GroundTruth, name: str = "detections") -> 
             f"records or a dict of {', '.join(COLUMNS)}"
         )
     content = _json([_with_text(one) for one in source], name, ResultError)
-    return _through_file(name, ".json", content, lambda path: read_detections(path, truth))
+    return _through_file(name, ".json", content, lambda path: read_detections(path, truth, polygons))
 
 
 def as_array(value: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import replication
 from replication.catalog.protocols import AreaRanges
 from replication.errors import DataError, ResultError
-from replication.evaluation.bootstrap import METRICS, SUPPORTED, bootstrap, point
+from replication.evaluation.bootstrap import SUPPORTED, bootstrap, point
 from replication.evaluation.intervals import differences, intervals
 from replication.evaluation.matching import AREAS, COCO_AREAS, Criterion, Matches, match
 from replication.evaluation.mistakes import mistakes
@@ -19,6 +19,7 @@ from replication.evaluation.summary import per_class, summary
 from replication.formats.columns import Detections, GroundTruth
 from replication.formats.detections import read_detections, warnings_of
 from replication.formats.truth import read_ground_truth
+from replication.results.metrics import METRICS
 
 OTHER_IMAGES = 0.1
 """Share of images with detections of one detector only above which two files are held to be of different images."""

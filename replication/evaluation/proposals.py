@@ -10,10 +10,10 @@ import numpy as np
 
 import replication
 from replication.catalog.protocols import AreaRanges
-from replication.evaluation.bootstrap import METRICS
 from replication.evaluation.matching import COCO_AREAS, THRESHOLDS, match
 from replication.evaluation.summary import average_recall
 from replication.formats.columns import Detections, Floats, GroundTruth
+from replication.results.metrics import METRICS
 
 PROPOSAL_LIMITS = (100, 300, 1000)
 """Numbers of proposals per image at which Libra R-CNN's table 3 reads recall."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from replication.evaluation.summary import summary
 from replication.formats.columns import Detections, GroundTruth
 from replication.formats.detections import read_detections, warnings_of
 from replication.formats.truth import read_ground_truth
-from replication.results.files import check_writable
+from replication.results.files import check_writable, sha256_file
 from replication.results.layout import Layout, RunFiles
 from replication.results.run import Run
 from replication.results.schemas import Data, Metrics, Provenance, read, write
@@ -24,31 +25,49 @@ CRITERIA: dict[str, tuple[Criterion, Criterion]] = {"coco": ("iou", "giou"), "vo
 
 
 def evaluate_run(run: Run) -> dict[str, Any]:
+    """``evaluate_files`` of a run of a variant that is built."""
+    whose = {"variant": run.variant.name, "protocol": run.protocol.name, "seed": run.seed}
+    return evaluate_files(run.files, run.layout, run.protocol, whose, run.variant.class_agnostic)
+
+
+def evaluate_files(
+    files: RunFiles, layout: Layout, protocol: Protocol, whose: Mapping[str, Any], class_agnostic: bool = False
+) -> dict[str, Any]:
     """Evaluate ``detections.json`` of a run, write ``metrics.json`` next to it, and return the numbers in it.
 
     Boxes are matched by IoU (``metrics``) and by GIoU (``giou_metrics``), under VOC's rules where the protocol is VOC's
-    own. Of the proposals of an RPN alone the recall is evaluated. Raises ResultError when the run was trained on other
-    data than ``ground_truth.json`` holds.
+    own. Of ``class_agnostic`` detections, the proposals of an RPN alone, the recall is evaluated. ``whose`` are
+    variant, protocol and seed. Raises ResultError when the run was trained on other data than ``ground_truth.json``
+    holds.
     """
-    check_writable(run.folder)
-    truth, found, paths = read_run(run.files, run.layout)
-    if run.variant.class_agnostic:
-        result = describe_proposals(truth, found, run.protocol.area_ranges)
+    check_writable(files.folder)
+    result, warnings = measured(files, layout, protocol, class_agnostic)
+    write(files.metrics, Metrics, dict(whose) | result)
+    return result | {"warnings": warnings}
+
+
+def measured(
+    files: RunFiles, layout: Layout, protocol: Protocol, class_agnostic: bool = False
+) -> tuple[dict[str, Any], list[str]]:
+    """The numbers of a run's detections, and warnings about them; the matches are kept in its folder."""
+    truth, found, paths = read_run(files, layout)
+    if class_agnostic:
+        result = describe_proposals(truth, found, protocol.area_ranges)
     else:
-        result = _detected(run, truth, found, paths)
-    whose = {"variant": run.variant.name, "protocol": run.protocol.name, "seed": run.seed}
-    write(run.files.metrics, Metrics, whose | result)
-    return result | {"warnings": warnings_of(paths[0], found, truth)}
+        result = _detected(files, protocol, truth, found, paths)
+    return result | {"detections_sha256": sha256_file(paths[0])}, warnings_of(paths[0], found, truth)
 
 
-def _detected(run: Run, truth: GroundTruth, found: Detections, paths: tuple[Path, Path]) -> dict[str, Any]:
-    criterion, by_giou = CRITERIA[run.protocol.benchmark or "coco"]
+def _detected(
+    files: RunFiles, protocol: Protocol, truth: GroundTruth, found: Detections, paths: tuple[Path, Path]
+) -> dict[str, Any]:
+    criterion, by_giou = CRITERIA[protocol.benchmark or "coco"]
     truth = truth.under(criterion)
-    matches, giou = (_matched(run.files, run.protocol, truth, found, name) for name in (criterion, by_giou))
+    matches, giou = (_matched(files, protocol, truth, found, name) for name in (criterion, by_giou))
     by_mask = None
     if with_masks(found, truth, paths, None):
-        by_mask = _matched(run.files, run.protocol, truth, found, "iou", masks=True)
-    return describe(truth, found, matches, by_mask, run.protocol.area_ranges) | {"giou_metrics": summary(giou)}
+        by_mask = _matched(files, protocol, truth, found, "iou", masks=True)
+    return describe(truth, found, matches, by_mask, protocol.area_ranges) | {"giou_metrics": summary(giou)}
 
 
 def run_matches(files: RunFiles, layout: Layout, protocol: Protocol, giou: bool = False) -> Matches:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from replication.evaluation.bootstrap import METRICS, Replicates, mean_metric, point, weighted
+from replication.evaluation.bootstrap import Replicates, mean_metric, point, weighted
 from replication.evaluation.matching import AREAS, Matches
 from replication.formats.columns import Floats
+from replication.results.metrics import METRICS
 
 RECALLS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 _RECALL_OF = {

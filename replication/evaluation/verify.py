@@ -16,11 +16,12 @@ from pycocotools.cocoeval import COCOeval
 
 from replication.catalog.protocols import AreaRanges
 from replication.errors import ConfigError, ResultError
-from replication.evaluation.bootstrap import METRICS
+from replication.evaluation.bootstrap import mean_metric
 from replication.evaluation.matching import ALL, AREAS, Matches
-from replication.evaluation.summary import precision_cells, recall_cells
+from replication.evaluation.summary import number, precision_cells, recall_cells
 from replication.formats.columns import Floats
 from replication.formats.values import flag
+from replication.results.metrics import AREA_OF, METRICS
 
 TOLERANCE = 1e-12
 COUNTS = (1, 10, 100)
@@ -152,13 +153,9 @@ def _worst(matches: Matches, expected: tuple[Floats, Floats]) -> tuple[float, st
 
 def _metrics(precision: Floats, thresholds: Floats) -> dict[str, float | None]:
     """AP, AP50, AP75, APs, APm, APl on 0-100 of pycocotools' cells at 100 detections per image."""
-    values: dict[str, float | None] = {}
-    for name in METRICS:
-        cells = precision[:, :, {"APs": 1, "APm": 2, "APl": 3}.get(name, 0), -1]
-        chosen = cells[np.isclose(thresholds, float(f"0.{name[2:]}"))] if name in ("AP50", "AP75") else cells
-        there = chosen[chosen > -1]
-        values[name] = 100 * float(there.mean()) if there.size else None
-    return values
+    cells = np.where(precision[..., -1] > -1, precision[..., -1], np.nan)[None]
+    areas = {name: cells[..., AREAS.index(AREA_OF[name])] for name in METRICS}
+    return {name: number(float(mean_metric(own, thresholds, name)[0])) for name, own in areas.items()}
 
 
 def _reasons(paths: tuple[Path, Path], masks: bool) -> Iterator[str]:

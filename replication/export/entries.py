@@ -72,8 +72,14 @@ class Entry:
             "data_hash": facts.data_hash,
             "fingerprint": facts.fingerprint,
             **({"weights_from": facts.weights_from} if facts.weights_from else {}),
+            **({"made_elsewhere": foreign} if (foreign := self._elsewhere) else {}),
             "commits": list(dict.fromkeys(text for run in self.runs if (text := _commit(run.provenance)))),
         }
+
+    @property
+    def _elsewhere(self) -> dict[int, str]:
+        """Seed -> by whom, of the runs that were made elsewhere."""
+        return {run.seed: made.made_by or "unknown" for run in self.runs if (made := run.provenance.elsewhere)}
 
     @property
     def published_in(self) -> dict[str, str]:

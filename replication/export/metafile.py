@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import replication
-from replication.catalog import Catalog
+from replication.catalog import Catalog, Protocol, Variant
 from replication.export.entries import Entry, dataset_name
 from replication.report.head import data_text
 from replication.results.schemas import Provenance
@@ -38,7 +38,7 @@ def _model(catalog: Catalog, entry: Entry, latency: Latency | None, source: str 
     return {
         "Name": entry.name,
         "In Collection": _short(entry.tables[0][0].title),
-        "Config": f"configs/variants/{entry.variant}.yaml",
+        **({"Config": f"configs/variants/{entry.variant}.yaml"} if entry.variant in catalog.variants else {}),
         "Metadata": _metadata(catalog, entry) | _cost(latency),
         "Results": [
             {
@@ -52,18 +52,19 @@ def _model(catalog: Catalog, entry: Entry, latency: Latency | None, source: str 
     }
 
 
+def _architecture(variant: Variant, protocol: Protocol) -> list[str]:
+    return [variant.meta_architecture, protocol.backbones.get(variant.backbone, variant.backbone)]
+
+
 def _metadata(catalog: Catalog, entry: Entry) -> dict[str, Any]:
-    variant, facts = catalog.variants[entry.variant], entry.runs[0].provenance
+    variant, facts = catalog.variants.get(entry.variant), entry.runs[0].provenance
     spread = {number.label: number.sd for number in entry.numbers if number.sd is not None}
     return {
         "Training Data": data_text(entry.protocol),
         "Iterations": facts.iterations,
         "Batch Size": facts.batch,
         "Training Resources": _resources(facts),
-        "Architecture": [
-            variant.meta_architecture,
-            entry.protocol.backbones.get(variant.backbone, variant.backbone),
-        ],
+        **({"Architecture": _architecture(variant, entry.protocol)} if variant is not None else {}),
         "Protocol": f"{entry.protocol.name}: {entry.protocol.title}",
         "Seeds": entry.seeds,
         **({"Standard Deviation": spread} if spread else {}),

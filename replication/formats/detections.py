@@ -18,16 +18,17 @@ NORMALISED = 1.5  # pixels; boxes that all end before that are fractions of the 
 _NAMED = 10  # classes that a warning lists
 
 
-def read_detections(path: Path, truth: GroundTruth) -> Detections:
+def read_detections(path: Path, truth: GroundTruth, polygons: bool = False) -> Detections:
     """Read and check a COCO result list, columns in npz, or a folder of VOC's or YOLO's text files.
 
     A record of the list has image_id, category_id, score, and ``bbox`` (XYWH, pixels) or ``segmentation`` (RLE) or
-    both. An empty list is valid. Raises ResultError naming file and record.
+    both; polygons are taken for masks where they are asked for. An empty list is
+    valid. Raises ResultError naming file and record.
     """
     if path.suffix == ".npz":
         return read_npz(path, truth)
     if not path.is_dir():
-        return read_json(path, truth)
+        return read_json(path, truth, polygons)
     return read_yolo_results(path, truth) if is_yolo_results(path, truth) else read_voc_results(path, truth)
 
 

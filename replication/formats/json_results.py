@@ -20,6 +20,7 @@ from replication.formats.columns import Detections, Floats, GroundTruth, Ints, i
 from replication.formats.json_files import box, load_json, mapped, require
 from replication.formats.problems import Problems
 from replication.formats.result_columns import BY_NAME, ClassIds, ImageIds, checked_detections
+from replication.formats.result_masks import run_lengths
 from replication.formats.segmentations import uncovered
 from replication.formats.values import is_finite, shown
 
@@ -47,10 +48,10 @@ _JSON = msgspec.json.Decoder(Any)
 _RECORDS = msgspec.json.Decoder(list[_Detection])
 
 
-def read_json(path: Path, truth: GroundTruth) -> Detections:
-    """Read and check a COCO result list. Raises ResultError naming file and record."""
+def read_json(path: Path, truth: GroundTruth, polygons: bool = False) -> Detections:
+    """Read and check a COCO result list; ``polygons`` are drawn as masks. Raises ResultError naming file and record."""
     content = mapped(path, ResultError)
-    reader = _Reader(path, truth)
+    reader = _Reader(path, truth, polygons)
     try:
         for part in _parts(reader, content):
             reader.add(part)
@@ -59,7 +60,7 @@ def read_json(path: Path, truth: GroundTruth) -> Detections:
             message = f"{path}: detections[{reader.count}] or one of the following records: {problem}"
             raise ResultError(message) from problem
         document = load_json(path, content[:], ResultError, reader.count)
-        reader = _Reader(path, truth)
+        reader = _Reader(path, truth, polygons)
         reader.add(reader.records(document))
     except MemoryError:
         raise ResultError(f"{path}: too large for the memory; write npz, or fewer detections per image") from None
@@ -104,8 +105,8 @@ def _part(reader: _Reader, content: Content, opening: bytes, start: int) -> tupl
 class _Reader:
     """Detections as they are read, part by part."""
 
-    def __init__(self, path: Path, truth: GroundTruth) -> None:
-        self.truth, self.problems = truth, Problems(path, ResultError)
+    def __init__(self, path: Path, truth: GroundTruth, polygons: bool) -> None:
+        self.truth, self.problems, self.polygons = truth, Problems(path, ResultError), polygons
         self.image_ids, self.class_ids = ImageIds(truth), ClassIds(truth)
         self.plain_ids = not truth.image_keys and not truth.class_keys
         self.parts: list[tuple[Ints, Ints, Floats, Floats]] = []
@@ -143,13 +144,16 @@ class _Reader:
         label = _named("category_id", self.class_ids.resolve, record["category_id"])
         if not is_finite(record["score"]):
             raise ValueError(f"score is {shown(record['score'])}, expected a finite number")
-        given, mask = record.get("bbox"), self._mask(record)
+        given, mask = record.get("bbox"), self._mask(record, image)
         if given in (None, []) and mask is None:
             raise ValueError(NO_BOX)
         return _Detection(image, label, float(record["score"]), None if given in (None, []) else box(given), mask)
 
-    def _mask(self, record: dict[str, Any]) -> _Rle | None:
-        """The run-length code of a record; None for masks of another form, which boxes do not need."""
+    def _mask(self, record: dict[str, Any], image: int) -> _Rle | None:
+        """The run-length code of a record; None for masks of another form, which boxes do not need.
+
+        Those are drawn where ``polygons`` are asked for.
+        """
         mask = record.get("segmentation")
         if mask is None:
             return None
@@ -161,10 +165,23 @@ class _Reader:
             and isinstance(mask.get("counts"), str)
         ):
             return _Rle((size[0], size[1]), mask["counts"])
+        if self.polygons:
+            return self._drawn(mask, image)
         if record.get("bbox") in (None, []):
             raise ValueError("segmentation is not a compressed RLE {'size': [height, width], 'counts': text}")
         self.other_masks += 1
         return None
+
+    def _drawn(self, mask: Any, image: int) -> _Rle | None:
+        places, unknown = indices(np.array([image], np.int64), self.truth.image_ids)
+        if unknown[0]:  # named later
+            return None
+        height, width = (int(side) for side in self.truth.sizes[places[0]])
+        try:
+            code = run_lengths(mask, height, width)
+        except ValueError as error:
+            raise ValueError(f"segmentation {error}") from None
+        return _Rle((height, width), code["counts"])
 
     def add(self, records: list[_Detection]) -> None:
         """Take in a part."""

@@ -15,6 +15,7 @@ from replication.formats.problems import Problems
 from replication.formats.values import identifier, shown
 
 _NAMED = 10  # classes that a warning lists
+LEFT_OUT = "left out, of classes not in the ground truth"
 
 
 def checked_detections(
@@ -138,7 +139,7 @@ def _foreign(labels: Ints, truth: GroundTruth, texts: Mapping[int, str]) -> str:
     counts = Counter(labels.tolist())
     first_few = sorted(counts.items())[:_NAMED]
     named = ", ".join(f"{texts.get(number, number)} ({count} detections)" for number, count in first_few)
-    text = f"left out, of classes not in the ground truth: category_id {named}{', ...' if len(counts) > _NAMED else ''}"
+    text = f"{LEFT_OUT}: category_id {named}{', ...' if len(counts) > _NAMED else ''}"
     known = truth.class_ids.tolist()
     if set(counts) == {0} and known == list(range(1, len(known) + 1)):
         text += "; are these classes numbered from 0, but those of the ground truth from 1?"

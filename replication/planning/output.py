@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from replication.planning.costs import Cost, iteration_cost, relative_times
 from replication.planning.plan import Plan
-from replication.planning.steps import TRAINED, Step, steps
+from replication.planning.steps import ELSEWHERE, TRAINED, Step, steps
 from replication.planning.wall_time import wall_seconds
 
 SCHEMA = "plan/1"
@@ -71,7 +71,7 @@ def plan_left(plan: Plan, at_once: int) -> str:
     """One line: how many trainings are finished and how long the others take, ``at_once`` in parallel."""
     planned = steps(plan)
     trainings = [step for step in planned if not step.run.variant.weights_from]
-    trained, unknown = sum(step.state in TRAINED for step in trainings), _unknown(planned)
+    trained, unknown = sum(step.state in (*TRAINED, ELSEWHERE) for step in trainings), _unknown(planned)
     return (
         f"workflow: {trained} of {len(trainings)} runs trained, about {_duration(_seconds(planned) / at_once)} of "
         "training remaining"

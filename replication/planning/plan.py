@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from replication.catalog import Catalog, Protocol, Variant, mechanisms, select
 from replication.catalog.variants import PROPOSALS_SEED
+from replication.results.elsewhere import elsewhere
 from replication.results.layout import Layout
 from replication.results.run import Run
 
@@ -32,10 +34,15 @@ class Plan:
         """The variants of the runs, each once, in order."""
         return list(dict.fromkeys(run.variant for run in self.runs))
 
+    @cached_property
+    def elsewhere(self) -> list[Run]:
+        """The planned runs that were made elsewhere: finished, and without weights."""
+        return [run for run in self.runs if elsewhere(run.files) is not None]
+
     @property
     def trainings(self) -> list[Run]:
-        """The planned runs that are trained: all but those of test-time variants."""
-        return [run for run in self.runs if not run.variant.weights_from]
+        """The planned runs that are trained: all but those of test-time variants, and those made elsewhere."""
+        return [run for run in self.runs if not run.variant.weights_from and run not in self.elsewhere]
 
     @property
     def shown(self) -> list[Run]:
@@ -57,7 +64,7 @@ class Plan:
 
         Only where their run is planned anyway: a training for a figure alone would cost as much as a row of a table.
         """
-        planned, shown = {(run.variant.name, run.seed) for run in self.runs}, set(self.tables)
+        planned, shown = {(run.variant.name, run.seed) for run in self.trainings}, set(self.tables)
         return [
             self.layout.figure_data(paper.id, data.name)
             for paper in self.catalog.papers.values()
@@ -74,10 +81,11 @@ class Plan:
     def timed_in(self, table: str) -> list[str]:
         """Planned variants of one table, in row order; none when its rows are not timed.
 
-        Test-time variants are left out: a test in several views cannot be timed; nor can a command.
+        Test-time variants are left out: a test in several views cannot be timed. So are commands, and variants whose
+        first run was made elsewhere: they have no weights here.
         """
         record = self.catalog.table(table)
-        planned = {run.variant.name for run in self.trainings if not run.variant.command}
+        planned = {run.variant.name for run in self.trainings if run.seed == 0 and not run.variant.command}
         return [row.variant for row in record.rows if record.timed and row.variant in planned]
 
     @property

@@ -9,6 +9,7 @@ from replication.datasets.backbones import downloaded_weights, needed_weights
 from replication.datasets.splits import annotation_files
 from replication.planning.plan import Plan
 from replication.results import fingerprint
+from replication.results.elsewhere import elsewhere as origin_of
 from replication.results.files import sha256_json
 from replication.results.run import Run
 
@@ -36,8 +37,34 @@ def weights(plan: Plan, variant: str, seed: int | str) -> str:
 
 
 def made(run: Run) -> Path:
-    """What a rule declares to make a run's provenance: the mark of its training or, of a test-time variant, itself."""
-    return run.files.provenance if run.variant.weights_from else run.files.trained
+    """What says that a run's provenance is there: the mark of its training; itself where no training marks it.
+
+    That is so of test-time variants, and of runs made elsewhere.
+    """
+    own = run.variant.weights_from or origin_of(run.files) is not None
+    return run.files.provenance if own else run.files.trained
+
+
+def made_here(plan: Plan, pattern: str) -> str:
+    """A pattern of variants, restricted to the runs that the workflow makes: those made elsewhere it must not touch.
+
+    A lookahead, since Snakemake has no pattern over two wildcards: it is of the folder ``<variant>/seed<k>/``.
+    """
+    left_out = "|".join(f"{run.variant.name}/seed{run.seed}/" for run in plan.elsewhere)
+    return f"(?!{left_out})(?:{pattern})" if left_out else pattern
+
+
+def elsewhere(plan: Plan) -> str:
+    """Changes with the runs made elsewhere that the tables show, those of variants without a file among them."""
+    rows = (row.variant for table in plan.tables for row in plan.catalog.table(table).rows)
+    variants = dict.fromkeys(name for name in rows if name is not None)
+    found = [
+        [name, seed, made.source_sha256]
+        for name in variants
+        for seed, files in plan.layout.seeds(name)
+        if (made := origin_of(files)) is not None
+    ]
+    return sha256_json(found)[:12]
 
 
 def forget_deleted(plan: Plan) -> None:

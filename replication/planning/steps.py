@@ -9,11 +9,14 @@ from pathlib import Path
 from replication.catalog.schedule import training_iterations
 from replication.planning.costs import iteration_cost, readable_provenance
 from replication.planning.plan import Plan
+from replication.results.elsewhere import elsewhere
 from replication.results.fingerprint import settings_fingerprint, training_fingerprint
 from replication.results.run import Run
 
 TRAINED = ("done", "trained")
 """States in which a run's weights are there and of this code."""
+ELSEWHERE = "made elsewhere"
+"""State of a run that was imported: finished, without weights, never trained here."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ def steps(plan: Plan) -> list[Step]:
 
 
 def _step(run: Run, folders: Iterable[Path]) -> Step:
+    origin = elsewhere(run.files)
+    if origin is not None:
+        return Step(
+            run, ELSEWHERE, f"{origin.made_by or 'by whom is unknown'}; code and settings are unknown", 0, 0.0, None
+        )
     if run.variant.weights_from:
         return Step(run, *_test_state(run), 0, 0.0, None)
     iterations = training_iterations(run.variant, run.protocol)
@@ -70,6 +78,8 @@ def _training_state(run: Run, iterations: int) -> tuple[str, str, int]:
 def _test_state(run: Run) -> tuple[str, str]:
     """(state, reason) of a test-time variant's run, which has no training of its own."""
     source = run.trained
+    if elsewhere(source.files) is not None:
+        return "needs weights", f"of {source.label}, which was made elsewhere and has none"
     if _training_state(source, 0)[0] not in TRAINED:
         return "needs weights", f"of {source.label}, which is to be trained"
     if not run.files.metrics.exists():

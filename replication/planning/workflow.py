@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from replication.catalog import Catalog, config_folders, load_catalog, load_protocol
+from replication.catalog.variants import PROPOSALS_SEED
 from replication.errors import ConfigError, did_you_mean
 from replication.planning.plan import Plan, make_plan
 
@@ -32,7 +33,7 @@ def from_workflow(config: Mapping[str, Any]) -> Plan:
             f"--config results: {config['results']}: Snakemake reads braces as wildcards; choose a folder without them"
         )
     folders = _folders(config)
-    return make_plan(
+    plan = make_plan(
         load_catalog(*folders),
         load_protocol(_protocol(config), folders),
         Path(_results(config)),
@@ -40,6 +41,24 @@ def from_workflow(config: Mapping[str, Any]) -> Plan:
         config.get("seeds"),
         _list(config.get("backbones")),
     )
+    _check_sources(plan)
+    return plan
+
+
+def _check_sources(plan: Plan) -> None:
+    """Raise ConfigError for a run that is to be made from another's weights, which was made elsewhere and has none."""
+    bare = {(run.variant.name, run.seed): run for run in plan.elsewhere}
+    for run in (run for run in plan.runs if run not in plan.elsewhere):
+        needed = {"weights": (run.variant.weights_from, run.seed)}
+        proposals = run.variant.proposals_from
+        if proposals and not plan.layout.proposals(proposals, "val").manifest.exists():
+            needed["proposals"] = proposals, PROPOSALS_SEED
+        for what, key in needed.items():
+            if key in bare:
+                raise ConfigError(
+                    f"{bare[key].folder}: was made elsewhere and has no weights, but {run.label} needs its {what}; "
+                    "import that run too, or choose other tables"
+                )
 
 
 def where(config: Mapping[str, Any]) -> str:

@@ -52,6 +52,12 @@ class Line:
     cells: dict[str, Cell]
     runs: tuple[FinishedRun, ...]
 
+    @property
+    def count(self) -> str:
+        """Number of runs, those made elsewhere apart; empty without runs."""
+        foreign = sum(bool(run.origin) for run in self.runs)
+        return f"{len(self.runs) or ''}" + (f" ({foreign} made elsewhere)" if foreign else "")
+
 
 @dataclass(frozen=True)
 class Comparison:

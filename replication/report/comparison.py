@@ -74,7 +74,8 @@ def facts(comparison: ArmComparison) -> Iterator[str]:
             yield spread_text(comparison, contrast)
     drawn = comparison.resampling
     yield (
-        f"{comparison.objects} objects on {comparison.images} images, criterion {drawn.criterion}; "
+        f"{comparison.objects} objects on {comparison.images} images, criterion {drawn.criterion}"
+        f"{' of masks' if drawn.masks else ''}; "
         f"{drawn.replicates} resamplings of the images, seed {drawn.seed}. New images: other runs and other images of "
         "the same kind; this benchmark: other runs on these images."
     )

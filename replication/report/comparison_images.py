@@ -61,8 +61,9 @@ def differing_images(arms: Arms, arm: Arm, folder: Path) -> list[Shown]:
 
 def _influence(arms: Arms, arm: Arm, truth: GroundTruth) -> Floats:
     """Mean over an arm's runs of what each image adds to AP50."""
-    found = (as_detections(Path(run.name), truth) for run in arm.runs)
-    values = [leave_one_out(match(truth, one, arms.resampling.criterion), METRIC) for one in found]
+    criterion, masks = arms.resampling.criterion, arms.resampling.masks
+    found = (as_detections(Path(run.name), truth, polygons=masks) for run in arm.runs)
+    values = [leave_one_out(match(truth, one, criterion, masks=masks), METRIC) for one in found]
     mean: Floats = np.mean(values, axis=0)
     return mean
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from replication.catalog import Catalog, Protocol, Table, not_testable, withdrawn
 from replication.report.cells import Comparison
+from replication.results.finished import FinishedRun
 from replication.timing.latency import conditions, training_conditions
 
 NOT_COMPARABLE = (
@@ -24,7 +25,7 @@ RATIOS = (
 )
 
 
-ELSEWHERE = "Published elsewhere"
+PUBLISHED_ELSEWHERE = "Published elsewhere"
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,11 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
         ("Data", data_text(protocol)),
         ("Scale", scale_text(catalog, comparison)),
         ("Backbones", backbone_text(comparison)),
+        ("Made elsewhere", elsewhere_text(comparison.runs)),
         ("Settings", settings_text(catalog, comparison)),
         ("Protocol note", protocol.note.strip()),
         ("Table note", table.note.strip()),
-        (ELSEWHERE, elsewhere_text(table)),
+        (PUBLISHED_ELSEWHERE, context_text(table)),
         ("Latency", latency_text(comparison)),
         ("Reading", RATIOS if table.shows_latency else IN_PARENTHESES),
     ]
@@ -73,7 +75,7 @@ def head(catalog: Catalog, comparison: Comparison) -> Head:
     return Head(f"{table.id}: {table.caption}", kept, warning(table, protocol), notes, untestable)
 
 
-def elsewhere_text(table: Table) -> str:
+def context_text(table: Table) -> str:
     """Others' numbers for the table's detector with their sources, as context; empty where there are none."""
     if not table.elsewhere:
         return ""
@@ -117,14 +119,27 @@ def data_text(protocol: Protocol) -> str:
 def scale_text(catalog: Catalog, comparison: Comparison) -> str:
     """Iterations and batch of the runs, with the iterations of the papers' scale."""
     scales: dict[str, None] = {}
-    for run in comparison.runs:
+    for run in (run for run in comparison.runs if not run.origin):
         facts = run.provenance
         own = catalog.variants[run.variant].iterations if run.variant in catalog.variants else None
         text = f"{_thousands(facts.iterations)} iterations at batch {_thousands(facts.batch)}"
         if own is not None and own != facts.iterations:
             text += f" (papers' scale: {_thousands(own)})"
         scales[text] = None
+    if any(run.origin for run in comparison.runs):
+        scales["unknown of the runs made elsewhere"] = None
     return "; ".join(scales) or f"batch {comparison.protocol.batch}; no run finished yet"
+
+
+def elsewhere_text(runs: Iterable[FinishedRun]) -> str:
+    """Which runs were made elsewhere, and by what; empty where none was."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        if (made := run.provenance.elsewhere) is not None:
+            by = f" by {made.made_by}" if made.made_by else ""
+            groups.setdefault((run.variant, by), []).append(str(run.seed))
+    texts = [f"{name} seed {', '.join(seeds)}{by}" for (name, by), seeds in groups.items()]
+    return f"{'; '.join(texts)}. Their code, settings and schedule are unknown" if texts else ""
 
 
 def _thousands(value: Any) -> str:

@@ -14,7 +14,16 @@ from replication.report.accuracy_latency import draw_picture
 from replication.report.cells import Comparison, compare_all
 from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing, data_uri
-from replication.report.head import ELSEWHERE, NOT_COMPARABLE, Head, data_text, head, latency_text, training_text
+from replication.report.head import (
+    NOT_COMPARABLE,
+    PUBLISHED_ELSEWHERE,
+    Head,
+    data_text,
+    elsewhere_text,
+    head,
+    latency_text,
+    training_text,
+)
 from replication.report.html import html_environment
 from replication.report.mechanisms import Measured, measured
 from replication.report.mistakes import KINDS, MISTAKES_CAPTION, draw_mistakes
@@ -145,7 +154,7 @@ def render_page(
     return environment.get_template("page.html.jinja").render(
         verdicts=verdicts,
         protocol=protocol,
-        elsewhere=ELSEWHERE,
+        elsewhere=PUBLISHED_ELSEWHERE,
         warning="" if protocol.published_scale else NOT_COMPARABLE,
         overview=_overview(catalog, protocol, comparisons, list(runs.values())),
         papers=_by_paper(sections),
@@ -196,6 +205,7 @@ def _overview(
     facts = [
         ("Runs finished", f"{len(done)} of {len(planned)}" + _extra(len(runs) - len(done))),
         ("Seeds per variant", _span(counts)),
+        ("Made elsewhere", elsewhere_text(runs)),
         ("Training time, all runs", duration(sum(trainings.values()))),
         ("Device", "; ".join(dict.fromkeys(map(device, runs)))),
         ("Data", data_text(protocol)),
@@ -232,6 +242,8 @@ def _span(counts: Sequence[int]) -> str:
 def device(run: FinishedRun) -> str:
     """The GPU's name, or the processor with the threads that one training used."""
     made = run.provenance
+    if run.origin:
+        return "unknown of runs made elsewhere"
     if made.device is not None and made.device.type == "cuda":
         count = made.device.count
         return f"{f'{count} x ' if count > 1 else ''}{made.device.name}"

@@ -21,6 +21,7 @@ CSV_FIELDS = (
     "table", "protocol", "absolute_comparable", "row", "label", "backbone", "schedule", "variant", "baseline", "status",
     "column", "metric", "criterion", "unit", "published", "published_gain", "measured", "sd", "runs", "measured_gain",
     "published_ratio", "measured_low", "measured_high", "measured_ratio", "measured_ratio_low", "measured_ratio_high",
+    "made_elsewhere",
 )  # fmt: skip
 
 
@@ -129,6 +130,7 @@ def _csv_record(comparison: Comparison, line: Line, column: Column) -> dict[str,
         **_ends("measured", cell.interval),
         "measured_ratio": cell.measured_ratio.median if cell.measured_ratio else None,
         **_ends("measured_ratio", cell.measured_ratio),
+        "made_elsewhere": sum(bool(run.origin) for run in line.runs),
     }
 
 
@@ -148,7 +150,7 @@ def grid(comparison: Comparison, columns: Sequence[Column]) -> tuple[list[str], 
         for column in columns:
             cell = line.cells[column.id]
             cells += [published_text(cell, column), measured_text(cell, column)]
-        rows.append([*cells, str(len(line.runs) or "-"), line.status])
+        rows.append([*cells, line.count or "-", line.status])
     return [*heads, "runs", "status"], rows
 
 

@@ -159,6 +159,20 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file; of a folder, of the names and contents of all files in it. Raises ResultError."""
+    try:
+        if not path.is_dir():
+            return sha256_file(path)
+        files = sorted(one for one in path.rglob("*") if one.is_file())
+        parts = [f"{one.relative_to(path).as_posix()} {sha256_file(one)}" for one in files]
+    except FileNotFoundError:
+        raise ResultError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ResultError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def sha256_json(value: Any) -> str:
     """Hex SHA-256 of a JSON-able value, independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)

@@ -40,7 +40,10 @@ class Code:
 # The words of errors.
 ERRORS = ("errors", "formats.problems")
 # And where and in which form files lie: the numbers in them stay.
-FILES = (*ERRORS, "results.files", "results.fingerprint", "results.layout", "results.run", "results.schemas")
+FILES = (
+    *ERRORS,
+    *(f"results.{name}" for name in ("explanations", "files", "fingerprint", "layout", "run", "schemas")),
+)
 # Settings enter by value, in ``training_fingerprint`` and the workflow's params. How long a training is by them
 # (catalog.schedule) is computed, and counts.
 SETTINGS = tuple(

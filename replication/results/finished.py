@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,11 @@ class FinishedRun:
         return self.provenance.weights_from or self.variant
 
     @property
+    def origin(self) -> str:
+        """``made elsewhere``, with what is said of it; empty for a run of this project."""
+        return self.provenance.elsewhere.label if self.provenance.elsewhere is not None else ""
+
+    @property
     def schedule(self) -> str:
         """Its iterations, batch and learning rate; empty where they are not recorded."""
         made = self.provenance
@@ -100,21 +105,37 @@ def finished_runs(protocol: Protocol, results: Path, variants: Iterable[str]) ->
     one variant of different configurations.
     """
     layout = Layout(results, protocol.name)
-    runs = {
-        variant: [
-            _read(layout, variant, seed, files) for seed, files in layout.seeds(variant) if files.metrics.exists()
-        ]
-        for variant in dict.fromkeys(variants)
-    }
-    check_together([run for group in runs.values() for run in group])
-    for group in runs.values():
-        _same(group, "config_hash", "are two seeds of one variant with different configurations")
-        _same(group, "losses", "are two seeds of one variant with different losses")
+    runs = {variant: list(_runs_of(layout, variant)) for variant in dict.fromkeys(variants)}
+    check_variants([run for group in runs.values() for run in group])
     return {variant: group for variant, group in runs.items() if group}
 
 
+def read_runs(layout: Layout) -> list[FinishedRun]:
+    """All finished runs of a protocol, whatever their variants, not yet checked against each other."""
+    variants = sorted(path.name for path in layout.runs.iterdir() if path.is_dir()) if layout.runs.is_dir() else []
+    return [run for variant in variants for run in _runs_of(layout, variant)]
+
+
+def _runs_of(layout: Layout, variant: str) -> Iterator[FinishedRun]:
+    for seed, files in layout.seeds(variant):
+        if files.metrics.exists():
+            yield _read(layout, variant, seed, files)
+
+
+def check_variants(runs: Sequence[FinishedRun]) -> None:
+    """``check_together``, and ResultError unless the seeds of each variant have one configuration."""
+    check_together(list(runs))
+    for variant in dict.fromkeys(run.variant for run in runs):
+        own = [run for run in runs if run.variant == variant]
+        _same(own, "config_hash", "are two seeds of one variant with different configurations")
+        _same(own, "losses", "are two seeds of one variant with different losses")
+
+
 def check_together(runs: list[FinishedRun]) -> None:
-    """Raise ResultError unless all runs have one data hash, code fingerprint, image set and set of area ranges."""
+    """Raise ResultError unless all runs have one data hash, code fingerprint, image set and set of area ranges.
+
+    Of runs that were made elsewhere the code is unknown, and the data are those that they were evaluated on.
+    """
     _same(runs, "data_hash", "were trained or evaluated on different data")
     ours = [run for run in runs if run.provenance.command is None]
     _same(ours, "fingerprint", "were trained by different code")
@@ -126,17 +147,19 @@ def check_together(runs: list[FinishedRun]) -> None:
 
 def curve(run: FinishedRun) -> list[dict[str, float]]:
     """The lines of a run's ``curves.jsonl``; empty when it has none (a folder with results only)."""
-    path = run.files.curves
-    if not path.exists():
-        return []
+    return read_curve(run.files.curves) if run.files.curves.exists() else []
+
+
+def read_curve(path: Path, remedy: str = _WITHOUT_CURVE) -> list[dict[str, float]]:
+    """A training curve, JSON objects with their ``iteration``, one per line. ResultError ends with ``remedy``."""
     try:
         lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     except (OSError, ValueError, RecursionError) as error:
-        raise ResultError(f"{path}: not readable as JSON lines ({error}); {_WITHOUT_CURVE}") from error
+        raise ResultError(f"{path}: not readable as JSON lines ({error}); {remedy}") from error
     if not lines:
-        raise ResultError(f"{path}: is empty; {_WITHOUT_CURVE}")
+        raise ResultError(f"{path}: is empty; {remedy}")
     if not all(isinstance(line, dict) and "iteration" in line for line in lines):
-        raise ResultError(f"{path}: a line has no 'iteration'; {_WITHOUT_CURVE}")
+        raise ResultError(f"{path}: a line has no 'iteration'; {remedy}")
     return lines
 
 
@@ -159,9 +182,11 @@ def _read(layout: Layout, variant: str, seed: int, files: RunFiles) -> FinishedR
 
 
 def _same(runs: list[FinishedRun], key: str, what: str) -> None:
-    for run in runs:
-        if getattr(run.provenance, key) != getattr(runs[0].provenance, key):
-            raise _mixed(runs[0].files.provenance, run.files.provenance, f"{what} ({key} differs)")
+    """Raise ResultError where two runs differ in a key of their provenance that both have."""
+    known = [run for run in runs if getattr(run.provenance, key) is not None]
+    for run in known:
+        if getattr(run.provenance, key) != getattr(known[0].provenance, key):
+            raise _mixed(known[0].files.provenance, run.files.provenance, f"{what} ({key} differs)")
 
 
 def _mixed(one: Path, other: Path, what: str) -> ResultError:

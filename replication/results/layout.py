@@ -2,7 +2,7 @@
 
 ``results/<protocol>/`` holds one protocol's results::
 
-    data.json  ground_truth.json  verdicts.json  report.html  archive.json
+    data.json  ground_truth.json  verdicts.json  report.html  archive.json  merged.json
     runs/<variant>/seed<k>/       one run (``RunFiles``)
     proposals/<variant>/          fixed proposals of an RPN: <split>.json, <split>.f32
     latency/<device>/             <variant>.json; latency/timed.done says that the workflow has timed
@@ -243,6 +243,11 @@ class Layout:
     def archive(self) -> Path:
         """Lists what the folder of an archive holds (``schemas.Archive``); only an archive has it."""
         return self.folder / "archive.json"
+
+    @property
+    def merged(self) -> Path:
+        """Lists where the runs of merged results are from (``schemas.Merged``); only those have it."""
+        return self.folder / "merged.json"
 
     def log(self, name: str) -> Path:
         """The log of a step of the workflow."""

@@ -7,7 +7,6 @@ that a newer file can be read as well.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from replication.errors import ResultError
+from replication.results.explanations import explained, not_finite
 from replication.results.files import load_json, write_json
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -55,6 +55,27 @@ class Device(Part, frozen=True, kw_only=True):
     count: int = 1
 
 
+class Elsewhere(Part, frozen=True, kw_only=True):
+    """Where a run comes from that was not made by this project.
+
+    ``made_by`` is what its user says of it; ``source`` the name of the file or folder of detections that was given, and
+    ``source_sha256`` its hash; ``imported`` the time, ``importer`` the program. ``unknown`` names the fields of the
+    provenance that nobody has recorded.
+    """
+
+    made_by: str | None
+    source: str
+    source_sha256: str
+    imported: str
+    importer: str
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """``made elsewhere``, with what is said of it."""
+        return f"made elsewhere ({self.made_by})" if self.made_by else "made elsewhere"
+
+
 class Provenance(Document, frozen=True, kw_only=True):
     """``provenance.json``: what made a run's weights.
 
@@ -63,15 +84,17 @@ class Provenance(Document, frozen=True, kw_only=True):
     ``settings_fingerprint`` of its own. ``losses`` are the SHA-256 of users' files of box losses by name.
 
     A run of a ``command`` has the command as it was started, the SHA-256 of the files of its ``code``, and neither
-    packages nor schedule: they are not known here.
+    packages nor schedule: they are not known here. A run that was made elsewhere says so in ``elsewhere``, and has
+    neither the hash of a config nor fingerprints.
     """
 
     SCHEMA = "provenance/1"
     REMEDY = "train the run again with --restart"
 
-    config_hash: str
     data_hash: str
-    fingerprint: str
+    config_hash: str | None = None
+    fingerprint: str | None = None
+    elsewhere: Elsewhere | None = None
     protocol: str | None = None
     variant: str | None = None
     seed: int | None = None
@@ -102,6 +125,11 @@ class Provenance(Document, frozen=True, kw_only=True):
     seconds: float | None = None
     s_per_iter: Positive | None = None
 
+    def problem(self) -> str:
+        """Only a run that was made elsewhere may do without config and code."""
+        missing = [name for name in ("config_hash", "fingerprint") if getattr(self, name) is None]
+        return f"{missing[0]} is missing" if missing and self.elsewhere is None else ""
+
 
 class Mistake(Part, frozen=True, kw_only=True):
     """One kind of mistake: how many, and the AP50 that repairing them would gain; None where nothing is judged."""
@@ -113,7 +141,8 @@ class Mistake(Part, frozen=True, kw_only=True):
 class Metrics(Document, frozen=True, kw_only=True):
     """``metrics.json``: a run's numbers on 0-100 by name; None, or absent, where there is none.
 
-    ``metrics`` are by IoU, ``giou_metrics`` by GIoU, ``mask_metrics`` those of masks.
+    ``metrics`` are by IoU, ``giou_metrics`` by GIoU, ``mask_metrics`` those of masks; ``detections_sha256`` is of the
+    file that they were computed from.
     """
 
     SCHEMA = "metrics/1"
@@ -131,6 +160,7 @@ class Metrics(Document, frozen=True, kw_only=True):
     criterion: str | None = None
     evaluator: str | None = None
     mistakes: dict[str, Mistake] | None = None
+    detections_sha256: str | None = None
 
 
 class SplitCounts(Part, frozen=True, kw_only=True):
@@ -344,6 +374,25 @@ class Archive(Document, frozen=True, kw_only=True):
     files: dict[str, str]
 
 
+class MergedRun(Part, frozen=True, kw_only=True):
+    """A run, and the results folders that it was in, as they were given."""
+
+    variant: str
+    seed: int
+    sources: tuple[str, ...]
+
+
+class Merged(Document, frozen=True, kw_only=True):
+    """``merged.json``: where each run of merged results is from, and SHA-256 of every file by its path."""
+
+    SCHEMA = "merged/1"
+    REMEDY = "merge the results again"
+
+    protocol: str
+    runs: tuple[MergedRun, ...]
+    files: dict[str, str]
+
+
 def read(path: Path, kind: type[D]) -> D:
     """The content of a file. ResultError, one message that names file and field, when it is absent, not JSON, of
     another version, or has a field that is missing, of another type, not finite or out of range.
@@ -375,73 +424,6 @@ def _convert(content: Any, kind: type[D]) -> tuple[str, D | None]:
     try:
         document = msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
-        return _explained(str(error), content, kind), None
-    problem = _not_finite(content) or document.problem()
+        return explained(str(error), content, kind), None
+    problem = not_finite(content) or document.problem()
     return problem, None if problem else document
-
-
-def _explained(message: str, content: Any, kind: type[Document]) -> str:
-    """Msgspec's message, the field first. It writes ``[...]`` for any key of a mapping; here it is the key."""
-    what, _, place = message.partition(" - at `$")
-    place = place.rstrip("`")
-    missing = what.partition("missing required field `")[2].rstrip("`")
-    keys: list[str | int] = []
-    value = content
-    for part in _parts(place):
-        key = part if part != "..." else _culprit(content, keys, value, kind)
-        if key is None:
-            break
-        keys.append(key)
-        value = value[key]
-    field = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
-    if missing:
-        return f"{field}.{missing} is missing".lstrip(".")
-    shown = repr(value)
-    return f"{field} is {shown if len(shown) <= 60 else shown[:60] + '...'}, {what[0].lower()}{what[1:]}"
-
-
-def _parts(place: str) -> list[str | int]:
-    """``.a[0].b`` as ``a``, 0, ``b``; ``...`` for any key."""
-    parts: list[str | int] = []
-    for word in place.replace("[", ".[").split(".["):
-        head, *names = word.split("]")[-1].split(".")
-        if "]" in word:
-            index = word.partition("]")[0]
-            parts.append(int(index) if index.isdigit() else "...")
-        elif head:
-            parts.append(head)
-        parts += [name for name in names if name]
-    return parts
-
-
-def _culprit(content: Any, keys: list[str | int], mapping: Any, kind: type[Document]) -> str | None:
-    """The key of a mapping inside ``content`` whose value alone keeps it from being converted."""
-    for key, value in mapping.items():
-        try:
-            msgspec.convert(_with(content, keys, {key: value}), kind)
-        except msgspec.ValidationError as error:
-            if "[...]" in str(error):
-                return str(key)
-    return None
-
-
-def _with(content: Any, keys: list[str | int], value: Any) -> Any:
-    """A copy of nested mappings and lists with another value at a place."""
-    if not keys:
-        return value
-    changed = content.copy()
-    changed[keys[0]] = _with(content[keys[0]], keys[1:], value)
-    return changed
-
-
-def _not_finite(content: Any, place: str = "") -> str:
-    """``field is inf`` for the first number that is not finite; JSON has none, but readers take them."""
-    if isinstance(content, float) and not math.isfinite(content):
-        return f"{place.lstrip('.')} is {content}, expected a finite number"
-    if isinstance(content, dict):
-        return next(filter(None, (_not_finite(value, f"{place}.{key}") for key, value in content.items())), "")
-    if isinstance(content, list):
-        return next(
-            filter(None, (_not_finite(value, f"{place}[{number}]") for number, value in enumerate(content))), ""
-        )
-    return ""

@@ -6,7 +6,9 @@ import torch
 
 from replication.datasets import data_hash
 from replication.errors import ResultError, WeightsError
+from replication.results.elsewhere import elsewhere
 from replication.results.fingerprint import training_fingerprint
+from replication.results.layout import RunFiles
 from replication.results.run import Run
 from replication.results.schemas import Provenance, read
 from replication.training.checkpoint import read_checkpoint
@@ -35,17 +37,29 @@ def proposals_of(run: Run, split: str, records: list[Record]) -> OpenProposals |
 
 def check_trained(run: Run) -> None:
     """Raise ResultError unless a run's weights are there, of a training by this code, these settings and these data."""
+    check_made_here(run.files)
     run = run.trained
     if run.variant.command:
         raise ResultError(
             f"{run.variant.path}: run: is a command, which leaves detections and no weights that run here"
         )
+    check_made_here(run.files)
     if not run.files.model.exists():
         raise ResultError(
             f"{run.files.model}: no such file; train the run first: `replication train --variant "
             f"{run.variant.name} --seed {run.seed}`"
         )
     check_identity(run, identity(run), "train it again with --restart")
+
+
+def check_made_here(files: RunFiles) -> None:
+    """Raise ResultError for a run that was made elsewhere: it has no weights, and is not trained over."""
+    origin = elsewhere(files)
+    if origin is not None:
+        raise ResultError(
+            f"{files.folder}: the run was {origin.label} and has no weights; choose another --seed or --results, or "
+            "delete the folder to train the run here"
+        )
 
 
 def check_identity(run: Run, expected: dict[str, str], what_to_do: str) -> None:

@@ -28,7 +28,7 @@ from replication.training.config import check_schedule, check_seed, config_hash,
 from replication.training.curves import Curves, Progress, say
 from replication.training.data import Record, share_of, training_records
 from replication.training.devices import devices, on_device, out_of_memory, prepare_process, visible_names
-from replication.training.identity import check_identity, identity, proposals_of, trained_weights
+from replication.training.identity import check_identity, check_made_here, identity, proposals_of, trained_weights
 from replication.training.provenance import environment, now, weights
 from replication.training.trainer import TERMINATED, Checkpoints, Trainer
 
@@ -64,6 +64,7 @@ def train(run: Run, restart: bool = False, gpus: int = 1, wait: bool = False, re
         lease(run.files.lock, "this run", wait, lambda message: say(f"{run.label}: {message}")),
         devices(run.protocol.device, gpus) as taken,
     ):
+        check_made_here(run.files)
         for path in run.files.abandoned:
             path.unlink()
         if restart:

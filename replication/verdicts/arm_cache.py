@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from replication.errors import ReplicationError, ResultError
-from replication.results.files import sha256_file, write_bytes
+from replication.errors import ReplicationError
+from replication.results.files import write_bytes
 from replication.results.fingerprint import COMPARING, fingerprint
 
 KEPT = 256
@@ -63,17 +63,3 @@ class Cache:
         files = sorted(self.folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
         for path in files[:-KEPT]:
             path.unlink(missing_ok=True)
-
-
-def content_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file; of a folder, of the names and contents of all files in it. Raises ResultError."""
-    try:
-        if not path.is_dir():
-            return sha256_file(path)
-        files = sorted(one for one in path.rglob("*") if one.is_file())
-        parts = [f"{one.relative_to(path).as_posix()} {sha256_file(one)}" for one in files]
-    except FileNotFoundError:
-        raise ResultError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ResultError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

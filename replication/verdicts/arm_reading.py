@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from replication.errors import ConfigError, ReplicationError, ResultError
-from replication.evaluation.bootstrap import METRICS, SUPPORTED, bootstrap, point
+from replication.errors import ConfigError, DataError, ReplicationError, ResultError
+from replication.evaluation.bootstrap import SUPPORTED, bootstrap, point
 from replication.evaluation.inputs import as_detections, as_ground_truth
 from replication.evaluation.matching import AREAS, Matches, match
 from replication.evaluation.mistakes import mistakes
 from replication.evaluation.pair import OTHER_IMAGES
 from replication.formats.columns import Detections, Floats, GroundTruth
 from replication.formats.detections import warnings_of
-from replication.verdicts.arm_cache import Cache, content_sha256
+from replication.results.files import content_sha256
+from replication.results.metrics import METRICS
+from replication.verdicts.arm_cache import Cache
 from replication.verdicts.arms import CURVES, KINDS, POINTS, Arm, Arms, Progress, Resampling, RunNumbers
 
 
@@ -52,6 +54,8 @@ def read_arms(
     """
     resampling = resampling or Resampling()
     columns = as_ground_truth(truth).under(resampling.criterion)
+    if resampling.masks:
+        _check_objects(columns, truth)
     jobs = list(_jobs(arms))
     _check_files(jobs)
     numbers = _evaluated(columns, jobs, resampling, cache, progress)
@@ -70,6 +74,23 @@ def read_arms(
         per_class=tuple(columns.per_class.tolist()),
         warnings=tuple(dict.fromkeys(_warnings(found, columns))),
     )
+
+
+def _check_objects(truth: GroundTruth, source: Any) -> None:
+    """Raise DataError unless every object has a mask that can be drawn."""
+    name = str(source) if isinstance(source, str | Path) else "truth"
+    if truth.masks is None or np.isnan(truth.sizes).any():
+        raise DataError(f"{name}: masks are compared, but annotations lack segmentation or images lack their size")
+    from replication.evaluation.masks import check_masks
+
+    check_masks(truth, Path(name))
+
+
+def _check_masks(name: str, detections: Detections) -> None:
+    """Raise ResultError unless every detection has a mask."""
+    if detections.masks is None and len(detections):
+        note = next((text for text in detections.notes if "segmentation" in text), "the records have no segmentation")
+        raise ResultError(f"{name}: segmentation: {note.partition(': boxes')[0]}; masks are compared (--type segm)")
 
 
 def _jobs(arms: Mapping[str, Sequence[Any]]) -> Iterator[_Job]:
@@ -176,7 +197,8 @@ def _evaluated(
 
 
 def _numbers(truth: GroundTruth, job: _Job, resampling: Resampling, cache: Cache | None, threads: int) -> RunNumbers:
-    key = (truth.content_hash, job.sha256, resampling.criterion, str(resampling.replicates), str(resampling.seed))
+    how = f"{resampling.criterion} of masks" if resampling.masks else resampling.criterion
+    key = (truth.content_hash, job.sha256, how, str(resampling.replicates), str(resampling.seed))
     arrays = cache.load(key) if cache is not None and job.sha256 else None
     if arrays is None:
         arrays = _compute(truth, job, resampling, threads)
@@ -190,12 +212,16 @@ def _numbers(truth: GroundTruth, job: _Job, resampling: Resampling, cache: Cache
 
 def _compute(truth: GroundTruth, job: _Job, resampling: Resampling, threads: int) -> dict[str, Any]:
     """All arrays of ``RunNumbers``."""
-    detections = as_detections(job.source, truth, job.name)
-    matches = match(truth, detections, resampling.criterion, threads=threads)
+    detections = as_detections(job.source, truth, job.name, resampling.masks)
+    if resampling.masks:
+        _check_masks(job.name, detections)
+    matches = match(truth, detections, resampling.criterion, masks=resampling.masks, threads=threads)
     supported = truth.per_class >= SUPPORTED
     estimate = point(matches)
     sample = bootstrap(matches, resampling.replicates, resampling.seed, AREAS, threads=threads)
-    kinds = mistakes(truth, detections, matches)
+    # Kinds of mistakes are told by the overlap of boxes.
+    unknown: dict[str, float | int | None] = {"count": 0, "gain": None}
+    kinds = dict.fromkeys(KINDS, unknown) if resampling.masks else mistakes(truth, detections, matches)
     name = Path(job.name)
     odd = [text.removeprefix(f"{name}: ") for text in warnings_of(name, detections, truth)]
     return {

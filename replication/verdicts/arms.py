@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replication.evaluation.bootstrap import METRICS, SUPPORTED
+from replication.evaluation.bootstrap import SUPPORTED
 from replication.evaluation.matching import Criterion
 from replication.formats.columns import Flags, Floats
+from replication.results.metrics import METRICS
 
 KINDS = ("localisation", "classification", "both", "duplicate", "background", "missed")
 """Kinds of mistakes, as ``replication.evaluation.mistakes`` names them."""
@@ -22,11 +23,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Resampling:
-    """How runs are matched and how their images are resampled."""
+    """How runs are matched, by boxes or ``masks``, and how their images are resampled."""
 
     criterion: Criterion = "iou"
     replicates: int = 2000
     seed: int = 0
+    masks: bool = False
 
 
 @dataclass(frozen=True)

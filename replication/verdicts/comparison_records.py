@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from replication.errors import ConfigError
-from replication.evaluation.bootstrap import METRICS
+from replication.results.metrics import METRICS
 from replication.verdicts.arms import Resampling
 from replication.verdicts.intervals import ESTIMANDS, Estimand
 

@@ -98,7 +98,12 @@ def judge(
         "plan": plan_hashes(catalog, protocol, judging, tables),
         "notes": [*outdated, *filter(None, [controls.note]), *_notes(protocol, tables, runs, claims)],
         "runs": [
-            {"variant": run.variant, "seed": run.seed, "metrics_sha256": sha256_file(run.files.metrics)}
+            {
+                "variant": run.variant,
+                "seed": run.seed,
+                "metrics_sha256": sha256_file(run.files.metrics),
+                **({"origin": run.origin} if run.origin else {}),
+            }
             for group in runs.values()
             for run in group
         ],
@@ -155,6 +160,12 @@ def _notes(protocol: Protocol, tables: Sequence[str], runs: Runs, claims: Sequen
         notes.append(
             f"judged on {', '.join(tables)}; registered were {', '.join(protocol.tables)}: the families of "
             "claims, and so the verdicts, are those of the tables judged"
+        )
+    foreign = [f"{run.variant} seed {run.seed}" for group in runs.values() for run in group if run.origin]
+    if foreign:
+        notes.append(
+            f"{', '.join(foreign)}: made elsewhere; that they are runs of these variants under this protocol is their "
+            "importer's word, since code, settings and schedule are unknown"
         )
     compared = {evidence.question.claim.id: evidence for evidence in claims if evidence.pair is not None}
     paired = [name for name, evidence in compared.items() if share_weights(evidence.question, runs)]

@@ -145,7 +145,7 @@ def gather_evidence(
     question: Question, catalog: Catalog, protocol: Protocol, judging: Judging, runs: Runs, resample: Resampler
 ) -> Evidence:
     """The sides of a claim, or why it cannot be judged."""
-    reason = _unmeasurable(question, catalog) or _left_out(question, protocol, runs)
+    reason = _unmeasurable(question, catalog, runs) or _left_out(question, protocol, runs)
     if reason:
         return Evidence(question, obstacle=(NOT_TESTABLE, reason))
     reason = not_testable(catalog, protocol).get(question.claim.id, "")
@@ -176,7 +176,7 @@ def _sides(question: Question) -> tuple[Row, Row]:
     return question.row, question.baseline
 
 
-def _unmeasurable(question: Question, catalog: Catalog) -> str:
+def _unmeasurable(question: Question, catalog: Catalog, runs: Runs) -> str:
     column, names = question.column, [row.variant for row in _sides(question)]
     if column.lower_is_better:
         return "latency is not judged: see the table"
@@ -185,7 +185,8 @@ def _unmeasurable(question: Question, catalog: Catalog) -> str:
     if column.state == "planned":
         return f"{metric_name(column)} cannot be measured yet"
     for row in _sides(question):
-        if catalog.row_state(row) != "built":
+        # A variant without a file may have runs that were made elsewhere.
+        if catalog.row_state(row) != "built" and not runs.get(row.variant or ""):
             return f"{row.variant or row.label} is not built"
     return f"both rows are measured by {names[0]}" if names[0] == names[1] else ""
 

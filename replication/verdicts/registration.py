@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,8 +21,7 @@ from replication.catalog.records import Record, parse, read_yaml
 from replication.errors import ConfigError, ResultError
 from replication.evaluation.inputs import as_ground_truth
 from replication.evaluation.matching import Criterion
-from replication.results.files import read_json, sha256_json, write_json
-from replication.verdicts.arm_cache import content_sha256
+from replication.results.files import content_sha256, read_json, sha256_json, write_json
 from replication.verdicts.arms import Arms, Resampling
 from replication.verdicts.comparison import compare_arms
 from replication.verdicts.comparison_records import ArmComparison, Options
@@ -53,6 +52,7 @@ class Claim(Record):
     spending: Spending = "obrien-fleming"
     metric: str = "AP"
     criterion: Criterion = "iou"
+    type: Literal["bbox", "segm"] = "bbox"
     claimed: float | None = None
     practical: float | None = None
     alpha: float = 0.05
@@ -131,7 +131,8 @@ class Registered:
     @property
     def resampling(self) -> Resampling:
         """How its runs are matched and resampled."""
-        return Resampling(self.claim.criterion, self.claim.bootstrap, self.claim.bootstrap_seed)
+        claim = self.claim
+        return Resampling(claim.criterion, claim.bootstrap, claim.bootstrap_seed, claim.type == "segm")
 
     @property
     def truth(self) -> Path:

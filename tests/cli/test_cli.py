@@ -21,6 +21,7 @@ VERBS = [
     *("catalog", "plan", "new-paper", "schema", "data", "weights", "prepare", "doctor", "train", "proposals", "detect"),
     *("figures", "evaluate"),
     *("compare", "register", "time", "verdicts", "tables", "report", "export", "submission", "archive"),
+    *("import-run", "merge", "verify"),
 ]
 
 
@@ -54,7 +55,7 @@ def test_help_of_every_verb_has_examples_that_are_declared(capsys: pytest.Captur
         declared.make_context(verb, words[1:])  # raises for an option or value that the verb does not have
 
 
-@pytest.mark.parametrize("verb", sorted({*VERBS} - {"new-paper", "schema", "data", "compare", "register"}))
+@pytest.mark.parametrize("verb", sorted({*VERBS} - {"new-paper", "schema", "data", "compare", "register", "merge"}))
 def test_every_verb_that_reads_the_catalog_takes_configs(capsys: pytest.CaptureFixture[str], verb: str):
     assert "--configs DIR" in call(capsys, verb, "--help")[1]
 

@@ -91,7 +91,7 @@ def test_options_reach_the_comparison(capsys):
     asked = document["options"] | document["resampling"]
     assert asked == {
         "metrics": ["AP75", "AP", "APs"], "claimed": 1.2, "practical": 0.5, "alpha": 0.1, "estimand": "this benchmark",
-        "paired": True, "power": 0.8, "criterion": "giou", "replicates": 100, "seed": 9,
+        "paired": True, "power": 0.8, "criterion": "giou", "replicates": 100, "seed": 9, "masks": False,
     }  # fmt: skip
     assert document["contrasts"][0]["terms"]["spread"] == "seeds as blocks"
 

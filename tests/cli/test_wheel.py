@@ -218,3 +218,41 @@ def test_an_archive_is_judged_only_where_it_is_declared_to_be_none(run: Run, tmp
     assert document["runs"] == kept["runs"]
     assert [one["id"] for one in document["verdicts"]] == [one["id"] for one in kept["verdicts"]]
     assert any("judged for this benchmark alone" in note for note in document["notes"])
+
+
+def test_users_own_files_are_evaluated_compared_imported_merged_and_verified(run: Run, tmp_path: Path):
+    """From another folder, without torch: everything that needs no training."""
+    from support.elsewhere_runs import SKILLS, detections, prepare
+
+    prepare(tmp_path / "results")
+    truth, variants = tmp_path / "results/smoke/ground_truth.json", list(SKILLS)[:3]
+    files = {variant: [detections(tmp_path, variant, seed) for seed in range(2)] for variant in variants}
+    first, other = files[variants[0]], files[variants[2]]
+    numbers = json.loads(run("replication", "evaluate", first[0], truth, "--format", "json").stdout)
+    claim = {"ground_truth": str(truth), "arms": {"A": "A_{seed}.json", "B": "B_{seed}.json"}, "seeds": [0, 1]}
+    (tmp_path / "claim.yaml").write_text(json.dumps(claim | {"bootstrap": 100}))
+    assert "registered" in run("replication", "register", tmp_path / "claim.yaml").stdout
+    for arm, own in (("A", first), ("B", other)):
+        for seed, path in enumerate(own):
+            shutil.copyfile(path, tmp_path / f"{arm}_{seed}.json")
+    judged = json.loads(run("replication", "compare", "--claim", tmp_path / "claim.json", "--format", "json").stdout)
+    assert judged["arms"][0]["values"]["AP"][0] == numbers["metrics"]["AP"]
+    where = ("--protocol", "smoke", "--results", tmp_path / "results")
+    for variant, own in files.items():
+        for seed, path in enumerate(own):
+            run("replication", "import-run", *where, "--variant", variant, "--seed", str(seed), "--detections", path)
+    run("replication", "merge", tmp_path / "results", "--out", tmp_path / "merged")
+    run("replication", "verdicts", "--protocol", "smoke", "--results", tmp_path / "merged", "--tables", "giou-T5")
+    found = json.loads(run("replication", "verify", tmp_path / "merged", "--format", "json").stdout)
+    assert found["verified"]
+    assert {one["found"] for one in found["protocols"][0]["evaluations"]} == {"reproduced"}
+    (tmp_path / "merged/smoke/runs" / variants[0] / "seed0/detections.json").write_text("[]")
+    assert "NOT verified" in run("replication", "verify", tmp_path / "merged", code=1).stdout
+    for refused in (
+        ("merge", tmp_path / "results", "--out", tmp_path / "merged"),
+        ("import-run", *where, "--variant", variants[0], "--detections", other[0]),
+        ("verify", tmp_path / "nowhere"),
+    ):
+        error = run("replication", *refused, code=2).stderr
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1

@@ -168,7 +168,7 @@ MODEL = {
 PROBES = ("dense", "pyramid", "tally", "two_stage")
 TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "precision", "proposals"}}
 MATCHED = {"annotations", "columns", "compiled", "segmentations", "values"}
-RESULTS = {"detections", "json_results", "npz_results", "result_columns", "voc_results", "yolo_results"}
+RESULTS = {"detections", "json_results", "npz_results", "result_columns", "result_masks", "voc_results", "yolo_results"}
 SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth"}
 CATALOG = {
     *("checks", "commands", "folders", "judging", "load", "losses", "papers", "protocols", "records", "units"),
@@ -176,7 +176,7 @@ CATALOG = {
 }
 # What users' own comparisons and programs call, and no verdict on a paper's claim.
 USERS = {
-    "evaluation": {"coco_columns", "cocoeval", "curve_kernels", "influence", "inputs"},
+    "evaluation": {"coco_columns", "cocoeval", "curve_kernels", "elsewhere", "influence", "inputs"},
     "verdicts": {
         *(
             "arm_cache",
@@ -187,7 +187,7 @@ USERS = {
             "comparison_records",
             "comparison_words",
         ),
-        *("registration", "sequential"),
+        *("agreement", "registration", "sequential", "verification"),
     },
     "report": {"comparison", "comparison_figures", "comparison_images", "comparison_page"},
 }
@@ -226,12 +226,12 @@ GOLDEN = {
         "evaluation": {"masks", "match_kernels", "matching"},
         "formats": MATCHED,
     },
-    "evaluation": {"evaluation": EVALUATED - {"verify"}, "formats": SCORED},
+    "evaluation": {"evaluation": EVALUATED - {"verify"}, "formats": SCORED, "results": {"metrics"}},
     "judging": {
         "catalog": CATALOG,
         "evaluation": EVALUATED,
         "formats": SCORED | {"rle_kernels"},
-        "results": {"finished"},
+        "results": {"finished", "metrics"},
         "verdicts": JUDGED,
     },
     "rendering": {
@@ -240,7 +240,7 @@ GOLDEN = {
         "evaluation": EVALUATED,
         "formats": SCORED | {"rle_kernels"},
         "report": room("report", "report") - USERS["report"],
-        "results": room("results", "results", "results.lease"),
+        "results": room("results", "results", "results.elsewhere", "results.lease", "results.merge"),
         "timing": {"latency"},
         "verdicts": JUDGED,
     },

@@ -12,9 +12,10 @@ import pytest
 from support.simulation import coco_documents, detector, population
 
 from replication.errors import ConfigError, ResultError
-from replication.evaluation.bootstrap import METRICS, bootstrap, point
+from replication.evaluation.bootstrap import bootstrap, point
 from replication.evaluation.inputs import as_detections, as_ground_truth
 from replication.evaluation.matching import AREAS, match
+from replication.results.metrics import METRICS
 from replication.verdicts.arm_cache import Cache
 from replication.verdicts.arm_reading import read_arms, seed_numbers
 from replication.verdicts.arms import KINDS, Resampling, metric_rows
