@@ -64,7 +64,7 @@ def parts(out: Path, dry: bool) -> list[Part]:
     tests = (*python, "pytest", "-q", "tests/device", *chosen, f"--junitxml={out}/tests.xml")
     resume = (sys.executable, "envs/device_resume.py", "--out", f"{out}/resume.json")
     workflow = ("snakemake", "--cores", "2" if dry else "16", "--config", "protocol=smoke")
-    options = ("tables=giou-T5", f"results={out}/work/workflow", "backbones=R-50")
+    options = ("tables=giou-T5", f"results={out}/made/workflow", "backbones=R-50")
     planned = [
         Part("tests", 100, tests),
         Part("fsaf-T2 fp32", 90, _timing(out, "fp32", "fp32", (), "800x1333", dry)),
@@ -85,7 +85,7 @@ def _timing(out: Path, folder: str, precision: str, names: Sequence[str], size: 
         *(sys.executable, "-m", "replication", "time", "--protocol", protocol, "--variants", variants),
         *("--weights", "random", "--device", device, "--size", "64x80" if dry else size),
         *("--precision", "fp32" if dry else precision, "--rounds", rounds, "--images", images),
-        *("--warmup", "1", "--training-steps", "1", "--out", f"{out}/work/{folder}", "--results", f"{out}/work/none"),
+        *("--warmup", "1", "--training-steps", "1", "--out", f"{out}/made/{folder}", "--results", f"{out}/made/none"),
     )
 
 
@@ -134,7 +134,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def timings(out: Path) -> dict[str, list[dict[str, Any]]]:
     """The documents of ``replication time`` by part; those of finished variants are there even if its time ran out."""
-    folders = sorted(path for path in (out / "work").glob("*") if any(path.glob("*.json")))
+    folders = sorted(path for path in (out / "made").glob("*") if any(path.glob("*.json")))
     return {folder.name: [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))] for folder in folders}
 
 
@@ -243,7 +243,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true")
     arguments = parser.parse_args(words)
     out = arguments.out.absolute()
-    (out / "work").mkdir(parents=True, exist_ok=True)
+    (out / "made").mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a part ends, and is written down
     install(arguments.bundle)

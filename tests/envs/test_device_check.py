@@ -80,7 +80,7 @@ OUTCOMES = [Outcome("tests", "done", 3.0, ""), Outcome("fsaf-T2 fp32", "out of t
 
 
 def test_partial_times_become_costs_and_ratios(tmp_path: Path) -> None:
-    folder = tmp_path / "work" / "fp32"
+    folder = tmp_path / "made" / "fp32"
     folder.mkdir(parents=True)
     for variant, ms in (("retinanet_R50", 20.0), ("fsaf_R50", 17.0), ("fsaf_R101", 25.0)):
         (folder / f"{variant}.json").write_text(json.dumps(document(variant, ms, 10 * ms)))
@@ -99,7 +99,7 @@ def test_partial_times_become_costs_and_ratios(tmp_path: Path) -> None:
 
 
 def test_with_nothing_measured_the_files_are_there_and_readable(tmp_path: Path) -> None:
-    (tmp_path / "work").mkdir()
+    (tmp_path / "made").mkdir()
     device_check.collect(tmp_path, [], {"device": {"name": "Some GPU"}})
     assert Costs.model_validate(yaml.safe_load((tmp_path / "costs.yaml").read_text())).costs == {}
     assert (tmp_path / "page.md").read_text().startswith("# Device check: Some GPU")
