@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from replication.catalog.records import Record
 from replication.errors import ConfigError
@@ -231,32 +231,35 @@ class AreaRanges(Record):
         return self
 
 
-class Exclusion(Record):
-    """Claims by id, and all claims on whole tables, that the protocol takes out, with the reason that is shown."""
+class _OfClaims(Record):
+    """What is said of single claims, by id, or of all claims on whole tables; of one of them at least."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [key], "properties": {key: {"minItems": 1}}} for key in ("claims", "tables")]
+        }
+    )
 
     claims: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
-    reason: str = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _something(self) -> Exclusion:
+    def _of_something(self) -> Self:
         if not self.claims and not self.tables:
             raise ValueError("name at least one claim or table")
         return self
 
 
-class Mechanism(Record):
-    """A paragraph: what claims of ``tables``, or single ``claims``, rest on, and how the protocol exercises it."""
+class Exclusion(_OfClaims):
+    """Claims that the protocol takes out, with the reason that is shown."""
 
-    tables: tuple[str, ...] = ()
-    claims: tuple[str, ...] = ()
+    reason: str = Field(min_length=1)
+
+
+class Mechanism(_OfClaims):
+    """A paragraph: what claims rest on, and how the protocol exercises it."""
+
     text: str = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _about_something(self) -> Mechanism:
-        if not self.tables and not self.claims:
-            raise ValueError("names neither tables nor claims")
-        return self
 
 
 class Protocol(Record):
