@@ -28,7 +28,7 @@ from replication.errors import ConfigError
 )
 @click.option("--mirror", metavar="URL", help="Address of a folder that serves the same files.")
 def data(name: str, root: Path | None, mirror: str | None) -> None:
-    """Download a data set from its official address, verify and unpack it; `mini` is generated, and needs no network."""
+    """Download a data set from its official address, verify and unpack it; `mini` is generated instead."""
     if name == "mini":
         if root is not None or mirror is not None:
             raise ConfigError("data mini: is generated under $DETECTRON2_DATASETS; give no --root and no --mirror")
