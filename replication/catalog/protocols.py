@@ -157,7 +157,7 @@ class VocData(_Data):
     train: tuple[VocSplit, ...] = Field(min_length=1)
     val: tuple[VocSplit, ...] = Field(min_length=1)
     classes: tuple[str, ...] | None = None
-    download: tuple[Literal["voc2007", "voc2012"], ...] = ()
+    download: tuple[Literal["voc2007", "voc2012", "mini"], ...] = ()
 
     @property
     def downloads(self) -> tuple[str, ...]:

@@ -21,19 +21,25 @@ from replication.cli.verb import (
     verb,
     with_setting,
 )
+from replication.errors import ConfigError
 
 if TYPE_CHECKING:
     from replication.catalog import Protocol
 
 
 @verb("replication data coco2017", "replication data voc2007 --root /datasets")
-@click.argument("name", type=click.Choice(["coco2017", "voc2007", "voc2012"]))
+@click.argument("name", type=click.Choice(["coco2017", "voc2007", "voc2012", "mini"]))
 @click.option(
     "--root", type=FILE, metavar="DIR", help="Where to unpack.  [default: $DETECTRON2_DATASETS or ./datasets]"
 )
 @click.option("--mirror", metavar="URL", help="Address of a folder that serves the same files.")
 def data(name: str, root: Path | None, mirror: str | None) -> None:
-    """Download a data set from its official address, verify and unpack it."""
+    """Download a data set from its official address, verify and unpack it; `mini` is generated instead."""
+    if name == "mini":
+        if root is not None or mirror is not None:
+            raise ConfigError("data mini: is generated under $DETECTRON2_DATASETS; give no --root and no --mirror")
+        print(_mini_scenes())
+        return
     from replication.datasets.download import download
 
     print(download(name, root, mirror))
@@ -48,6 +54,16 @@ def weights(setting: Setting) -> None:
 
     for name in needed_weights(setting.protocol):
         print(weights_path(name))
+
+
+def _mini_scenes() -> Path:
+    """Make the scenes of the protocol ``mini``; their folder, which has them in COCO's and in VOC's form."""
+    from replication.catalog import EmbeddedData, load_protocol
+    from replication.datasets.embedded import make_embedded
+
+    scenes = load_protocol("mini").data
+    assert isinstance(scenes, EmbeddedData)
+    return make_embedded(scenes)
 
 
 @verb("replication prepare", "replication prepare --protocol my_protocol.yaml")

@@ -13,17 +13,21 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from replication.catalog import VocData, load_catalog, load_protocol, select
+from replication.catalog import EmbeddedData, VocData, load_catalog, load_protocol, select
 from replication.catalog.protocols import VocSplit
+from replication.datasets.embedded import embedded_folder
+from replication.datasets.embedded_sources import CLASSES
 from replication.formats.splits import training_split
 from replication.formats.voc import read_voc
+from replication.planning.costs import recorded_costs
 from replication.training.augmentation import DarknetMapper
 from replication.training.config import run_config
 from replication.training.optimizer import build_optimizer
 from replication.training.run import on_device
 
 CATALOG = load_catalog()
-NAMES = [f"yolov3_D53_{data}{loss}" for data in ("", "voc_") for loss in ("mse", "iou", "giou")]
+LOSSES = ("mse", "iou", "giou")
+NAMES = [f"yolov3_D53_{data}{loss}" for data in ("", "voc_") for loss in LOSSES]
 PROTOCOL = {"": "paper", "voc_": "paper_voc0712"}
 
 
@@ -126,3 +130,22 @@ def test_small_protocols_build_it_on_the_stand_in(protocol: str, name: str) -> N
     model = build_model(cfg)
     outside = sum(p.numel() for key, p in model.named_parameters() if not key.startswith("backbone"))
     assert {"mini": 900_000, "smoke": 10_000, "custom": 900_000}[protocol] < outside < 1_100_000
+
+
+def test_mini_voc_is_mini_in_voc_s_form() -> None:
+    mini, voc = load_protocol("mini"), load_protocol("mini_voc")
+    assert (mini.area_ranges, mini.batch, mini.judged_seeds) == (voc.area_ranges, voc.batch, voc.judged_seeds)
+    assert voc.overrides == {name: mini.overrides[name] for name in ("all", "YOLOv3")}
+    assert voc.iterations_of("YOLOv3") == mini.iterations_of("YOLOv3")
+    assert isinstance(mini.data, EmbeddedData)
+    assert isinstance(voc.data, VocData)
+    assert voc.data.root == f"{embedded_folder(mini.data).name}/voc"
+    assert voc.data.classes == CLASSES
+    assert {variant.name for variant, _ in select(CATALOG, voc)} == {f"yolov3_D53_voc_{n}" for n in LOSSES}
+
+
+def test_mini_runs_table_2_by_its_name_alone() -> None:
+    """Once it is among `tables`, and D-53 among `run_backbones`, nothing else is missing."""
+    protocol = load_protocol("mini").model_copy(update={"tables": ("giou-T2",), "run_backbones": ("R-50", "D-53")})
+    assert [variant.name for variant, _ in select(CATALOG, protocol)] == [f"yolov3_D53_{name}" for name in LOSSES]
+    assert {("mini", f"yolov3_D53_{name}") for name in LOSSES} <= recorded_costs().keys()
