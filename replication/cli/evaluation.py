@@ -99,11 +99,11 @@ def _evaluate_run(
         if value not in (None, False):
             raise ConfigError(f"evaluate: --{name} is for two files: give the run's DETECTIONS and GROUND_TRUTH")
     setting = load_setting(protocol, results, configs)
-    if variant in setting.catalog.variants:
-        return evaluate_run(setting.run(variant, seed))
-    from replication.evaluation.elsewhere import evaluate_imported
+    from replication.evaluation.elsewhere import evaluate_imported, named_by_rows
 
-    return evaluate_imported(setting.catalog, setting.protocol, results, variant, seed)
+    if variant not in setting.catalog.variants and variant in named_by_rows(setting.catalog):
+        return evaluate_imported(setting.catalog, setting.protocol, results, variant, seed)
+    return evaluate_run(setting.run(variant, seed))
 
 
 def _evaluate_files(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,13 +107,19 @@ def evaluate_imported(catalog: Catalog, protocol: Protocol, results: Path, varia
 
 def check_variant(catalog: Catalog, name: str) -> None:
     """Raise ConfigError unless the variant is built or a row of a paper names it."""
-    rows = {row.variant for table in catalog.tables.values() for row in table.rows if row.variant is not None}
-    if name not in catalog.variants and name not in rows:
-        close = did_you_mean(name, {*catalog.variants, *rows})
+    known = catalog.variants.keys() | named_by_rows(catalog)
+    if name not in known:
+        close = did_you_mean(name, known)
         raise ConfigError(
             f"--variant {name}: no table has a row of that variant; {close}name it in a row of a paper file of your "
             "own, DIR/papers/*.yaml, and give --configs DIR"
         )
+
+
+def named_by_rows(catalog: Catalog) -> set[str]:
+    """Variants that rows name, built or not; a name that is none of a folder, such as a path, cannot have runs."""
+    names = (row.variant for table in catalog.tables.values() for row in table.rows)
+    return {name for name in names if name is not None and re.fullmatch("[A-Za-z0-9_]+", name)}
 
 
 def _prepared(layout: Layout, protocol: Protocol) -> tuple[GroundTruth, Data]:

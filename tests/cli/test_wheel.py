@@ -225,9 +225,9 @@ def test_users_own_files_are_evaluated_compared_imported_merged_and_verified(run
     from support.elsewhere_runs import SKILLS, detections, prepare
 
     prepare(tmp_path / "results")
-    truth, variants = tmp_path / "results/smoke/ground_truth.json", list(SKILLS)[:3]
+    truth, variants = tmp_path / "results/smoke/ground_truth.json", list(SKILLS)[:3:2]
     files = {variant: [detections(tmp_path, variant, seed) for seed in range(2)] for variant in variants}
-    first, other = files[variants[0]], files[variants[2]]
+    first, other = files[variants[0]], files[variants[1]]
     numbers = json.loads(run("replication", "evaluate", first[0], truth, "--format", "json").stdout)
     claim = {"ground_truth": str(truth), "arms": {"A": "A_{seed}.json", "B": "B_{seed}.json"}, "seeds": [0, 1]}
     (tmp_path / "claim.yaml").write_text(json.dumps(claim | {"bootstrap": 100}))
@@ -239,10 +239,8 @@ def test_users_own_files_are_evaluated_compared_imported_merged_and_verified(run
     assert judged["arms"][0]["values"]["AP"][0] == numbers["metrics"]["AP"]
     where = ("--protocol", "smoke", "--results", tmp_path / "results")
     for variant, own in files.items():
-        for seed, path in enumerate(own):
-            run("replication", "import-run", *where, "--variant", variant, "--seed", str(seed), "--detections", path)
+        run("replication", "import-run", *where, "--variant", variant, "--detections", own[0])
     run("replication", "merge", tmp_path / "results", "--out", tmp_path / "merged")
-    run("replication", "verdicts", "--protocol", "smoke", "--results", tmp_path / "merged", "--tables", "giou-T5")
     found = json.loads(run("replication", "verify", tmp_path / "merged", "--format", "json").stdout)
     assert found["verified"]
     assert {one["found"] for one in found["protocols"][0]["evaluations"]} == {"reproduced"}

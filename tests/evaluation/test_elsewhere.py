@@ -104,6 +104,9 @@ def test_other_refusals(layout, tmp_path):
     file = detections(tmp_path, VARIANT, 0)
     with pytest.raises(ConfigError, match="--variant faster_rcnn_R50_gio: no table has a row of that variant; did you"):
         imported(layout, file, variant="faster_rcnn_R50_gio")
+    for name in ("../../x", "/etc/passwd", "x/../faster_rcnn_R50"):
+        with pytest.raises(ConfigError, match="no table has a row of that variant"):
+            imported(layout, file, variant=name)
     (tmp_path / "curve.jsonl").write_text('{"loss": 1}\n')
     with pytest.raises(ResultError, match=r"curve.jsonl: a line has no 'iteration'; give a JSON object"):
         imported(layout, file, curves=tmp_path / "curve.jsonl")
