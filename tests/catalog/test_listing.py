@@ -55,6 +55,8 @@ def test_json_lists_built_and_planned_variants(configs: Any) -> None:
         "masks": False,
         "proposals_from": "",
         "weights_from": "",
+        "losses": [],
+        "command": "",
     }
     assert (variants["big_R101"]["state"], variants["big_R101"]["path"]) == ("planned", None)
     assert variants["big_R101"]["backbone"] == "R-101"
