@@ -37,8 +37,8 @@ TONES = {
 POINTS = "gain in AP points"
 CAPTION = (
     "Claimed gains (open diamonds) and measured ones (dots) with 95% intervals for {estimand} where there are any. "
-    "Green: the verdict supports the claim; red: it is against it; grey: withdrawn or withheld; dotted line: an interval "
-    "of the images alone, which gives no verdict."
+    "Green: the verdict supports the claim; red: it is against it; grey: withdrawn or withheld; dotted line: an "
+    "interval of the images alone, which gives no verdict."
 )
 
 

@@ -99,7 +99,7 @@ def test_a_pool_alone_would_break_the_promise(rng):
 def test_common_seeds_cost_nothing(rng):
     """What all runs of a seed share changes no term; independent runs would be judged by it."""
     runs = {name: rng.normal(size=4) for name in "abcd"}
-    shifted = {name: own + [3.0, -8.0, 5.0, 0.5] for name, own in runs.items()}
+    shifted = {name: own + np.array([3.0, -8.0, 5.0, 0.5]) for name, own in runs.items()}
     before, after = pool_blocks(runs), pool_blocks(shifted)
     assert float(after.pooled.value) == pytest.approx(float(before.pooled.value))
     assert after.own == pytest.approx(dict(before.own))

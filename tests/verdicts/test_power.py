@@ -83,7 +83,7 @@ def test_no_number_of_seeds_makes_up_for_too_few_images():
 
 
 def test_images_needed_by_the_quantiles_of_the_normal_distribution():
-    """Images alone vary: n images detect an effect where 2.8 standard errors are less than it, and 1/n is the variance."""
+    """Images alone vary, by 1/n: the number at which an effect is 2.8 standard errors."""
     terms = Terms(np.asarray(0.0), np.asarray(0.0), 4, np.asarray(0.2**2), np.asarray(0.0))
     expected = 1000 * ((1.959964 + 0.841621) * 0.2 / 0.3) ** 2
     assert images_needed(terms, 1000, 0.3, 0.05, 0.8) == pytest.approx(expected, abs=1)
