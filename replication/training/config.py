@@ -43,6 +43,7 @@ def add_training_config(cfg: CfgNode) -> None:
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.IMS_PER_PASS = 0
     cfg.DATASETS.TRAIN_SHARE = 1.0
+    cfg.SOLVER.SEED_OFFSET = 0
     add_averaging_config(cfg)
     add_darknet_input_config(cfg)
     add_precision_config(cfg)
@@ -91,7 +92,7 @@ def run_config(
     cfg.MODEL.RETINANET.NUM_CLASSES = num_classes
     cfg.MODEL.YOLOV3.NUM_CLASSES = num_classes
     cfg.INPUT.MASK_FORMAT = mask_format
-    cfg.SEED = seed
+    cfg.SEED = seed + cfg.SOLVER.SEED_OFFSET
     cfg.OUTPUT_DIR = str(output)
     cfg.MODEL.EFFICIENTNET_LITE.CACHE = str(features) if features else ""
     cfg.DATALOADER.NUM_WORKERS = protocol.workers

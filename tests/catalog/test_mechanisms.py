@@ -43,7 +43,7 @@ def test_wrong_ids_stop_the_plan(entries: list[dict[str, Any]], words: str, tmp_
 
 
 def test_an_entry_is_about_something() -> None:
-    with pytest.raises(ValueError, match="names neither tables nor claims"):
+    with pytest.raises(ValueError, match="name at least one claim or table"):
         saying({"text": "t"})
 
 

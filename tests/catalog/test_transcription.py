@@ -216,7 +216,9 @@ def test_shared_variants(catalog: Catalog) -> None:
 def test_primary_claims(catalog: Catalog, table: str, row: str, baseline: str, column: str, gain: float) -> None:
     claims = [claim for paper in catalog.papers.values() for claim in paper.claims if claim.primary]
     found = [claim for claim in claims if (claim.table, claim.row, claim.baseline) == (table, row, baseline)]
-    assert [(claim.column, claim.gain) for claim in found] == [(column, gain)]
+    assert (column, gain) in [(claim.column, claim.gain) for claim in found]
+    both = {"AP75_iou", "AP_iou"} if table in ("giou-T5", "giou-T7") else {column}
+    assert {claim.column for claim in found} == both
 
 
 def test_latency_claims(catalog: Catalog, published: dict[str, Printed]) -> None:
