@@ -20,6 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+DETECTIONS = "detections.json"
+"""Detections of a run by their name, in its folder and in that of a command."""
+
+
 @dataclass(frozen=True)
 class RunFiles:
     """The folder of one run, variant x protocol x seed, and the files in it."""
@@ -69,7 +73,7 @@ class RunFiles:
     @property
     def detections(self) -> Path:
         """Detections on the validation images, COCO's result format."""
-        return self.folder / "detections.json"
+        return self.folder / DETECTIONS
 
     @property
     def metrics(self) -> Path:

@@ -31,7 +31,7 @@ from replication.formats.splits import SplitName
 from replication.formats.truth import read_ground_truth
 from replication.results.files import check_writable, load_json, make_folder, sha256_file, write_bytes, write_text
 from replication.results.fingerprint import command_fingerprint
-from replication.results.layout import RunFiles
+from replication.results.layout import DETECTIONS, RunFiles
 from replication.results.lease import lease
 from replication.results.run import Run
 from replication.results.schemas import Provenance, read, write
@@ -146,7 +146,7 @@ def _filled(run: Run, gpus: int) -> str:
     (train, train_images), (val, val_images) = coco_files(run, "train"), coco_files(run, "val")
     folder = run.files.command.absolute()
     values: dict[str, Any] = {
-        **{"seed": run.seed, "detections": folder / "detections.json", "folder": folder},
+        **{"seed": run.seed, "detections": folder / DETECTIONS, "folder": folder},
         **{"train_annotations": train, "train_images": train_images},
         **{"val_annotations": val, "val_images": val_images},
         **{"threads": run.protocol.threads, "gpus": gpus, "python": sys.executable},
@@ -164,7 +164,7 @@ def _keep_or_discard(run: Run, expected: dict[str, str]) -> None:
     make_folder(run.files.command)
     check_writable(run.files.command)
     write_text(run.files.attempt, json.dumps(expected) + "\n")
-    (run.files.command / "detections.json").unlink(missing_ok=True)  # of an attempt that failed afterwards
+    (run.files.command / DETECTIONS).unlink(missing_ok=True)  # of an attempt that failed afterwards
 
 
 def _made_by(files: RunFiles) -> dict[str, str] | None:
@@ -277,7 +277,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 def _checked(run: Run) -> Path:
     """The detections that a command has written, in its folder."""
-    path = run.files.command / "detections.json"
+    path = run.files.command / DETECTIONS
     if not path.exists():
         raise ResultError(
             f"{run.variant.path}: run: the command ended well but wrote no {path}; it must write to what "
