@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-
 DETECTIONS = "detections.json"
 """Detections of a run by their name, in its folder and in that of a command."""
 
