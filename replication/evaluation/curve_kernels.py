@@ -24,7 +24,7 @@ def curve(
     scores: Array,
     last: Array,
 ) -> None:
-    """Precision and score at the recalls ``points`` (R,) into ``precision`` and ``scores`` (R,), the recall into ``last``.
+    """Fill ``precision`` and ``scores`` (R,) at the recalls ``points`` (R,), and ``last`` with the recall.
 
     ``true`` and ``ignored`` are flags of detections in the order of falling ``score``; ``objects``, at least 1, is the
     number of objects to find. Precision is the greatest at this recall or a higher one, 0 where recall is not reached:

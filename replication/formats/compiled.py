@@ -1,4 +1,4 @@
-"""Compilation by numba, for machines without the compiled library; and threads for kernels, which leave others running."""
+"""Compilation by numba, for machines without the compiled library; and threads, which kernels leave running."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ from replication.errors import ResultError
 from replication.formats.annotations import Box
 from replication.formats.columns import Detections, Floats, GroundTruth, Ints, indices
 from replication.formats.json_files import box, load_json, mapped, require
-from replication.formats.native import Kernel, native
+from replication.formats.native import Kernel
 from replication.formats.problems import Problems
 from replication.formats.result_columns import BY_NAME, ClassIds, ImageIds, checked_detections
 from replication.formats.segmentations import uncovered
 from replication.formats.values import is_finite, shown
 
 BLOCK = 1 << 16  # records that are scanned at once
-MORE, END = 0, 1  # what the scanner ends with, ``native/scan.c``; else the file is not plain
+MORE, END, NOT_PLAIN = 0, 1, 2  # what the scanner ends with: ``native/scan.c``
 CHUNK = 4 << 20  # bytes that are decoded at once
 CUTS = 64  # places tried as the end of a part; a record with more nested ones than that is read with the whole file
 REREAD = 1 << 28  # bytes; larger files are not read a second time to explain what is wrong
@@ -46,7 +46,7 @@ class _Detection(msgspec.Struct, gc=False):
 
 
 Content = bytes | mmap.mmap
-SCAN = Kernel("scan", "u1[] i8[]! i8[]! i8[]! f8[]! f8[,]!", lambda: read_json)
+SCAN = Kernel("scan", "u1[] i8[]! i8[]! i8[]! f8[]! f8[,]!", lambda: _scan_nothing)
 _JSON = msgspec.json.Decoder(Any)
 _RECORDS = msgspec.json.Decoder(list[_Detection])
 
@@ -122,14 +122,13 @@ class _Reader:
 
     def scanned(self, content: Content) -> bool:
         """Take in the whole file by the compiled scanner; False, and nothing taken in, where it is not plain."""
-        library = native() if self.plain_ids else None
-        if library is None:
+        if not self.plain_ids:
             return False
         text, state = np.frombuffer(content, np.uint8), np.zeros(3, np.int64)
         parts: list[tuple[Ints, Ints, Floats, Floats]] = []
         while state[2] == MORE:
             columns = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK), np.empty((BLOCK, 4))
-            SCAN.native(library, text, state, *columns)
+            SCAN(text, state, *columns)
             image, label, score, boxes = (column[: state[1]] for column in columns)
             parts.append((image, label, score, boxes))
         if state[2] == END:
@@ -268,6 +267,11 @@ class _Reader:
                 raise self.problems.fail(f"detections[{index}]", NO_BOX)
             boxes[place] = mask_utils.toBbox({"size": list(mask.size), "counts": mask.counts})
         return boxes
+
+
+def _scan_nothing(text: Ints, state: Ints, *columns: Any) -> None:
+    """Without the library no file is plain: the JSON library reads them all."""
+    state[2] = NOT_PLAIN
 
 
 def _named(field: str, resolve: Any, value: Any) -> int:

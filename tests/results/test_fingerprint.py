@@ -165,13 +165,13 @@ MODEL = {
     "formats": READERS,
 }
 TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "proposals"}}
-MATCHED = {"annotations", "columns", "compiled", "segmentations", "values"}
+MATCHED = {"annotations", "columns", "compiled", "native", "segmentations", "values"}
 RESULTS = {"detections", "json_results", "npz_results", "result_columns", "voc_results", "yolo_results"}
 SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth"}
 CATALOG = {"checks", "folders", "judging", "load", "papers", "protocols", "records", "units", "variants", "withdrawn"}
 # What users' own comparisons and programs call, and no verdict on a paper's claim.
 USERS = {
-    "evaluation": {"coco_columns", "cocoeval", "curve_kernels", "influence", "inputs"},
+    "evaluation": {"coco_columns", "cocoeval", "influence", "inputs"},
     "verdicts": {
         *(
             "arm_cache",
@@ -215,7 +215,7 @@ GOLDEN = {
         "training": {"augmentation", "averaging", "config", "data", "optimizer", "proposals"},
     },
     "matching": {
-        "evaluation": {"masks", "match_kernels", "matching"},
+        "evaluation": {"curve_kernels", "kernels", "masks", "match_kernels", "matching", "sweep_kernels"},
         "formats": MATCHED,
     },
     "evaluation": {"evaluation": EVALUATED - {"verify"}, "formats": SCORED},
