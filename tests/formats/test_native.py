@@ -281,7 +281,8 @@ def test_any_text_is_read_as_without_the_scanner(tmp_path_factory, data):
         elif change == "insert":
             place = data.draw(st.integers(0, len(text)))
             text = (
-                text[:place] + data.draw(st.sampled_from([" ", "\n", ",", "}", "\x00", '"', "[", "é"])) + text[place:]
+                text[:place] + data.draw(st.sampled_from([" ", "\n", ",", "}", "\x00", '"', "[", "é"]))
+            text += rest
             )
         parts.append(text)
     path = tmp_path_factory.mktemp("scan") / "found.json"
