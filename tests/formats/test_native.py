@@ -280,10 +280,8 @@ def test_any_text_is_read_as_without_the_scanner(tmp_path_factory, data):
             text = text[: data.draw(st.integers(0, len(text)))]
         elif change == "insert":
             place = data.draw(st.integers(0, len(text)))
-            text = (
-                text[:place] + data.draw(st.sampled_from([" ", "\n", ",", "}", "\x00", '"', "[", "é"]))
-            text += rest
-            )
+            more = data.draw(st.sampled_from([" ", "\n", ",", "}", "\x00", '"', "[", "é"]))
+            text = text[:place] + more + text[place:]
         parts.append(text)
     path = tmp_path_factory.mktemp("scan") / "found.json"
     path.write_text(f"[{','.join(parts)}]" + data.draw(st.sampled_from(["", "\n", " ", ",", "x", "[]"])))
@@ -387,5 +385,5 @@ def test_columns_of_a_run_are_taken_as_they_are():
     found = detector(truth, 1)
     arguments = kernels.MATCH.arguments
     flat = [*found_columns(found, found.box_areas), *object_columns(truth)]
-    expected = [one for one in arguments[6:11]] + [one for one in arguments[12:18]]
+    expected = [*arguments[6:11], *arguments[12:18]]
     assert all(one.array(value) is value for one, value in zip(expected, flat, strict=True))
