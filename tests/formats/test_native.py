@@ -258,7 +258,7 @@ def read(path: Path, monkeypatch, choice: str):
     return found.content_hash, found.notes
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_text_is_read_as_without_the_scanner(tmp_path_factory, data):
     """Records with parts missing, twice, of other types, cut off or followed by more: same columns or same message."""
