@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replication.catalog.protocols import AreaRanges
 from replication.errors import ConfigError, ResultError
 from replication.evaluation.inputs import COLUMNS, as_array, as_detections, as_ground_truth
-from replication.evaluation.matching import COCO_AREAS, Criterion, match
+from replication.evaluation.matching import COCO_AREAS, AreaRanges, Criterion, match
 from replication.evaluation.pair import describe, resampled
 from replication.formats.columns import GroundTruth
 from replication.verdicts.arm_cache import Cache

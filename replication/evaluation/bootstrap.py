@@ -137,7 +137,7 @@ def point(matches: Matches, areas: Sequence[str] = AREAS, max_detections: int = 
 
 def image_weights(replicates: int, units: int, seed: int, first: int = 0) -> Weights:
     """How often each of ``units`` is drawn (replicates, units), beginning with replicate ``first``."""
-    from replication.evaluation import sweep_kernels as kernels
+    from replication.evaluation import kernels
 
     weights = np.zeros((units, replicates), np.uint8)
     kernels.draw(seed, first, units, weights)
@@ -162,7 +162,7 @@ class _Drawn:
     seed: int
 
     def block(self, first: int, lanes: int) -> Weights:
-        from replication.evaluation import sweep_kernels as kernels
+        from replication.evaluation import kernels
 
         weights = np.zeros((self.units, lanes), np.uint8)
         kernels.draw(self.seed, first, self.units, weights)
@@ -190,14 +190,14 @@ def _weighted(
     limit: int,
     threads: int | None,
 ) -> Replicates:
-    from replication.evaluation import sweep_kernels as kernels
+    from replication.evaluation import kernels
     from replication.formats.compiled import in_threads
 
     grid = GRIDS.get(matches.criterion, COCO_GRID)
     shape = (replicates, len(matches.thresholds), len(matches.class_ids))
     precision = {area: np.full(shape, np.nan) for area in areas}
     programs = {area: _programs(matches, area, limit) for area in areas}
-    lanes = kernels.LANES
+    lanes = kernels.lanes(replicates)
 
     def work(first: int) -> None:
         weights = source.block(first, lanes)
@@ -213,7 +213,7 @@ def _weighted(
 
 def _programs(matches: Matches, area: str, limit: int) -> list[tuple[Any, Any, Any, Any]]:
     """Of each class: what its average precision depends on, and the images of its objects."""
-    from replication.evaluation import sweep_kernels as kernels
+    from replication.evaluation import kernels
 
     a = AREAS.index(area)
     every = (1 << len(matches.thresholds)) - 1

@@ -186,7 +186,7 @@ def _curves(
     out: tuple[Floats, Floats, Floats],
 ) -> None:
     """Fill recall (T, M), and precision and scores (T, M, R), of one class and area range."""
-    from replication.evaluation.curve_kernels import curve
+    from replication.evaluation.kernels import curve
 
     objects = one.objects(area, images)
     if not objects:
@@ -202,7 +202,7 @@ def _curves(
 
 def _matched(selected: Selected, params: Params) -> Iterator[_Class]:
     """The matches of every class, sixteen thresholds at a time."""
-    from replication.evaluation import match_kernels as kernels
+    from replication.evaluation import kernels
 
     truth, detections = selected.truth, selected.detections
     ranges = np.asarray(params.areaRng, np.float64)
@@ -237,7 +237,7 @@ def _matched(selected: Selected, params: Params) -> Iterator[_Class]:
 
 
 def _result(size: int, areas: int) -> Any:
-    from replication.evaluation.match_kernels import Result
+    from replication.evaluation.kernels import Result
 
     one = [np.empty(size, np.int32) for _ in range(4)]
     return Result(*one, *(np.empty((areas, size), np.uint16) for _ in range(2)))

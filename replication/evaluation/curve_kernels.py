@@ -1,4 +1,4 @@
-"""Compiled loop of a whole precision-recall curve. Imported only when it runs."""
+"""Loop of a whole precision-recall curve for numba. Imported only when it runs; ``native/sweep.c`` has the same."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ Array = NDArray[Any]
 
 @compiled
 def curve(
-    score: Array, true: Array, ignored: Array, objects: int, points: Array, precision: Array, scores: Array
-) -> float:
-    """Precision and score at the recalls ``points`` (R,) into ``precision`` and ``scores`` (R,); returns the recall.
+    score: Array,
+    true: Array,
+    ignored: Array,
+    objects: int,
+    points: Array,
+    precision: Array,
+    scores: Array,
+    last: Array,
+) -> None:
+    """Fill ``precision`` and ``scores`` (R,) at the recalls ``points`` (R,), and ``last`` with the recall.
 
     ``true`` and ``ignored`` are flags of detections in the order of falling ``score``; ``objects``, at least 1, is the
     number of objects to find. Precision is the greatest at this recall or a higher one, 0 where recall is not reached:
@@ -44,4 +51,4 @@ def curve(
             break
         precision[r] = curve_[places[r]]
         scores[r] = at[places[r]]
-    return recall[size - 1] if size else 0.0
+    last[0] = recall[size - 1] if size else 0.0

@@ -1,57 +1,19 @@
-"""Compiled loops of the matching: order of detections, overlaps, greedy assignment. Imported only when they run."""
+"""Loops of the matching for numba: order of detections, overlaps, greedy assignment. Imported only when they run.
+
+``native/match.c`` has the same in C, to the last bit.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from replication.evaluation.kernels import Found, Objects, Result, Rule
 from replication.formats.compiled import compiled, inline
 
 Array = NDArray[Any]
-
-
-class Rule(NamedTuple):
-    """``kind`` of overlap, ``voc`` assignment or COCO's, ``limit`` of detections per image, thresholds, area ranges."""
-
-    kind: int
-    voc: bool
-    limit: int
-    thresholds: Array
-    ranges: Array
-
-
-class Found(NamedTuple):
-    """Columns of the detections."""
-
-    image: Array
-    score: Array
-    boxes: Array
-    box_areas: Array
-    areas: Array
-
-
-class Objects(NamedTuple):
-    """Columns of the ground truth."""
-
-    image: Array
-    boxes: Array
-    box_areas: Array
-    areas: Array
-    crowd: Array
-    ignored: Array
-
-
-class Result(NamedTuple):
-    """Columns of the matches."""
-
-    detection: Array
-    image: Array
-    rank: Array
-    found: Array
-    true: Array
-    ignored: Array
 
 
 # What `kind` means; `matching.KINDS` gives the names.
@@ -61,14 +23,14 @@ SHORT = 24  # below this, sorting by insertion is faster
 
 
 @compiled
-def by_class_and_image(label: Array, image: Array, classes: int, images: int) -> tuple[Array, Array]:
+def by_class_and_image(label: Array, image: Array, classes: int, images: int, order: Array, starts: Array) -> None:
     """Indices by class, then image, then file order; and where each class starts (classes + 1)."""
     by_image = _counting_sort(np.arange(len(image)), image, images)
-    order = _counting_sort(by_image, label, classes)
-    starts = np.zeros(classes + 1, np.int64)
+    order[:] = _counting_sort(by_image, label, classes)
+    starts[:] = 0
     for value in label:
         starts[value + 1] += 1
-    return order, np.cumsum(starts)
+    starts[:] = np.cumsum(starts)
 
 
 @compiled
@@ -86,16 +48,15 @@ def _counting_sort(order: Array, key: Array, size: int) -> Array:
 
 
 @compiled
-def kept_per_class(order: Array, starts: Array, image: Array, limit: int) -> Array:
+def kept_per_class(order: Array, starts: Array, image: Array, limit: int, kept: Array) -> None:
     """Where each class starts when no more than ``limit`` detections of an image and class are kept."""
-    kept = np.zeros(len(starts), np.int64)
+    kept[0] = 0
     for c in range(len(starts) - 1):
         run, count = 0, 0
         for i in range(starts[c], starts[c + 1]):
             run = run + 1 if i > starts[c] and image[order[i]] == image[order[i - 1]] else 1
             count += run <= limit
         kept[c + 1] = kept[c] + count
-    return kept
 
 
 @compiled
@@ -291,14 +252,16 @@ def nearest(
     starts: Array,
     gt_label: Array,
     objects: Objects,
-) -> tuple[Array, Array]:
+    overlap: Array,
+    best: Array,
+) -> None:
     """The best overlap of each detection in ``rows``, of classes ``label``, with an object to find, and its index.
 
     Both are (2, N): objects of the same class, and of another. ``by_image`` lists the objects by image, which
     ``starts`` delimits.
     """
-    overlap = np.full((2, len(rows)), -np.inf)
-    best = np.full((2, len(rows)), -1, np.int64)
+    overlap[:] = -np.inf
+    best[:] = -1
     for d in range(len(rows)):
         row = rows[d]
         image = found.image[row]
@@ -312,4 +275,3 @@ def nearest(
             other = 0 if gt_label[g] == label[d] else 1
             if value > overlap[other, d]:
                 overlap[other, d], best[other, d] = value, g
-    return overlap, best

@@ -8,27 +8,58 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from replication.catalog.protocols import AreaRanges
 from replication.errors import ConfigError
 from replication.formats.columns import Detections, Floats, GroundTruth, Ints
 from replication.results.files import write_bytes
-from replication.results.fingerprint import MATCHING, fingerprint
 
 Criterion = Literal["iou", "giou", "giou_paper", "voc07", "voc", "voc07_giou", "voc_giou"]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 KINDS: Mapping[str, int] = {
     "iou": 0, "giou": 1, "giou_paper": 2, "voc07": 0, "voc": 0, "voc07_giou": 3, "voc_giou": 3
 }  # fmt: skip
+AREAS = ("all", "small", "medium", "large")
 MASKS = 4  # the kind whose overlaps are given
+Bounds = tuple[float, float]
+
+
+class AreaRanges(Protocol):
+    """Areas in square pixels, bounds inclusive, for APs, APm and APl, such as a protocol's."""
+
+    @property
+    def small(self) -> Bounds:
+        """Least and greatest area of small objects."""
+
+    @property
+    def medium(self) -> Bounds:
+        """Least and greatest area of medium objects."""
+
+    @property
+    def large(self) -> Bounds:
+        """Least and greatest area of large objects."""
+
+
+@dataclass(frozen=True)
+class CocoAreas:
+    """COCO's: a protocol's defaults, here without the library that checks protocols."""
+
+    small: Bounds = (0.0, 32.0**2)
+    medium: Bounds = (32.0**2, 96.0**2)
+    large: Bounds = (96.0**2, 1e5**2)
+
+
+def bounds(ranges: AreaRanges) -> dict[str, list[float]]:
+    """Area ranges in types of JSON."""
+    return {name: [float(bound) for bound in getattr(ranges, name)] for name in AREAS[1:]}
+
+
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """COCO's overlap thresholds, as numpy's float64 ``linspace`` has them: pycocotools' values to the last bit."""
-COCO_AREAS = AreaRanges()
-AREAS = ("all", "small", "medium", "large")
+COCO_AREAS = CocoAreas()
 ALL = (0.0, 1e10)  # square pixels; pycocotools' own bounds for "all"
 UNLIMITED = 2**31 - 1
 
@@ -117,13 +148,13 @@ def _match(
     masks: bool,
     threads: int | None,
 ) -> Matches:
-    from replication.evaluation import match_kernels as kernels
+    from replication.evaluation import kernels
     from replication.formats.compiled import in_threads
 
     voc = criterion.startswith("voc")
     truth = truth.under(criterion)
     limit = UNLIMITED if voc else max_detections
-    ranges = np.array([ALL, area_ranges.small, area_ranges.medium, area_ranges.large])
+    ranges = np.array([ALL, *bounds(area_ranges).values()])
     classes, images = len(truth.class_ids), len(truth.image_ids)
     order, starts = kernels.by_class_and_image(detections.labels, detections.images, classes, images)
     gt_order, gt_starts = kernels.by_class_and_image(truth.labels, truth.images, classes, images)
@@ -171,14 +202,14 @@ def _match(
 
 def found_columns(detections: Detections, areas: Floats) -> Any:
     """The detections as the kernels take them."""
-    from replication.evaluation.match_kernels import Found
+    from replication.evaluation.kernels import Found
 
     return Found(detections.images, detections.scores, detections.boxes, detections.box_areas, areas)
 
 
 def object_columns(truth: GroundTruth) -> Any:
     """The ground truth as the kernels take it."""
-    from replication.evaluation.match_kernels import Objects
+    from replication.evaluation.kernels import Objects
 
     return Objects(truth.images, truth.boxes, truth.box_areas, truth.areas, truth.crowds, truth.ignored)
 
@@ -188,7 +219,9 @@ def cached_match(folder: Path, truth: GroundTruth, detections: Detections, **opt
 
     One file a criterion is kept: the latest. An unreadable one is made again.
     """
-    areas = options.get("area_ranges", COCO_AREAS).model_dump_json()
+    from replication.results.fingerprint import MATCHING, fingerprint
+
+    areas = repr(bounds(options.get("area_ranges", COCO_AREAS)))
     parts = [truth.content_hash, detections.content_hash, fingerprint(MATCHING), areas]
     parts += [f"{key}={np.asarray(value).tolist()}" for key, value in sorted(options.items()) if key != "area_ranges"]
     name = f"{options.get('criterion', 'iou')}{'-masks' if options.get('masks') else ''}"

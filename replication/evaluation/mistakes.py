@@ -68,7 +68,7 @@ class _Scene:
         self.missed: Flags = ~truth.ignored & ~self.found & ~aimed
 
     def _nearest(self, detections: Detections) -> tuple[Floats, Ints]:
-        from replication.evaluation import match_kernels as kernels
+        from replication.evaluation import kernels
 
         truth, matches = self.truth, self.matches
         by_image = np.argsort(truth.images, kind="stable")

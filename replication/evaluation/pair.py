@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 import replication
-from replication.catalog.protocols import AreaRanges
 from replication.errors import DataError, ResultError
 from replication.evaluation.bootstrap import SUPPORTED, bootstrap, point
 from replication.evaluation.intervals import differences, intervals
-from replication.evaluation.matching import AREAS, COCO_AREAS, Criterion, Matches, match
+from replication.evaluation.matching import AREAS, COCO_AREAS, AreaRanges, Criterion, Matches, bounds, match
 from replication.evaluation.mistakes import mistakes
 from replication.evaluation.summary import per_class, summary
 from replication.formats.columns import Detections, GroundTruth
@@ -85,7 +84,7 @@ def describe(
         "images": len(truth.image_ids),
         "objects": truth.objects,
         "rare_classes": few,
-        "area_ranges": area_ranges.model_dump(mode="json"),
+        "area_ranges": bounds(area_ranges),
         "evaluator": f"replication {replication.__version__}",
     }
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 import replication
-from replication.catalog.protocols import AreaRanges
-from replication.evaluation.matching import COCO_AREAS, THRESHOLDS, match
+from replication.evaluation.matching import COCO_AREAS, THRESHOLDS, AreaRanges, bounds, match
 from replication.evaluation.summary import average_recall
 from replication.formats.columns import Detections, Floats, GroundTruth
 from replication.results.metrics import METRICS
@@ -29,7 +28,7 @@ def describe_proposals(truth: GroundTruth, proposals: Detections, area_ranges: A
         "per_class": {},
         "images": len(truth.image_ids),
         "objects": truth.objects,
-        "area_ranges": area_ranges.model_dump(mode="json"),
+        "area_ranges": bounds(area_ranges),
         "evaluator": f"replication {replication.__version__}",
     }
 

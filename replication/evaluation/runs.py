@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from replication.catalog import Protocol
 from replication.errors import ResultError
 from replication.evaluation.matching import Criterion, Matches, cached_match
 from replication.evaluation.pair import describe, with_masks
@@ -19,6 +18,9 @@ from replication.results.files import check_writable, sha256_file
 from replication.results.layout import Layout, RunFiles
 from replication.results.run import Run
 from replication.results.schemas import Data, Metrics, Provenance, read, write
+
+if TYPE_CHECKING:
+    from replication.catalog import Protocol
 
 CRITERIA: dict[str, tuple[Criterion, Criterion]] = {"coco": ("iou", "giou"), "voc2007": ("voc07", "voc07_giou")}
 """Of each benchmark: the criterion of a run's ``metrics``, and the one of its ``giou_metrics``."""

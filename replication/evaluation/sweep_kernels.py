@@ -1,4 +1,6 @@
-"""Compiled loops of average precision under image weights. Imported only when they run.
+"""Loops of average precision under image weights for numba. Imported only when they run.
+
+``native/sweep.c`` has the same in C, to the last bit.
 
 Detections of one class in the order of scores, image weights w, for one threshold:
 
@@ -19,11 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from replication.evaluation.kernels import LANES
 from replication.formats.compiled import compiled, inline
 
 Array = NDArray[Any]
-LANES = 128
-"""Weightings side by side. A constant, so that the loops over them become vector instructions."""
 FLUSH = 256  # rows of weights up to 255 that fit into 16 bits
 TINY = 2.0**-52  # pycocotools' guard against 0 / 0
 
@@ -36,17 +37,18 @@ def program(
     ignored: Array,
     limit: int,
     every: int,
-) -> tuple[Array, Array, Array]:
+    plain: Array,
+    events: Array,
+    stops: Array,
+    sizes: Array,
+) -> None:
     """What average precision depends on, for one class and area range.
 
     ``events`` are detections that are true, or whose being ignored depends on the threshold: (image, true bits, bits
     that count). Between them stand the images of detections that are false at all thresholds, ``plain``, the ones
     before event e ending at ``stops[e]``. What is ignored throughout, or follows the last true detection, has no
-    influence and is left out.
+    influence and is left out: ``sizes`` are how many of ``plain`` and of events remain.
     """
-    plain = np.empty(len(image), np.int32)
-    events = np.empty((len(image), 3), np.int32)
-    stops = np.empty(len(image), np.int64)
     plains, count, last = 0, 0, 0
     for i in range(len(image)):
         if rank[i] >= limit or ignored[i] == every:
@@ -62,8 +64,8 @@ def program(
         count += 1
         if true[i]:
             last = count
-    kept = stops[last - 1] if last else 0
-    return plain[:kept].copy(), events[:last].copy(), stops[:last].copy()
+    sizes[0] = stops[last - 1] if last else 0
+    sizes[1] = last
 
 
 @compiled

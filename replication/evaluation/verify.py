@@ -14,10 +14,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from replication.catalog.protocols import AreaRanges
 from replication.errors import ConfigError, ResultError
 from replication.evaluation.bootstrap import mean_metric
-from replication.evaluation.matching import ALL, AREAS, Matches
+from replication.evaluation.matching import ALL, AREAS, AreaRanges, Matches
 from replication.evaluation.summary import number, precision_cells, recall_cells
 from replication.formats.columns import Floats
 from replication.formats.values import flag

@@ -1,4 +1,4 @@
-"""Compilation of the kernels: machine code kept on disk, beside the package or, where that is read-only, elsewhere."""
+"""Compilation by numba, for machines without the compiled library; and threads, which kernels leave running."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
-
-import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Task = TypeVar("Task")
@@ -19,6 +17,8 @@ def compiled(function: Function) -> Function:
     The machine code is kept in ``__pycache__``, or in the user's cache folder when the package folder is read-only;
     without either, it is compiled again in every process.
     """
+    import numba
+
     options = {"nogil": True, "error_model": "numpy"}
     try:
         return cast(Function, numba.njit(cache=True, **options)(function))
@@ -28,6 +28,8 @@ def compiled(function: Function) -> Function:
 
 def inline(function: Function) -> Function:
     """A small function for use inside kernels of the same file."""
+    import numba
+
     return cast(Function, numba.njit(inline="always", error_model="numpy")(function))
 
 

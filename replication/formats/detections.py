@@ -10,8 +10,6 @@ import numpy as np
 from replication.formats.columns import Detections, GroundTruth
 from replication.formats.json_results import read_json
 from replication.formats.npz_results import read_npz
-from replication.formats.voc_results import read_voc_results
-from replication.formats.yolo_results import is_yolo_results, read_yolo_results
 
 EXCEED = 0.5  # share of boxes beyond their image above which the boxes are taken for XYXY
 NORMALISED = 1.5  # pixels; boxes that all end before that are fractions of the image, not pixels
@@ -29,6 +27,9 @@ def read_detections(path: Path, truth: GroundTruth, polygons: bool = False) -> D
         return read_npz(path, truth)
     if not path.is_dir():
         return read_json(path, truth, polygons)
+    from replication.formats.voc_results import read_voc_results
+    from replication.formats.yolo_results import is_yolo_results, read_yolo_results
+
     return read_yolo_results(path, truth) if is_yolo_results(path, truth) else read_voc_results(path, truth)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from replication.formats.columns import Detections, Flags, Floats, GroundTruth, Ints, first, from_xywh, indices
-from replication.formats.image_files import NameIndex
 from replication.formats.problems import Problems
 from replication.formats.values import identifier, shown
+
+if TYPE_CHECKING:
+    from replication.formats.image_files import NameIndex
 
 _NAMED = 10  # classes that a warning lists
 LEFT_OUT = "left out, of classes not in the ground truth"
@@ -55,11 +57,11 @@ def checked_detections(
 def check_boxes(problems: Problems, xywh: Floats) -> None:
     """Refuse boxes with numbers that are not finite, or of negative width or height."""
     with np.errstate(over="ignore", invalid="ignore"):
-        extent = np.column_stack([xywh[:, :2] + xywh[:, 2:], xywh[:, 2] * xywh[:, 3]])
-    if (bad := first(~np.all(np.isfinite(extent), axis=1))) is not None:
+        corners, areas = xywh[:, :2] + xywh[:, 2:], xywh[:, 2] * xywh[:, 3]
+    if (bad := first(~(np.isfinite(corners[:, 0]) & np.isfinite(corners[:, 1]) & np.isfinite(areas)))) is not None:
         message = f"bbox is {xywh[bad].tolist()}, expected four finite numbers [x, y, width, height]"
         raise problems.fail(f"detections[{bad}]", message)
-    if len(xywh) and (bad := first(xywh[:, 2:].min(axis=1) < 0)) is not None:
+    if (bad := first((xywh[:, 2] < 0) | (xywh[:, 3] < 0))) is not None:
         message = f"bbox {xywh[bad].tolist()} has negative width or height; boxes are [x, y, width, height]"
         raise problems.fail(f"detections[{bad}]", message)
 
@@ -69,7 +71,7 @@ def _images(problems: Problems, image: Ints, truth: GroundTruth) -> tuple[Ints, 
     places, unknown = indices(image, truth.image_ids)
     if (bad := first(unknown)) is None:
         return places, ()
-    named = NameIndex(truth.image_names).numbers()
+    named = _name_index(truth).numbers()
     by_name = [named.get(number) for number in image.tolist()]
     if None not in by_name:
         return np.array(by_name, np.int64), (BY_NAME.format(example=int(image[0])),)
@@ -82,6 +84,13 @@ BY_NAME = "image ids, such as {example!r}, are names of files: mapped through fi
 
 _UNKNOWN = "which is neither an id nor the file_name of one image in the ground truth"
 _TEXT = "which is text, but ids are whole numbers, and is not the file_name of one image; write ids without quotes"
+
+
+def _name_index(truth: GroundTruth) -> NameIndex:
+    """Images by the names of their files; its module loads a library of images, which nobody else needs here."""
+    from replication.formats.image_files import NameIndex
+
+    return NameIndex(truth.image_names)
 
 
 class ImageIds:
@@ -104,7 +113,7 @@ class ImageIds:
                 raise ValueError(f"is {key}, a whole number, but ids in the ground truth are text")
             return key
         if self._names is None:
-            self._names = NameIndex(self.truth.image_names)
+            self._names = _name_index(self.truth)
         place = self._names.find(key)
         if place is None:
             raise ValueError(f"is {key!r}, {_UNKNOWN if self.truth.image_keys else _TEXT}")

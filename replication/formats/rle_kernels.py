@@ -1,8 +1,9 @@
-"""Compiled check of compressed run-length codes, which pycocotools decodes without looking where they end."""
+"""Check of compressed run-length codes, which pycocotools decodes without looking where they end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from replication.formats.columns import Ints
 from replication.formats.compiled import compiled
+from replication.formats.native import Kernel
 
 LONGEST = 7  # characters of one count: 5 bits each, more than 32 bits in all
 
@@ -18,12 +20,13 @@ def pixels(counts: Sequence[str]) -> Ints:
     """Pixels that each code covers (N,), background and mask; -1 where a code does not decode."""
     codes = [code.encode() for code in counts]
     ends = np.cumsum([0] + [len(code) for code in codes], dtype=np.int64)
-    return _pixels(np.frombuffer(b"".join(codes), np.uint8), ends)
+    covered = np.empty(len(ends) - 1, np.int64)
+    PIXELS(np.frombuffer(b"".join(codes), np.uint8), ends, covered)
+    return covered
 
 
-@compiled
-def _pixels(text: NDArray[np.uint8], ends: Ints) -> Ints:
-    covered = np.zeros(len(ends) - 1, np.int64)
+def _pixels(text: NDArray[np.uint8], ends: Ints, covered: Ints) -> None:
+    """The loop for numba; ``native/sweep.c`` has the same."""
     for code in range(len(covered)):
         place, total, number = ends[code], 0, 0
         last = before_last = 0
@@ -43,4 +46,11 @@ def _pixels(text: NDArray[np.uint8], ends: Ints) -> Ints:
             total = -1 if more or run < 0 else total + run
             before_last, last, number = last, run, number + 1
         covered[code] = total
-    return covered
+
+
+@functools.cache
+def _by_numba() -> Callable[..., Any]:
+    return compiled(_pixels)
+
+
+PIXELS = Kernel("pixels", "u1[] i8[] i8[]!", _by_numba)

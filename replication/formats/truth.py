@@ -11,8 +11,6 @@ from replication.errors import DataError
 from replication.formats.annotations import Annotations
 from replication.formats.coco import read_coco
 from replication.formats.columns import GroundTruth, columns_of
-from replication.formats.voc import is_voc, read_voc_path
-from replication.formats.yolo import is_yolo, read_yolo_path
 
 
 def read_ground_truth(path: Path) -> GroundTruth:
@@ -30,6 +28,12 @@ def read_ground_truth(path: Path) -> GroundTruth:
 
 def read_annotations(path: Path) -> Annotations:
     """The annotations of a file or folder, whatever its form. Raises DataError."""
+    if path.suffix.lower() == ".json" and not path.is_dir():
+        return read_coco(path)
+    # Loaded where they are needed, as they bring libraries of their own.
+    from replication.formats.voc import is_voc, read_voc_path
+    from replication.formats.yolo import is_yolo, read_yolo_path
+
     if is_yolo(path):
         return read_yolo_path(path)
     if path.suffix == ".txt" or is_voc(path):

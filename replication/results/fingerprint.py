@@ -67,13 +67,18 @@ PROPOSALS = Code(("inference.propose", "detectors"), _NOT_COMPUTING)
 FIGURES = Code(("inference.figures", "inference.papers.*", "detectors"), _NOT_COMPUTING)
 # How times are printed is no part of how they are taken.
 TIMING = Code(("timing.run", "detectors"), (*_NOT_COMPUTING, "catalog.units"))
-MATCHING = Code(("evaluation.matching",), (*FILES, *SETTINGS, *CHECKS))
+# What the kernels are compiled from; how the library is found or built makes no number.
+KERNELS = ("native/*.[ch]",)
+BUILDING = ("formats.native_library",)
+MATCHING = Code(("evaluation.matching",), (*FILES, *SETTINGS, *CHECKS, *BUILDING), KERNELS)
 # The check against pycocotools, which is asked for by hand, finds faults and makes no numbers.
-EVALUATION = Code(("evaluation.runs",), (*FILES, *SETTINGS, *CHECKS, "evaluation.verify"))
-JUDGING = Code(("verdicts.document",), FILES)
+EVALUATION = Code(("evaluation.runs",), (*FILES, *SETTINGS, *CHECKS, *BUILDING, "evaluation.verify"), KERNELS)
+JUDGING = Code(("verdicts.document",), (*FILES, *BUILDING), KERNELS)
 # Numbers of one file, which comparisons keep.
-COMPARING = Code(("verdicts.arm_reading",), (*FILES, *SETTINGS, *CHECKS, "verdicts.arm_cache"))
-RENDERING = Code(("report.page", "report.tables", "report.papers.*"), ERRORS, ("report/templates/*",))
+COMPARING = Code(("verdicts.arm_reading",), (*FILES, *SETTINGS, *CHECKS, *BUILDING, "verdicts.arm_cache"), KERNELS)
+RENDERING = Code(
+    ("report.page", "report.tables", "report.papers.*"), (*ERRORS, *BUILDING), ("report/templates/*", *KERNELS)
+)
 
 REGISTERING = "detectors"
 """Importing this package enters its classes in Detectron2's registries, by which configs name them: whatever one of its

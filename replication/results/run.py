@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from replication.catalog import Protocol, Variant
 from replication.results.layout import Layout, RunFiles
+
+if TYPE_CHECKING:
+    from replication.catalog import Protocol, Variant
 
 
 @dataclass(frozen=True)

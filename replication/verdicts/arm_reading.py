@@ -246,7 +246,7 @@ def _or_nan(value: float | None) -> float:
 
 def precision_curves(matches: Matches, detections: Detections) -> Floats:
     """Precision (2, 101), mean over the classes with objects, at the overlaps ``CURVES`` and the recalls ``POINTS``."""
-    from replication.evaluation.curve_kernels import curve
+    from replication.evaluation.kernels import curve
 
     score = detections.scores[matches.detection]
     objects = np.diff(matches.truth_starts)

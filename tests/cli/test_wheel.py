@@ -19,8 +19,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from setuptools import find_packages
 
+from replication.formats.native_library import name as library_name
+
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "replication", "configs")
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "replication", "configs")
 BUILD = "import sys, setuptools.build_meta as backend; print(getattr(backend, sys.argv[1])(sys.argv[2]))"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -69,7 +71,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     source.mkdir()
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy(ROOT / name, source)
     sdist = build("sdist", source, folder / "sdist")
@@ -86,7 +88,10 @@ def test_both_ways_give_one_wheel_with_all_code_and_configs(wheels: tuple[Path, 
     data = {f"replication/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
     templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "replication/report/templates").iterdir()}
     assert templates
-    assert {name for name in direct if ".dist-info/" not in name} == code | data | templates
+    native = {path.relative_to(ROOT).as_posix() for path in (ROOT / "replication/native").glob("*.[ch]")}
+    library = {f"replication/native/{library_name()}"} if shutil.which("cc") else set()
+    assert {name for name in direct if ".dist-info/" not in name} == code | data | templates | native | library
+    assert all(("-none-any." in wheel.name) == (not library) for wheel in wheels)
 
 
 @pytest.fixture(scope="module")

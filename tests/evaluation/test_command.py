@@ -232,14 +232,16 @@ def test_without_torch(files):
 
 
 def test_kernels_run_where_nothing_can_be_cached(monkeypatch):
-    real = compilation.numba.njit
+    import numba
+
+    real = numba.njit
 
     def njit(*arguments, cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(compilation.numba, "njit", njit)
+    monkeypatch.setattr(numba, "njit", njit)
     assert compilation.compiled(lambda value: value + 1)(2) == 3
 
 

@@ -167,7 +167,7 @@ MODEL = {
 }
 PROBES = ("dense", "pyramid", "tally", "two_stage")
 TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "precision", "proposals"}}
-MATCHED = {"annotations", "columns", "compiled", "segmentations", "values"}
+MATCHED = {"annotations", "columns", "compiled", "native", "segmentations", "values"}
 RESULTS = {"detections", "json_results", "npz_results", "result_columns", "result_masks", "voc_results", "yolo_results"}
 SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth"}
 CATALOG = {
@@ -176,7 +176,7 @@ CATALOG = {
 }
 # What users' own comparisons and programs call, and no verdict on a paper's claim.
 USERS = {
-    "evaluation": {"coco_columns", "cocoeval", "curve_kernels", "elsewhere", "influence", "inputs"},
+    "evaluation": {"coco_columns", "cocoeval", "elsewhere", "influence", "inputs"},
     "verdicts": {
         *(
             "arm_cache",
@@ -223,7 +223,7 @@ GOLDEN = {
         "training": {"augmentation", "averaging", "config", "data", "optimizer", "precision", "proposals"},
     },
     "matching": {
-        "evaluation": {"masks", "match_kernels", "matching"},
+        "evaluation": {"curve_kernels", "kernels", "masks", "match_kernels", "matching", "sweep_kernels"},
         "formats": MATCHED,
     },
     "evaluation": {"evaluation": EVALUATED - {"verify"}, "formats": SCORED, "results": {"metrics"}},

@@ -1,0 +1,197 @@
+"""The loops of evaluation: order of detections, assignment, average precision, curves.
+
+Each is a function of the compiled library (``native/match.c``, ``native/sweep.c``). Where that cannot be had, numba
+compiles the same loops from ``match_kernels``, ``sweep_kernels`` and ``curve_kernels``, which describe them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replication.formats.native import Kernel, native
+
+Array = NDArray[Any]
+LANES = 128
+"""Weightings side by side. A constant, so that the loops over them become vector instructions."""
+
+
+class Rule(NamedTuple):
+    """``kind`` of overlap, ``voc`` assignment or COCO's, ``limit`` of detections per image, thresholds, area ranges."""
+
+    kind: int
+    voc: bool
+    limit: int
+    thresholds: Array
+    ranges: Array
+
+
+class Found(NamedTuple):
+    """Columns of the detections."""
+
+    image: Array
+    score: Array
+    boxes: Array
+    box_areas: Array
+    areas: Array
+
+
+class Objects(NamedTuple):
+    """Columns of the ground truth."""
+
+    image: Array
+    boxes: Array
+    box_areas: Array
+    areas: Array
+    crowd: Array
+    ignored: Array
+
+
+class Result(NamedTuple):
+    """Columns of the matches."""
+
+    detection: Array
+    image: Array
+    rank: Array
+    found: Array
+    true: Array
+    ignored: Array
+
+
+def _matching(name: str) -> Callable[[], Callable[..., Any]]:
+    def by_numba() -> Callable[..., Any]:
+        from replication.evaluation import match_kernels
+
+        function: Callable[..., Any] = getattr(match_kernels, name)
+        return function
+
+    return by_numba
+
+
+def _sweeping(name: str) -> Callable[[], Callable[..., Any]]:
+    def by_numba() -> Callable[..., Any]:
+        from replication.evaluation import sweep_kernels
+
+        function: Callable[..., Any] = getattr(sweep_kernels, name)
+        return function
+
+    return by_numba
+
+
+def _curve() -> Callable[..., Any]:
+    from replication.evaluation.curve_kernels import curve
+
+    return curve
+
+
+_FOUND = "i8[] f8[] f8[,] f8[] f8[]"
+_OBJECTS = "i8[] f8[,] f8[] f8[] ?[] ?[]"
+ORDER = Kernel("by_class_and_image", "i8[] i8[] int int i8[]! i8[]!", _matching("by_class_and_image"))
+KEPT = Kernel("kept_per_class", "i8[] i8[] i8[] int i8[]!", _matching("kept_per_class"))
+MATCH = Kernel(
+    "match_class",
+    f"int int int f8[] f8[,] i8[] {_FOUND} i8[] {_OBJECTS} f8[] i4[]! i4[]! i4[]! i4[]! u2[,]! u2[,]!",
+    _matching("match_class"),
+)
+NEAREST = Kernel(
+    "nearest", f"int i4[] i8[] {_FOUND} i8[] i8[] i8[] {_OBJECTS} f8[,]! i8[,]!", _matching("nearest")
+)  # fmt: skip
+PROGRAM = Kernel("program", "i4[] i4[] u2[] u2[] int int i4[]! i4[,]! i8[]! i8[]!", _sweeping("program"))
+SWEEP = Kernel("sweep", "u1[,] i4[] i4[,] i8[] i4[] int float float f8[,]!", _sweeping("sweep"))
+DRAW = Kernel("draw", "int int int u1[,]!", _sweeping("draw"))
+CURVE = Kernel("curve", "f8[] ?[] ?[] int f8[] f8[]! f8[]! f8[]!", _curve)
+
+
+def by_class_and_image(label: Array, image: Array, classes: int, images: int) -> tuple[Array, Array]:
+    """Indices by class, then image, then file order; and where each class starts (classes + 1)."""
+    order, starts = np.empty(len(image), np.int64), np.empty(classes + 1, np.int64)
+    ORDER(label, image, classes, images, order, starts)
+    return order, starts
+
+
+def kept_per_class(order: Array, starts: Array, image: Array, limit: int) -> Array:
+    """Where each class starts when no more than ``limit`` detections of an image and class are kept."""
+    kept = np.empty(len(starts), np.int64)
+    KEPT(order, starts, image, limit, kept)
+    return kept
+
+
+def match_class(
+    rule: Rule, order: Array, found: Found, gt_order: Array, objects: Objects, given: Array, out: Result
+) -> None:
+    """Match one class, whose detections and objects ``order`` and ``gt_order`` list by image.
+
+    ``given`` has overlaps of kind GIVEN, one image after the other, detections by falling score. ``out`` is filled in
+    the order of scores; equal ones in the order of images, then of the file.
+    """
+    MATCH(rule, order, found, gt_order, objects, given, out)
+
+
+def nearest(
+    kind: int,
+    rows: Array,
+    label: Array,
+    found: Found,
+    by_image: Array,
+    starts: Array,
+    gt_label: Array,
+    objects: Objects,
+) -> tuple[Array, Array]:
+    """The best overlap of each detection in ``rows``, of classes ``label``, with an object to find, and its index.
+
+    Both are (2, N): objects of the same class, and of another. ``by_image`` lists the objects by image, which
+    ``starts`` delimits. Without an object they are -inf and -1.
+    """
+    overlap, best = np.empty((2, len(rows))), np.empty((2, len(rows)), np.int64)
+    NEAREST(kind, rows, label, found, by_image, starts, gt_label, objects, overlap, best)
+    return overlap, best
+
+
+def program(
+    image: Array, rank: Array, true: Array, ignored: Array, limit: int, every: int
+) -> tuple[Array, Array, Array]:
+    """What average precision depends on, for one class and area range: see ``sweep_kernels.program``."""
+    plain, events = np.empty(len(image), np.int32), np.empty((len(image), 3), np.int32)
+    stops, sizes = np.empty(len(image), np.int64), np.empty(2, np.int64)
+    PROGRAM(image, rank, true, ignored, limit, every, plain, events, stops, sizes)
+    return plain[: sizes[0]].copy(), events[: sizes[1]].copy(), stops[: sizes[1]].copy()
+
+
+def lanes(replicates: int) -> int:
+    """How many weightings a sweep takes: numba's is compiled for ``LANES`` alone."""
+    return 1 if replicates == 1 and native() is not None else LANES
+
+
+def sweep(
+    weights: Array,
+    plain: Array,
+    events: Array,
+    stops: Array,
+    objects: Array,
+    thresholds: int,
+    intervals: float,
+    probe: float,
+    result: Array,
+) -> None:
+    """Average precision (thresholds, lanes) of one class into ``result``: see ``sweep_kernels.sweep``."""
+    SWEEP(weights, plain, events, stops, objects, thresholds, intervals, probe, result)
+
+
+def draw(seed: int, first: int, units: int, weights: Array) -> None:
+    """Fill ``weights`` (units, lanes), zero before, with how often each unit is drawn in replicates first, first + 1...
+
+    Replicate r draws ``units`` times with replacement; draw d is a hash of (seed, r, d) and of nothing else.
+    """
+    DRAW(seed, first, units, weights)
+
+
+def curve(
+    score: Array, true: Array, ignored: Array, objects: int, points: Array, precision: Array, scores: Array
+) -> float:
+    """Precision and score at the recalls ``points`` into ``precision`` and ``scores``: see ``curve_kernels.curve``."""
+    recall = np.empty(1)
+    CURVE(score, true, ignored, objects, points, precision, scores, recall)
+    return float(recall[0])
