@@ -198,19 +198,15 @@ def test_what_voc_s_form_cannot_say(tmp_path: Path):
 
 
 def test_of_more_than_the_server_counts_the_best_are_sent(golden: Path, tmp_path: Path):
-    """YOLOv3 keeps all that it finds. The server would count these alone, so the AP is the same."""
+    """YOLOv3 keeps all that it finds; the server counts a hundred per image, across all categories."""
     truth, found = (json.loads((golden / "coco" / f"{name}.json").read_text()) for name in ("truth", "boxes"))
     many = Counter(one["image_id"] for one in found).most_common(1)[0][0]
     noise = [CAT | {"image_id": many, "category_id": found[0]["category_id"], "score": 1e-6 * k} for k in range(150)]
     run = finished(load_protocol("paper"), "yolov3_D53_giou", tmp_path, truth, [*noise, *found])
-    measured = evaluate_run(run)
     (path,) = submit_run(run, tmp_path / "out")
-    file = unzipped(path, tmp_path)
-    sent = json.loads(file.read_text())
+    sent = json.loads(unzipped(path, tmp_path).read_text())
     assert sent == at_most_a_hundred([*noise, *found])
     assert len([one for one in sent if one["image_id"] == many]) == 100
-    again = evaluate(file, tmp_path / "paper" / "ground_truth.json", Options(area_ranges=run.protocol.area_ranges))
-    assert again["metrics"] == measured["metrics"]
 
 
 def test_of_equal_scores_the_first_are_sent(tmp_path: Path):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from support.verdict_papers import PAPER
@@ -17,6 +21,8 @@ WORLDS = 60
 REGIME = Regime(0.20, 0.15, 0.15)
 NAMES = ("real", "null", "worse", "once", "gone", "big")
 MEMBERS = frozenset(("base", *NAMES))
+# Judged as independent runs, of which only the number of images is asked.
+RUNS = defaultdict(lambda: [SimpleNamespace(image_set=(1000, None))])
 
 
 @pytest.fixture
@@ -40,10 +46,11 @@ def judged(rng, asked, rules, gains, spread=None, regime=REGIME, worlds=WORLDS, 
         return [Side(points, draw) for points, draw in zip(drawn.points / 100, draws, strict=True)]
 
     baselines, rows = sides(0.0), [sides(gain) for gain in gains]
+    independent = replace(rules, judging=rules.judging.model_copy(update={"analysis": "independent runs"}))
     found = []
     for i, baseline in enumerate(baselines):
         cases = [Evidence(one, Pair(row[i], baseline)) for one, row in zip(asked, rows, strict=False)]
-        estimates = judge_claims(cases, rules, {"": spread} if spread else {})
+        estimates = judge_claims(cases, independent, RUNS, {"": spread} if spread else {})
         found.append([one.estimates[one.headline("new images")].verdict for one in estimates])
     return np.array(found)
 
