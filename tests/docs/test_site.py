@@ -8,6 +8,7 @@ import posixpath
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,3 +201,14 @@ def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", expanded)
             runpy.run_path(expanded[0], run_name="__main__")
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_its_pages_load_nothing_from_elsewhere() -> None:
+    """`make docs`, which needs a package index for its first call."""
+    done = subprocess.run([sys.executable, "envs/build_docs.py"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = list((ROOT / "build" / "site").rglob("*.html"))
+    assert len(pages) > len(list(navigation()))
+    loads = re.compile(r'<(?:script|link|img)\b[^>]*(?:src|href)="(https?:[^"]+)"')
+    assert not [found for page in pages for found in loads.findall(page.read_text())]

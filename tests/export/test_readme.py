@@ -15,9 +15,9 @@ from replication.cli.main import replication as group
 from replication.results.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = re.compile(r"(?:^|[$&/] ?|bin/)replication ([a-z].*)")
+COMMAND = re.compile(r"(?:^ *|[$&/] ?|bin/)replication ([a-z].*)")
 LINK = re.compile(r"\]\(([^)#:]+?)(#[^)]*)?\)|src=\"([^\"]+)\"")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
