@@ -3,11 +3,13 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test test-slow lint benchmarks device-check readme screenshots bundle environment lock clean
+.PHONY: help reproduce test test-slow lint benchmarks device-check docs readme screenshots bundle environment lock clean
 
 # In `make bundle`, PYTHON is the Python version of the machine that the bundle is for.
 CANDIDATES = $(if $(filter bundle,$(MAKECMDGOALS)),,$(PYTHON)$(if $(filter 3.%,$(PYTHON)), python$(PYTHON)))
 SUITABLE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+NO_PYTHON = Python 3.11 or 3.12 is needed and $(or $(PYTHON),python3) is not one: \
+    install one, or name it: make test PYTHON=/path/to/python3.12
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 CORES ?= all
@@ -33,7 +35,7 @@ lint: environment ## ruff, mypy --strict, snakefmt, snakemake --lint, envs/lint_
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
 	$(IN_VENV) mypy --strict replication
-	$(IN_VENV) snakefmt --check Snakefile rules
+	$(IN_VENV) snakefmt --check Snakefile rules workflow
 	$(IN_VENV) python envs/lint_workflow.py
 	$(IN_VENV) python envs/lint_repository.py
 	$(IN_VENV) python envs/audit.py
@@ -43,6 +45,12 @@ benchmarks: environment ## time the hot parts (tests/benchmarks)
 
 device-check: ## what only a GPU can show, in eight minutes, with the Python that has torch: [PYTHON=python3] [OUT=DIR]
 	$(or $(PYTHON),python3) envs/device_check.py --out "$(if $(filter bundle,$(OUT)),results/device_check,$(OUT))" $(ARGS)
+
+docs: ## the documentation site, build/site; broken links fail. In an environment of its own; ARGS=--serve shows it
+	@for python in $(or $(strip $(CANDIDATES)),.venv/bin/python python3 python3.12 python3.11); do \
+	    if "$$python" -c '$(SUITABLE)' 2>/dev/null; then exec "$$python" envs/build_docs.py $(ARGS); fi; \
+	done; \
+	echo "$(NO_PYTHON)" >&2; exit 1
 
 readme: environment ## the tables of results in README.md and docs/results.md, from results/reference
 	$(IN_VENV) python docs/readme.py
@@ -57,8 +65,7 @@ environment: ## make .venv or bring it up to date (the targets above do it thems
 	@for python in $(or $(strip $(CANDIDATES)),.venv/bin/python python3 python3.12 python3.11); do \
 	    if "$$python" -c '$(SUITABLE)' 2>/dev/null; then exec "$$python" envs/environment.py; fi; \
 	done; \
-	echo "Python 3.11 or 3.12 is needed and $(or $(PYTHON),python3) is not one:" \
-	    "install one, or name it: make test PYTHON=/path/to/python3.12" >&2; exit 1
+	echo "$(NO_PYTHON)" >&2; exit 1
 
 lock: environment ## regenerate envs/requirements.txt and envs/uv.txt; ARGS=--upgrade takes the newest versions
 	$(IN_VENV) python envs/lock.py $(ARGS)

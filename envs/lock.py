@@ -1,4 +1,4 @@
-"""Writes `envs/requirements.txt`, `envs/judge.txt` and `envs/uv.txt`: exact versions with hashes, no addresses.
+"""Writes the locks in `envs`: requirements, judge, docs and uv `.txt`: exact versions with hashes, no addresses.
 
     .venv/bin/python envs/lock.py [--upgrade]
 
@@ -19,15 +19,17 @@ from index_settings import pip_settings, uv_environment
 
 HEADER = "# Made by `make lock`{source}; Python 3.11 and 3.12.{more}\n"
 JUDGE = ROOT / "envs" / "judge.txt"
+# What `make docs` builds the site with; no extra of the package, so that `.venv` does not grow by it.
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings-python>=2"]
 # Locked here and ranged in pyproject.toml: what the GPU machines that this was tried on hold.
 PINS = ["torch==2.11.*", "torchvision==0.26.*", "setuptools<81"]
 FORM = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-header"]
 
 
-def compile_lock(source: Path, target: Path, options: list[str], header: str) -> None:
-    """Resolve the requirements of `source` into `target`."""
+def compile_lock(sources: list[Path], target: Path, options: list[str], header: str) -> None:
+    """Resolve the requirements of `sources` into `target`."""
     environment = {**os.environ, **uv_environment(pip_settings())}
-    command = [str(VENV / "bin" / "uv"), "pip", "compile", "--quiet", str(source), *FORM, "--no-annotate"]
+    command = [str(VENV / "bin" / "uv"), "pip", "compile", "--quiet", *map(str, sources), *FORM, "--no-annotate"]
     subprocess.run([*command, *options, "-o", str(target)], check=True, env=environment)
     target.write_text(header + target.read_text())
 
@@ -45,9 +47,13 @@ def main() -> None:
         options += ["-c", str(folder / "pins.txt"), *upgrade]
         more = " detectron2 comes from envs/detectron2."
         source = " from pyproject.toml"
-        compile_lock(ROOT / "pyproject.toml", LOCK, options, HEADER.format(source=source, more=more))
-        compile_lock(ROOT / "pyproject.toml", JUDGE, ["-c", str(LOCK)], HEADER.format(source=source, more=""))
-        compile_lock(folder / "uv.in", ROOT / "envs" / "uv.txt", upgrade, HEADER.format(source="", more=""))
+        (folder / "docs.in").write_text("\n".join(DOCS) + "\n")
+        project = ROOT / "pyproject.toml"
+        compile_lock([project], LOCK, options, HEADER.format(source=source, more=more))
+        compile_lock([project], JUDGE, ["-c", str(LOCK)], HEADER.format(source=source, more=""))
+        docs = ["-c", str(LOCK), *upgrade]
+        compile_lock([project, folder / "docs.in"], ROOT / "envs" / "docs.txt", docs, HEADER.format(source="", more=""))
+        compile_lock([folder / "uv.in"], ROOT / "envs" / "uv.txt", upgrade, HEADER.format(source="", more=""))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from replication.cli.main import replication as group
 from replication.results.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = re.compile(r"(?:^|[$&/] ?|bin/)replication ([a-z].*)")
+COMMAND = re.compile(r"(?:^ *|[$&/] ?|bin/)replication ([a-z].*)")
 LINK = re.compile(r"\]\(([^)#:]+?)(#[^)]*)?\)|src=\"([^\"]+)\"")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DEEPER = sorted((ROOT / "docs").glob("*/*.md"))  # their links, also to pages that are made: tests/docs
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
@@ -53,7 +54,7 @@ def test_the_output_of_evaluate_is_real(capsys: pytest.CaptureFixture[str], monk
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == output.splitlines()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *DEEPER], ids=lambda page: page.name)
 def test_commands_of_the_pages_have_the_verbs_and_options_that_there_are(page: Path) -> None:
     lines = [line for block in blocks_of(page) for line in block.splitlines()]
     commands = [match[1].split("#")[0].split() for line in lines if (match := COMMAND.search(line))]
