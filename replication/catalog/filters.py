@@ -1,4 +1,4 @@
-"""Which part of the catalog is asked for: filters by paper, table, variant, protocol and state, all of which must hold."""
+"""Which part of the catalog is asked for: filters by paper, table, variant, protocol and state; all must hold."""
 
 from __future__ import annotations
 
