@@ -84,7 +84,7 @@ def catalog(
     folders = config_folders(configs)
     catalog = load_catalog(*folders)
     scale = load_protocol(protocol, folders) if protocol else None
-    filters = Filters(*(tuple(given or ()) for given in (papers, tables, variants)), scale, state)
+    filters = Filters(tuple(papers or ()), tuple(tables or ()), tuple(variants or ()), scale, state)
     chosen = listed(catalog, filters) if filters else None
     if form == "json":
         print_json(catalog_json(catalog, chosen))

@@ -8,7 +8,6 @@ from typing import Any
 
 from replication.catalog import Protocol
 from replication.export.claims import NO_RESULT
-from replication.report.head import data_text
 from replication.results.finished import FinishedRun
 
 UNKNOWN = "not recorded"
@@ -20,9 +19,10 @@ def checklist(
     entries: Sequence[Mapping[str, Any]],
     protocol: Protocol,
     runs: Sequence[FinishedRun],
+    data: str,
 ) -> str:
     """Markdown: a question and its answer each; what no run has recorded is said to be so."""
-    answers = (*_code(runs), *_data(protocol, runs), *_runs(document, protocol, runs), *_claims(document, entries))
+    answers = (*_code(runs), *_data(data, runs), *_runs(document, protocol, runs), *_claims(document, entries))
     body = "".join(f"**{question}** {answer}\n\n" for question, answer in answers)
     return f"# Reproducibility checklist: protocol {protocol.name}\n\n{body}"
 
@@ -38,8 +38,8 @@ def _code(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, str]]:
     yield "Which pretrained weights do trainings start from?", _each(weights)
 
 
-def _data(protocol: Protocol, runs: Sequence[FinishedRun]) -> Iterable[tuple[str, str]]:
-    yield "Which data?", data_text(protocol)
+def _data(data: str, runs: Sequence[FinishedRun]) -> Iterable[tuple[str, str]]:
+    yield "Which data?", data
     yield "What is their hash?", _each(run.provenance.data_hash for run in runs)
 
 

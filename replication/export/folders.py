@@ -15,6 +15,7 @@ from replication.errors import ResultError
 from replication.export.archive import check_paths, check_runs, contents
 from replication.export.checklist import checklist
 from replication.export.paper_kit import claims_table, methods, sentences, statements
+from replication.export.recorded import recorded_data
 from replication.export.ro_crate import METADATA, ro_crate
 from replication.report.cells import compare_all
 from replication.report.verdicts import read_verdicts
@@ -38,9 +39,11 @@ def write_paper_kit(
     if verdicts is None:
         raise ResultError(f"{layout.verdicts}: no such file; run `replication verdicts` for the same tables first")
     runs = list({(run.variant, run.seed): run for one in comparisons for run in one.runs}.values())
+    if not runs:
+        raise ResultError(f"{layout.runs}: no finished run of a variant of {', '.join(tables)}; run the workflow first")
     with reading(layout.verdicts, "verdicts"):
         document = {**verdicts.document, "tables": list(tables)}
-        files = _kit(document, verdicts.entries, protocol, runs)
+        files = _kit(document, verdicts.entries, protocol, runs, recorded_data(layout, runs))
     folder = out or layout.export / "paper-kit"
     for name, text in files.items():
         write_text(folder / name, text)
@@ -48,14 +51,18 @@ def write_paper_kit(
 
 
 def _kit(
-    document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], protocol: Protocol, runs: Sequence[FinishedRun]
+    document: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    protocol: Protocol,
+    runs: Sequence[FinishedRun],
+    data: str,
 ) -> dict[str, str]:
     stated = statements(document, entries)
     return {
         "claims.tex": claims_table(document, stated, protocol),
-        "methods.tex": methods(document, stated, protocol, runs),
+        "methods.tex": methods(document, stated, protocol, runs, data),
         "sentences.tex": sentences(stated),
-        "checklist.md": checklist(document, entries, protocol, runs),
+        "checklist.md": checklist(document, entries, protocol, runs, data),
     }
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from replication.catalog import Protocol
 from replication.export.claims import NO_RESULT, Statement, statement
-from replication.report.head import data_text
 from replication.report.tables import escape_latex
 from replication.results.finished import FinishedRun
 
@@ -57,9 +56,10 @@ def methods(
     stated: Sequence[Statement],
     protocol: Protocol,
     runs: Sequence[FinishedRun],
+    data: str,
 ) -> str:
-    """One paragraph: what was run, what was judged and how, and all that limits it."""
-    parts = [_what_ran(document, protocol, runs), document["head"], _how(document), *document["rules"]["plan"]]
+    """One paragraph: what was run, on which ``data``, what was judged and how, and all that limits it."""
+    parts = [_what_ran(document, protocol, runs, data), document["head"], _how(document), *document["rules"]["plan"]]
     parts += [_controls(document["controls"]), _counts(stated), _limits(document)]
     hashes = ", ".join([f"protocol {document['plan']['protocol'][:12]}", *_papers(document)])
     parts.append(f"SHA-256 of the plan at judging: {hashes}.")
@@ -70,7 +70,7 @@ def _papers(document: Mapping[str, Any]) -> list[str]:
     return [f"{paper} {digest[:12]}" for paper, digest in document["plan"]["papers"].items()]
 
 
-def _what_ran(document: Mapping[str, Any], protocol: Protocol, runs: Sequence[FinishedRun]) -> str:
+def _what_ran(document: Mapping[str, Any], protocol: Protocol, runs: Sequence[FinishedRun], data: str) -> str:
     variants = Counter(run.variant for run in runs)
     seeds = sorted(set(variants.values()))
     each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
@@ -82,7 +82,7 @@ def _what_ran(document: Mapping[str, Any], protocol: Protocol, runs: Sequence[Fi
             [
                 f"Protocol {protocol.name} ({protocol.title}) was used for {', '.join(document['tables'])}: "
                 f"{len(variants)} variants with {each} seeds each, {document['seeds_registered']} registered.",
-                f"Data: {data_text(protocol)}.",
+                f"The runs were {data}.",
                 f"Backbones: {stands}." if stands else "",
                 f"{elsewhere} of the {len(runs)} runs were made elsewhere." if elsewhere else "",
             ],

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from replication.export.claims import NO_RESULT
+from replication.export.recorded import recorded_data
 from replication.results.finished import FinishedRun
 from replication.results.layout import Layout
 
@@ -57,7 +58,7 @@ def ro_crate(
         "@id": "./",
         "@type": "Dataset",
         "name": f"Results of protocol {layout.protocol}",
-        "description": f"{_runs_text(runs)} {_verdicts_text(entries)}",
+        "description": f"{_runs_text(layout, runs)} {_verdicts_text(entries)}",
         "datePublished": published,
         "license": _to(licence),
         "conformsTo": {"@id": PROFILE},
@@ -88,11 +89,8 @@ def _licence(url: str | None) -> Entity:
     return {"@id": "#no-licence", "@type": "CreativeWork", "name": "No licence stated", "description": text}
 
 
-def _runs_text(runs: Sequence[FinishedRun]) -> str:
-    """By what the runs record: the protocol's file may have changed since."""
-    images, objects = runs[0].image_set
-    variants = len({run.variant for run in runs})
-    return f"{len(runs)} runs of {variants} variants, tested on {images} images with {objects} objects."
+def _runs_text(layout: Layout, runs: Sequence[FinishedRun]) -> str:
+    return f"{len(runs)} runs of {len({run.variant for run in runs})} variants, {recorded_data(layout, runs)}."
 
 
 def _verdicts_text(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -35,4 +35,4 @@ def measured(plan: Plan, measure: Measure) -> Plan:
         source = f"measured on a few iterations of {first.variant.name}"
         cost = Cost(s_per_iter=seconds, device=device, source=source)
         costs |= {run.variant.name: cost for run in (first, *others)}
-    return replace(plan, measured=plan.measured | costs)
+    return replace(plan, measured={**plan.measured, **costs})
