@@ -120,7 +120,7 @@ def _action(layout: Layout, run: FinishedRun, paths: Mapping[str, bytes]) -> Ent
         "name": name,
         "description": f"{name}: {text}{f', on {where}' if where else ''}",
         **{key: value for key, value in facts.items() if value},
-        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        "actionStatus": "http://schema.org/CompletedActionStatus",
         "instrument": _to(_tool(run)),
         "object": [*([{"@id": data}] if data in paths else []), *map(_to, _parameters(run))],
         "result": [{"@id": path} for path in paths if path.startswith(f"{folder}/")],

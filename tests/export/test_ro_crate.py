@@ -62,13 +62,13 @@ def check(path: Path) -> None:
     assert profile["@type"] == "CreativeWork"
     assert profile["name"]
     assert profile["@id"].endswith(profile["version"])
-    external = "http://schema.org/"
     for reference in references(graph):
-        assert reference in entities or reference.startswith(external) or reference == descriptor["conformsTo"]["@id"]
+        assert reference in entities or reference == descriptor["conformsTo"]["@id"]
     actions = [one for one in graph if one["@type"] == "CreateAction"]
     assert {one["@id"] for one in actions} == {one["@id"] for one in root["mentions"]}
     for action in actions:
         assert entities[action["instrument"]["@id"]]["@type"] == "SoftwareApplication"
+        assert action["actionStatus"] == "http://schema.org/CompletedActionStatus"
         assert action["result"]
     check_files(path.parent, [one for one in graph if one["@type"] == "File"], root)
 
