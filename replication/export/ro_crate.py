@@ -132,20 +132,21 @@ def _tool(run: FinishedRun) -> Entity:
     made = run.provenance
     if made.elsewhere is not None:
         who = made.elsewhere.made_by or "unknown software"
-        return _application(who, f"made elsewhere, imported by {made.elsewhere.importer}", made.elsewhere.source_sha256)
+        source = f"{made.elsewhere.source}, SHA-256 {made.elsewhere.source_sha256}"
+        return _application(who, f"made elsewhere; gave {source}, imported by {made.elsewhere.importer}")
     version = f"{made.commit or 'unknown commit'}{' with uncommitted changes' if made.dirty else ''}"
     if made.command:
         return _application(made.command, "a command of the variant", version)
     return _application("detection-replication", "trains, tests and evaluates detectors", version)
 
 
-def _application(name: str, description: str, version: str) -> Entity:
+def _application(name: str, description: str, version: str = "") -> Entity:
     return {
-        "@id": f"#software-{hashlib.sha256(f'{name} {version}'.encode()).hexdigest()[:12]}",
+        "@id": f"#software-{hashlib.sha256(f'{name} {description} {version}'.encode()).hexdigest()[:12]}",
         "@type": "SoftwareApplication",
         "name": name,
         "description": description,
-        "softwareVersion": version,
+        **({"softwareVersion": version} if version else {}),
     }
 
 
