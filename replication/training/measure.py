@@ -39,8 +39,9 @@ def seconds_per_iteration(run: Run) -> tuple[float, str]:
     """Median seconds of TIMED iterations of a run's training on one device, and that device's name.
 
     The data are the protocol's own, the schedule is that of the whole training, and no checkpoint or result is
-    written; features of a frozen backbone are kept in the run's results, which should be a temporary folder. Raises
-    ReplicationError subclasses as a training does.
+    written; features of a frozen backbone are kept in the run's results, which should be a temporary folder. Where such
+    features are cached this is an upper bound, since the first iterations compute them. Raises ReplicationError
+    subclasses as a training does.
     """
     prepare_process(run.protocol)
     split = load_split(run.protocol, "train")
