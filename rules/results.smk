@@ -29,6 +29,8 @@ rule verdicts:
         rules=rule_values.judging(),
         elsewhere=rule_values.elsewhere(plan),
         fingerprint=fingerprint(JUDGING),
+    message:
+        "judge the claims of {params.tables}"
     shell:
         "{VERB} verdicts {WHERE} --tables {params.tables:q} 2>&1 | tee {log:q}"
 
@@ -62,6 +64,8 @@ rule tables:
         text=rule_values.text(plan),
         elsewhere=rule_values.elsewhere(plan),
         fingerprint=fingerprint(RENDERING),
+    message:
+        "table {wildcards.table}"
     shell:
         "{VERB} tables {WHERE} --tables {wildcards.table:q} 2>&1 | tee {log:q}"
 
@@ -113,5 +117,7 @@ rule report:
         tables=",".join(plan.tables),
         text=rule_values.text(plan),
         fingerprint=fingerprint(RENDERING),
+    message:
+        "page and figures"
     shell:
         "{VERB} report {WHERE} --tables {params.tables:q} 2>&1 | tee {log:q}"

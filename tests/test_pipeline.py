@@ -173,6 +173,11 @@ def test_a_dry_run_says_what_why_and_how_long(tmp_path: Path):
     screen = done.stdout + done.stderr
     assert "train faster_rcnn_R50_iou, seed 0: about" in screen
     assert "reason: Missing output files" in screen
+    # A line for what reads the files of all runs, not their list.
+    assert ": judge the claims of giou-T5" in screen
+    assert not any(
+        line.lstrip().startswith("input:") and line.count("metrics.json") > 1 for line in screen.splitlines()
+    )
 
 
 def test_fixed_proposals_are_planned_once_and_before_those_that_need_them(tmp_path: Path):

@@ -2,7 +2,7 @@
 
 from replication.catalog.folders import CONFIGS, config_folders
 from replication.catalog.judging import Judging, load_judging
-from replication.catalog.listing import catalog_json, catalog_table
+from replication.catalog.listing import catalog_json, catalog_overview, catalog_table
 from replication.catalog.load import Catalog, load_catalog, load_protocol
 from replication.catalog.mechanisms import mechanisms
 from replication.catalog.papers import (
@@ -42,6 +42,7 @@ __all__ = [
     "VocData",
     "YoloData",
     "catalog_json",
+    "catalog_overview",
     "catalog_table",
     "config_folders",
     "load_catalog",

@@ -1,7 +1,10 @@
-"""What ``replication catalog`` prints: everything the catalog holds and whether it can run yet."""
+"""What ``replication catalog`` prints: what the catalog holds and whether it can run yet, whole or as chosen."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from replication.catalog.units import number, signed
 from replication.catalog.variants import Variant
 
 SCHEMA = "catalog/1"
+SHORT = 60
+"""Characters of a caption or title in the overview."""
 BUILT_FACTS = (
     "path",
     "meta_architecture",
@@ -27,25 +32,68 @@ BUILT_FACTS = (
 )
 
 
-def catalog_json(catalog: Catalog) -> dict[str, Any]:
-    """The whole catalog as JSON-able values; rows, columns, claims and variants carry their ``state``."""
+@dataclass(frozen=True)
+class Listed:
+    """What is listed: papers with the tables, rows and claims that are shown, names of variants, and protocols."""
+
+    papers: tuple[Paper, ...]
+    variants: tuple[str, ...]
+    protocols: tuple[Protocol, ...]
+
+
+def everything(catalog: Catalog) -> Listed:
+    """The whole catalog."""
+    return Listed(tuple(catalog.papers.values()), variant_names(catalog), tuple(catalog.protocols.values()))
+
+
+def catalog_json(catalog: Catalog, listed: Listed | None = None) -> dict[str, Any]:
+    """The catalog, or what is ``listed`` of it, as JSON-able values; rows, columns, claims and variants carry their
+    ``state``.
+    """
+    listed = listed or everything(catalog)
     return {
         "schema": SCHEMA,
-        "papers": [_paper(catalog, paper) for paper in catalog.papers.values()],
-        "variants": [_variant(catalog, name) for name in _variant_names(catalog)],
-        "protocols": [protocol.model_dump(mode="json") for protocol in catalog.protocols.values()],
+        "papers": [_paper(catalog, paper) for paper in listed.papers],
+        "variants": [_variant(catalog, name) for name in listed.variants],
+        "protocols": [protocol.model_dump(mode="json") for protocol in listed.protocols],
     }
 
 
-def catalog_table(catalog: Catalog) -> str:
+def catalog_table(catalog: Catalog, listed: Listed | None = None) -> str:
     """The same for people: a block a table with its rows and published numbers, then variants, claims, and so on."""
-    blocks = [_summary(catalog)]
-    for paper in catalog.papers.values():
+    listed = listed or everything(catalog)
+    blocks = [_summary(catalog, listed)]
+    for paper in listed.papers:
         blocks.append(f"{paper.id}: {paper.title} ({paper.venue}, arXiv {paper.arxiv})")
         blocks += [_table_block(catalog, table) for table in paper.tables]
-        blocks += [_claims_block(catalog, paper), _deviations_block(paper)]
-    blocks += [_variants_block(catalog), _protocols_block(catalog)]
+        blocks += [_claims_block(catalog, paper)] * bool(paper.claims)
+        blocks += [_deviations_block(paper)] * bool(paper.deviations)
+    blocks += [_variants_block(catalog, listed.variants)] * bool(listed.variants)
+    blocks += [_protocols_block(listed.protocols)] * bool(listed.protocols)
     return "\n\n".join(blocks) + "\n"
+
+
+def catalog_overview(catalog: Catalog) -> str:
+    """A screenful: a line per table and per protocol, and how to see more."""
+    tables = [_table_line(catalog, paper, table) for paper in catalog.papers.values() for table in paper.tables]
+    scales = [[protocol.name, _shortened(protocol.title)] for protocol in catalog.protocols.values()]
+    blocks = [
+        _summary(catalog, everything(catalog)),
+        tabulate(tables, ["paper", "table", "shows", "rows", "can run", "claims"], disable_numparse=True),
+        tabulate(scales, ["protocol", "scale"], disable_numparse=True),
+        "Rows, numbers, claims and variants: --paper, --tables, --variant, --protocol, --state, or --all.",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table_line(catalog: Catalog, paper: Paper, table: Table) -> list[str]:
+    runnable = sum(catalog.row_state(row) == "built" for row in table.rows)
+    claims = sum(claim.table == table.id for claim in paper.claims)
+    return [paper.id, table.id, _shortened(table.caption), str(len(table.rows)), str(runnable), str(claims)]
+
+
+def _shortened(text: str) -> str:
+    return textwrap.shorten(text, SHORT, placeholder=" ...")
 
 
 def _paper(catalog: Catalog, paper: Paper) -> dict[str, Any]:
@@ -64,9 +112,10 @@ def _table(catalog: Catalog, table: Table) -> dict[str, Any]:
     return content
 
 
-def _variant_names(catalog: Catalog) -> list[str]:
+def variant_names(catalog: Catalog) -> tuple[str, ...]:
+    """Of all variants, built or planned: those of the tables in their order, then the others."""
     named = (row.variant for table in catalog.tables.values() for row in table.rows if row.variant is not None)
-    return list(dict.fromkeys([*named, *catalog.variants]))
+    return tuple(dict.fromkeys([*named, *catalog.variants]))
 
 
 def _variant(catalog: Catalog, name: str) -> dict[str, Any]:
@@ -92,13 +141,15 @@ def _backbone(catalog: Catalog, name: str) -> str:
     return next(rows).backbone
 
 
-def _summary(catalog: Catalog) -> str:
-    rows = [catalog.row_state(row) for table in catalog.tables.values() for row in table.rows]
-    claims = [catalog.claim_state(claim) for paper in catalog.papers.values() for claim in paper.claims]
+def _summary(catalog: Catalog, listed: Listed) -> str:
+    tables = [table for paper in listed.papers for table in paper.tables]
+    rows = [catalog.row_state(row) for table in tables for row in table.rows]
+    claims = [catalog.claim_state(claim) for paper in listed.papers for claim in paper.claims]
     states = ", ".join(f"{rows.count(state)} {state}" for state in ("built", "planned", "cited"))
+    built = sum(name in catalog.variants for name in listed.variants)
     return (
-        f"{len(catalog.papers)} papers, {len(catalog.tables)} tables, {len(rows)} rows ({states}), "
-        f"{len(catalog.variants)} variants built, {len(claims)} claims ({claims.count('built')} can be judged)"
+        f"{len(listed.papers)} papers, {len(tables)} tables, {len(rows)} rows ({states}), "
+        f"{built} variants built, {len(claims)} claims ({claims.count('built')} can be judged)"
     )
 
 
@@ -149,15 +200,15 @@ def _deviations_block(paper: Paper) -> str:
     return f"Deviations from {paper.id}\n{body}"
 
 
-def _variants_block(catalog: Catalog) -> str:
-    facts = [_variant(catalog, name) for name in _variant_names(catalog)]
+def _variants_block(catalog: Catalog, names: Sequence[str]) -> str:
+    facts = [_variant(catalog, name) for name in names]
     keys = ["name", "state", "backbone", "meta_architecture", "iterations", "masks"]
     lines = [[one[key] for key in keys] + [len(one["rows"])] for one in facts]
     return f"Variants\n{tabulate(lines, [*keys, 'rows'], missingval='')}"
 
 
-def _protocols_block(catalog: Catalog) -> str:
-    lines = [_protocol_line(protocol) for protocol in catalog.protocols.values()]
+def _protocols_block(protocols: Sequence[Protocol]) -> str:
+    lines = [_protocol_line(protocol) for protocol in protocols]
     heads = ["name", "title", "benchmark", "data", "batch", "seeds", "tables"]
     return f"Protocols\n{tabulate(lines, heads, missingval='')}"
 

@@ -14,24 +14,50 @@ from replication.errors import ConfigError
 @verb(
     "replication export --format model-index --source https://example.org/results",
     "replication export --format metafile --tables giou-T5 --out metafile.yml",
+    "replication export --format paper-kit",
+    "replication export --format ro-crate --license https://spdx.org/licenses/CC-BY-4.0",
 )
 @tables_option
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["model-index", "metafile"]),
+    type=click.Choice(["model-index", "metafile", "ro-crate", "paper-kit"]),
     required=True,
-    help="Hugging Face's model cards, or OpenMMLab's metafile.",
+    help="Hugging Face's model cards, OpenMMLab's metafile, a research object, or texts for a paper.",
 )
-@click.option("--source", metavar="URL", help="Where the results are published, to be named as their source.")
-@click.option("--out", type=FILE, metavar="FILE", help="[default: in RESULTS/PROTOCOL/export]")
+@click.option(
+    "--source", metavar="URL", help="Where the results are published, to be named as their source by a model zoo."
+)
+@click.option("--license", "license_url", metavar="URL", help="Of the results in an ro-crate.  [default: none stated]")
+@click.option(
+    "--out", type=FILE, metavar="PATH", help="File, or folder of a crate or kit.  [default: in RESULTS/PROTOCOL/export]"
+)
 @with_setting
-def export(setting: Setting, tables: list[str] | None, form: Any, source: str | None, out: Path | None) -> None:
-    """Export the finished runs' results in a model zoo's format."""
+def export(
+    setting: Setting,
+    tables: list[str] | None,
+    form: Any,
+    source: str | None,
+    license_url: str | None,
+    out: Path | None,
+) -> None:
+    """Export the finished runs' results: in a model zoo's format, as a research object, or as texts for a paper."""
     from replication.export import write_export
+    from replication.export.folders import write_paper_kit, write_ro_crate
 
-    chosen = setting.tables(tables)
-    print(write_export(setting.catalog, setting.protocol, setting.results, chosen, form, source, out))
+    if license_url is not None and form != "ro-crate":
+        raise ConfigError(f"--license: is of --format ro-crate, not of {form}; leave it out")
+    if source is not None and form in ("ro-crate", "paper-kit"):
+        raise ConfigError(f"--source: is of a model zoo's format, not of {form}; leave it out")
+    if tables is not None and form == "ro-crate":
+        raise ConfigError("--tables: a crate holds all results of the protocol; leave it out")
+    catalog, protocol, results = setting.catalog, setting.protocol, setting.results
+    if form == "ro-crate":
+        print(*write_ro_crate(catalog, protocol, results, license_url, out), sep="\n")
+    elif form == "paper-kit":
+        print(*write_paper_kit(catalog, protocol, results, setting.tables(tables), out), sep="\n")
+    else:
+        print(write_export(catalog, protocol, results, setting.tables(tables), form, source, out))
 
 
 @verb(

@@ -96,10 +96,17 @@ def time(
         chosen = list(make_plan(setting.catalog, setting.protocol, setting.results, shown, seeds=1).timed)
     if not chosen:
         raise ConfigError("--tables: none of them has a latency column; give --variants")
+    from replication.results.layout import Layout
+    from replication.results.lease import lease
     from replication.timing.run import Settings, time_variants
 
+    # Not the workflow's lock, which a workflow holds while it times.
+    lock = (out or Layout(setting.results, setting.protocol.name).latency) / ".lock"
     # Progress is printed too, and must not stand in the document.
-    with contextlib.redirect_stdout(sys.stderr if form == "json" else sys.stdout):
+    with (
+        contextlib.redirect_stdout(sys.stderr if form == "json" else sys.stdout),
+        lease(lock, "these times"),
+    ):
         timings = time_variants(setting.catalog, setting.protocol, setting.results, chosen, Settings(**settings), out)
     if form == "json":
         documents = [json.loads(timing.path.read_bytes()) | {"file": str(timing.path)} for timing in timings]

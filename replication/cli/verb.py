@@ -102,10 +102,10 @@ class Setting:
         return Run(self.catalog.variant(variant), self.protocol, seed, self.results)
 
 
-def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     """Completion by what the catalog holds: ``tables``, ``variants`` or ``protocols``."""
 
-    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def completed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from replication.catalog import config_folders, load_catalog
 
         before, comma, begun = incomplete.rpartition(",")
@@ -115,7 +115,7 @@ def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list
             return []
         return [CompletionItem(f"{before}{comma}{name}") for name in names if name.startswith(begun)]
 
-    return complete
+    return completed
 
 
 configs_option = click.option(
@@ -133,7 +133,7 @@ tables_option = click.option(
     "--tables",
     type=names,
     metavar="IDS",
-    shell_complete=_complete("tables"),
+    shell_complete=complete("tables"),
     help="Comma-separated table ids.  [default: the protocol's]",
 )
 seed_option = click.option(
@@ -148,14 +148,16 @@ format_option = click.option(
 )
 
 
-def protocol_option(default: str | None = "mini") -> Callable[[Function], Function]:
+def protocol_option(
+    text: str = "Name of a protocol, or path of a .yaml file.", default: str | None = "mini"
+) -> Callable[[Function], Function]:
     """``--protocol``."""
     return click.option(
         "--protocol",
         default=default,
         metavar="NAME",
-        shell_complete=_complete("protocols"),
-        help="Name of a protocol, or path of a .yaml file.",
+        shell_complete=complete("protocols"),
+        help=text,
     )
 
 
@@ -163,7 +165,7 @@ def variant_option(
     text: str = "A built variant; `replication catalog` lists them.", **attributes: Any
 ) -> Callable[[Function], Function]:
     """``--variant``; ``attributes`` are ``required`` or ``default``."""
-    return click.option("--variant", metavar="NAME", shell_complete=_complete("variants"), help=text, **attributes)
+    return click.option("--variant", metavar="NAME", shell_complete=complete("variants"), help=text, **attributes)
 
 
 def with_setting(function: Callable[..., Any]) -> Callable[..., Any]:

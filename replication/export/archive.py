@@ -11,7 +11,7 @@ from replication.catalog import Protocol
 from replication.datasets.roots import data_root
 from replication.errors import ResultError
 from replication.results.files import read_json, reading, write_bytes
-from replication.results.finished import curve, finished_runs
+from replication.results.finished import FinishedRun, curve, finished_runs
 from replication.results.layout import Layout
 from replication.results.schemas import Archive, Data, Levels, Mechanism, read, write
 from replication.verdicts import SCHEMA as VERDICTS_SCHEMA
@@ -39,8 +39,9 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
     replaced = target.with_name(f".{target.name}.replaced")
     if replaced.exists() and not target.exists():  # by a call that was killed between its two renames
         replaced.rename(target)
-    _check_runs(protocol, layout, kept)
-    files = dict(_contents(layout))
+    check_runs(protocol, layout)
+    _check_kept(layout, kept)
+    files = dict(contents(layout))
     size = sum(map(len, files.values()))
     if size > LIMIT:
         largest = max(files, key=lambda path: len(files[path]))
@@ -50,7 +51,7 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
         )
     if target.exists() and not kept.archive.exists():
         raise ResultError(f"{target}: not an archive of this project, so it is not replaced; choose another with --out")
-    _check_paths(files, source, (results, data_root()))
+    check_paths(files, source, (results, data_root()))
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for path, content in files.items():
@@ -65,8 +66,8 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
     return target
 
 
-def _check_runs(protocol: Protocol, layout: Layout, kept: Layout) -> None:
-    """The runs are whole and of one kind, the verdicts theirs, and none of those archived before is dropped."""
+def check_runs(protocol: Protocol, layout: Layout) -> list[FinishedRun]:
+    """The finished runs. ResultError unless they are whole and of one kind, and the verdicts theirs."""
     variants = [files.folder.parent.name for files in layout.evaluated]
     runs = [run for group in finished_runs(protocol, layout.results, variants).values() for run in group]
     if layout.data.exists():
@@ -88,6 +89,11 @@ def _check_runs(protocol: Protocol, layout: Layout, kept: Layout) -> None:
                 f"{verdicts}: runs: {variant} seed {seed} is not the one that was judged; run "
                 "`replication verdicts`, `tables` and `report` again"
             )
+    return runs
+
+
+def _check_kept(layout: Layout, kept: Layout) -> None:
+    """None of the runs that were archived before is dropped."""
     here = {files.folder.relative_to(layout.folder) for files in layout.evaluated}
     missing = [own for files in kept.evaluated if (own := files.folder.relative_to(kept.folder)) not in here]
     if missing:
@@ -97,8 +103,8 @@ def _check_runs(protocol: Protocol, layout: Layout, kept: Layout) -> None:
         )
 
 
-def _check_paths(files: Mapping[Path, bytes], source: Path, folders: Iterable[Path]) -> None:
-    """An archive is read elsewhere: refuse what names folders of this machine."""
+def check_paths(files: Mapping[Path, bytes], source: Path, folders: Iterable[Path]) -> None:
+    """An archive is read elsewhere: ResultError for what names folders of this machine."""
     for folder in {str(folder.resolve()).encode() for folder in folders}:
         for path, content in files.items():
             if folder in content:
@@ -108,7 +114,7 @@ def _check_paths(files: Mapping[Path, bytes], source: Path, folders: Iterable[Pa
                 )
 
 
-def _contents(layout: Layout) -> Iterator[tuple[Path, bytes]]:
+def contents(layout: Layout) -> Iterator[tuple[Path, bytes]]:
     """Relative path and bytes of what is kept."""
     for path in layout.archived:
         yield path.relative_to(layout.folder), path.read_bytes()

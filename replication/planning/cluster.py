@@ -10,7 +10,6 @@ import math
 
 from replication.catalog import EmbeddedData
 from replication.catalog.schedule import training_iterations
-from replication.planning.costs import iteration_cost
 from replication.planning.plan import Plan
 
 SAFETY = 2.0
@@ -42,7 +41,7 @@ def gpus(plan: Plan, wanted: int = 1) -> int:
 
 def training_minutes(plan: Plan, variant: str, gpus: int = 1) -> int:
     """Expected minutes of a whole training on ``gpus``, at least 1; 0 where no cost was recorded."""
-    cost = iteration_cost(plan.layout, variant, plan.catalog.folders)
+    cost = plan.cost(variant)
     if cost is None:
         return 0
     shared = 1.0 if cost.device == "cpu" else cost.processes / gpus
@@ -58,7 +57,7 @@ def detection_minutes(plan: Plan, variant: str) -> float:
 def pass_minutes(plan: Plan, variant: str, split: str) -> float:
     """Minutes in which a split is seen once: an image costs less than in training, which has gradients too."""
     record = plan.catalog.variants[variant].trained
-    cost = iteration_cost(plan.layout, record.name, plan.catalog.folders)
+    cost = plan.cost(record.name)
     data = plan.protocol.data
     images = getattr(data, split) if isinstance(data, EmbeddedData) else IMAGES[split]
     batch = plan.protocol.batch_of(record.meta_architecture)

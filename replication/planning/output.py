@@ -6,12 +6,14 @@ from typing import Any
 
 from tabulate import tabulate
 
-from replication.planning.costs import Cost, iteration_cost, relative_times
+from replication.planning.costs import Cost, relative_times
+from replication.planning.measured import unknown_costs
 from replication.planning.plan import Plan
 from replication.planning.steps import ELSEWHERE, TRAINED, Step, steps
 from replication.planning.wall_time import wall_seconds
 
 SCHEMA = "plan/1"
+HINT = "--measure trains a few iterations of each architecture in a temporary folder, and so knows the time"
 
 
 def plan_json(plan: Plan, gpus: int | None = None) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def plan_table(plan: Plan, gpus: int | None = None) -> str:
             f"{len(rows)} runs; remaining training {_duration(_seconds(planned))} if run sequentially"
             + (f", {hours:.0f} GPU-hours" if hours else "")
             + (f"; time unknown for {unknown}" if unknown else ""),
+            *([HINT] if unknown_costs(plan) else []),
             *([_on_gpus(plan, gpus)] if gpus else []),
             *([f"seconds per iteration recorded on {cost.device} ({cost.source})"] if cost else []),
             *_elsewhere(plan, cost, _seconds(planned)),
@@ -86,7 +89,7 @@ def _on_gpus(plan: Plan, gpus: int) -> str:
 
 
 def _first_cost(plan: Plan) -> Cost | None:
-    return iteration_cost(plan.layout, plan.runs[0].variant.name, plan.catalog.folders)
+    return plan.cost(plan.runs[0].variant.name)
 
 
 def _seconds_on(plan: Plan, cost: Cost | None, seconds: float) -> dict[str, float]:

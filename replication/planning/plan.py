@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from replication.catalog import Catalog, Protocol, Variant, mechanisms, select
 from replication.catalog.variants import PROPOSALS_SEED
+from replication.planning.costs import Cost, iteration_cost
 from replication.results.elsewhere import elsewhere
 from replication.results.layout import Layout
 from replication.results.run import Run
@@ -16,13 +17,21 @@ from replication.results.run import Run
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a protocol and a choice of tables. ``runs`` holds what others need before them, each run once."""
+    """All runs of a protocol and a choice of tables. ``runs`` holds what others need before them, each run once.
+
+    ``measured`` are costs by variant, for those that no other is known of.
+    """
 
     protocol: Protocol
     catalog: Catalog
     results: Path
     tables: tuple[str, ...]
     runs: tuple[Run, ...]
+    measured: Mapping[str, Cost] = field(default_factory=dict)
+
+    def cost(self, variant: str) -> Cost | None:
+        """That of a training iteration: of a run, recorded, or measured for this plan; None where none is known."""
+        return iteration_cost(self.layout, variant, self.catalog.folders) or self.measured.get(variant)
 
     @property
     def layout(self) -> Layout:

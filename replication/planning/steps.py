@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from replication.catalog.schedule import training_iterations
-from replication.planning.costs import iteration_cost, readable_provenance
+from replication.planning.costs import readable_provenance
 from replication.planning.plan import Plan
 from replication.results.elsewhere import elsewhere
 from replication.results.fingerprint import settings_fingerprint, training_fingerprint
@@ -36,10 +34,10 @@ class Step:
 
 def steps(plan: Plan) -> list[Step]:
     """State, reason and cost of every run, in the order of the plan."""
-    return [_step(run, plan.catalog.folders) for run in plan.runs]
+    return [_step(plan, run) for run in plan.runs]
 
 
-def _step(run: Run, folders: Iterable[Path]) -> Step:
+def _step(plan: Plan, run: Run) -> Step:
     origin = elsewhere(run.files)
     if origin is not None:
         return Step(
@@ -49,7 +47,7 @@ def _step(run: Run, folders: Iterable[Path]) -> Step:
         return Step(run, *_test_state(run), 0, 0.0, None)
     iterations = training_iterations(run.variant, run.protocol)
     state, reason, left = _training_state(run, iterations)
-    cost = iteration_cost(run.layout, run.variant.name, folders)
+    cost = plan.cost(run.variant.name)
     if cost is None:
         return Step(run, state, reason, iterations, None, None)
     seconds = cost.s_per_iter * left

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from replication.catalog.variants import PROPOSALS_SEED
 from replication.planning.cluster import detection_minutes, pass_minutes
-from replication.planning.costs import iteration_cost
 from replication.planning.plan import Plan
 from replication.planning.steps import Step, steps
 from replication.results.run import Run
@@ -61,7 +60,7 @@ def list_schedule(jobs: Sequence[Job], workers: int) -> float:
 
 
 def _on_one_gpu(plan: Plan, step: Step) -> float:
-    cost = iteration_cost(plan.layout, step.run.variant.name, plan.catalog.folders)
+    cost = plan.cost(step.run.variant.name)
     return (step.seconds or 0.0) * (cost.processes if cost else 1)
 
 

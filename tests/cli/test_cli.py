@@ -122,7 +122,7 @@ def test_catalog_lists_tables_with_their_states(capsys: pytest.CaptureFixture[st
     document = json.loads(out)
     assert code == 0
     assert document["schema"] == "catalog/1"
-    code, out, _ = call(capsys, "catalog")
+    code, out, _ = call(capsys, "catalog", "--all")
     assert code == 0
     assert all(word in out for word in ("giou-T5", "fsaf-T1", "libra-T6", "planned", "cited"))
 

@@ -17,6 +17,7 @@ from replication.catalog import Catalog, Protocol
 from replication.errors import ConfigError, ResultError, TimingError
 from replication.results.files import read_json
 from replication.results.layout import Layout
+from replication.results.lease import lease
 from replication.results.run import Run
 from replication.timing import run as run_room
 from replication.timing.latency import read_latency
@@ -324,6 +325,17 @@ def test_errors_of_a_user_are_one_message(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("out", [None, "elsewhere"])
+def test_two_processes_do_not_time_into_one_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path, out: str | None):
+    folder = tmp_path / out if out else tmp_path / "smoke" / "latency"
+    where = ["time", "--protocol", "smoke", "--results", str(tmp_path), "--variants", "retinanet_R50"]
+    with lease(folder / ".lock", "these times"):
+        assert cli.main([*where, *(["--out", str(folder)] if out else [])]) == 2
+    error = capsys.readouterr().err
+    assert f"error: {folder}: another process is working on these times (process " in error
+    assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("size", ["480", "480x", "0x640", "480x640x3", "-1x5"])
