@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from markupsafe import Markup, escape
 
@@ -23,6 +24,10 @@ GLOSSARY = {
     "Minimum detectable gain": "The smallest true gain that these runs would have detected with the registered power. "
     "A smaller one may be there unseen.",
     "Needed": "Runs per variant, or test images, either of which would detect the claimed gain.",
+}
+"""The word or words as the page has them, and their meaning in a sentence or two."""
+
+VERDICTS = {
     "inconclusive": "The interval holds both a gain and none: these runs do not tell.",
     "withheld": "The numbers are there, and no verdict is given on them, e.g. since a control did not come out; the "
     "reason is given.",
@@ -36,9 +41,14 @@ GLOSSARY = {
     "blocked": "The baseline is too far off, or runs are missing.",
     "not testable": "The protocol cannot test this claim, whatever runs there are.",
 }
-"""The word or words as the page has them, and their meaning in a sentence or two."""
+"""What each verdict means."""
 
 _TERMS = re.compile(r"\b(" + "|".join(sorted(map(re.escape, GLOSSARY), key=len, reverse=True)) + r")\b")
+
+
+def glossary(verdicts: Collection[str]) -> dict[str, str]:
+    """The words with their meanings, and those of the verdicts given."""
+    return GLOSSARY | {word: meaning for word, meaning in VERDICTS.items() if word in verdicts}
 
 
 def gloss(text: str) -> Markup:
@@ -52,7 +62,7 @@ def term(word: str, shown: str = "", kind: str = "") -> Markup:
 
     ``shown`` stands in its place, ``kind`` is the element's class.
     """
-    meaning = GLOSSARY.get(word)
+    meaning = GLOSSARY.get(word) or VERDICTS.get(word)
     tag = "abbr" if meaning else "span"
     kinds = Markup(' class="{}"').format(kind) if kind else Markup("")
     title = Markup(' title="{}"').format(meaning) if meaning else Markup("")

@@ -14,7 +14,7 @@ from replication.report.cells import Comparison, Line, compare_all
 from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing, data_uri
 from replication.report.filters import duration, filters
-from replication.report.glossary import GLOSSARY
+from replication.report.glossary import glossary
 from replication.report.head import (
     NOT_COMPARABLE,
     PUBLISHED_ELSEWHERE,
@@ -145,7 +145,7 @@ def render_page(
         verdicts=verdicts,
         protocol=protocol,
         elsewhere=PUBLISHED_ELSEWHERE,
-        glossary=GLOSSARY,
+        glossary=glossary({one["verdict"] for one in verdicts.entries} if verdicts else ()),
         warning="" if protocol.published_scale else NOT_COMPARABLE,
         overview=_overview(catalog, protocol, comparisons, list(runs.values())),
         papers=_by_paper(sections),

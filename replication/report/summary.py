@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replication.catalog import Catalog, Paper, Protocol, withdrawn
-from replication.catalog.units import gain, percent
+from replication.catalog.units import MINUS, gain, percent, signed
 from replication.report.claims import Entry, bounds, decisive, distinct, tone
 from replication.results.files import read_json
 from replication.results.layout import Layout
@@ -62,17 +62,23 @@ def headlines(catalog: Catalog, protocol: Protocol, results: Path, tables: Seque
 
 
 def _headline(entry: Entry) -> str:
-    unit, measured = entry["unit"], entry["measured"]
-    text = f"{entry['table']}: {compared(entry)}: {entry['verdict']}; claimed {gain(entry['claimed']['gain'], unit)}"
-    if measured is None:
-        return f"{text}, not measured"
-    interval = bounds(entry)
-    return f"{text}, measured {gain(measured['gain'], unit)}" + (f" ({interval})" if interval else "")
+    text = f"{entry['table']}: {compared(entry)}: {entry['verdict']}; claimed {printed(entry)}"
+    return f"{text}, not measured" if entry["measured"] is None else f"{text}, measured {found(entry)}{_and(entry)}"
 
 
 def compared(entry: Entry) -> str:
     """The two rows and the column in words."""
     return f"{entry['row']['label']} over {entry['baseline']['label']}, {entry['column']['head']}"
+
+
+def printed(entry: Entry) -> str:
+    """The claimed gain with the paper's decimals."""
+    return signed(entry["claimed"]["gain"], entry["unit"], minus=MINUS)
+
+
+def found(entry: Entry) -> str:
+    """The measured gain, with one decimal more."""
+    return gain(entry["measured"]["gain"], entry["unit"])
 
 
 def _largest(entries: Sequence[Entry]) -> Entry:
@@ -85,19 +91,23 @@ def _claimed(entries: Sequence[Entry]) -> str:
     if not entries:
         return "No primary claim of the tables shown."
     largest = _largest(entries)
-    many = f"{len(entries)} gains of {_span(entries, lambda one: one['claimed']['gain'])}, among them "
-    return f"{many if len(entries) > 1 else ''}{compared(largest)}: {_amount(largest, 'claimed')}."
+    amount = f"{compared(largest)}: {printed(largest)}{_relative(largest, 'claimed')}."
+    if len(entries) == 1:
+        return amount
+    which = "the largest that was measured is" if largest["measured"] else "the largest is"
+    return f"{len(entries)} gains of {_span(entries, printed, lambda one: one['claimed']['gain'])}; {which} {amount}"
 
 
 def _measured(entries: Sequence[Entry]) -> str:
     measured = [one for one in entries if one["measured"] is not None]
     if not measured:
         return "Nothing of it yet."
-    one, interval = _largest(entries), bounds(_largest(entries))
-    runs = one["runs"]
+    one = _largest(entries)
+    interval, runs = bounds(one), one["runs"]
     facts = [f"95% interval {interval}" if interval else "", f"{runs['row']} and {runs['baseline']} runs"]
     rest = f" {len(measured)} of {len(entries)} claims were measured." if len(entries) > 1 else ""
-    return f"{compared(one)}: {_amount(one, 'measured')} ({', '.join(filter(None, facts))}).{rest}"
+    where = "For that one " if len(entries) > 1 else ""
+    return f"{where}{found(one)}{_relative(one, 'measured')}; {'; '.join(filter(None, facts))}.{rest}"
 
 
 def _can(entries: Sequence[Entry]) -> str:
@@ -106,7 +116,7 @@ def _can(entries: Sequence[Entry]) -> str:
     for verdict, words in _DECIDED.items():
         own = [one for one in entries if one["verdict"] == verdict]
         if own:
-            each = "; ".join(f"{compared(one)}, {gain(one['measured']['gain'], one['unit'])}{_and(one)}" for one in own)
+            each = "; ".join(f"{compared(one)}, {found(one)}{_and(one)}" for one in own)
             sentences.append(f"{_count(own, entries)} {_agree(own, words)}: {each}.")
     return " ".join(sentences) or "Nothing: none of the claims is decided."
 
@@ -132,32 +142,38 @@ def _cannot(entries: Sequence[Entry], protocol: str) -> str:
 def _open(own: Sequence[Entry], entries: Sequence[Entry]) -> str:
     """Of inconclusive claims: the range of what was measured, and of what these runs could have detected."""
     text = f"{_count(own, entries)} {_agree(own, ('is', 'are'))} {own[0]['verdict']}"
-    numbers = [f"measured {_span(own, lambda one: one['measured']['gain'])}"]
+    numbers = [f"measured {_span(own, found, lambda one: one['measured']['gain'])}"]
     estimated = [one for one in own if decisive(one)]
     if estimated:
-        detectable = _span(estimated, lambda one: (decisive(one) or {})["minimum_detectable_gain"])
-        numbers.append(f"minimum detectable gain {detectable}")
+        numbers.append(f"minimum detectable gain {_span(estimated, _detectable, _detectable_gain)}")
     before = sum("before Holm" in " ".join(one["qualifiers"]) for one in own)
     if before:
         numbers.append(f"{before} significant only before Holm correction")
     return f"{text} ({'; '.join(numbers)})."
 
 
-def _span(entries: Sequence[Entry], value: Callable[[Entry], float]) -> str:
-    """Lowest to highest value; of each unit by itself where the claims have several."""
+def _detectable_gain(entry: Entry) -> float:
+    estimate = decisive(entry)
+    return float(estimate["minimum_detectable_gain"]) if estimate else 0.0
+
+
+def _detectable(entry: Entry) -> str:
+    return gain(_detectable_gain(entry), entry["unit"])
+
+
+def _span(entries: Sequence[Entry], text: Callable[[Entry], str], value: Callable[[Entry], float]) -> str:
+    """Lowest to highest value as text; of each unit by itself where the claims have several."""
     spans = []
     for unit in dict.fromkeys(one["unit"] for one in entries):
-        values = [value(one) for one in entries if one["unit"] == unit]
-        ends = dict.fromkeys(gain(end, unit) for end in (min(values), max(values)))
-        spans.append(" to ".join(ends))
+        own = sorted((one for one in entries if one["unit"] == unit), key=value)
+        spans.append(" to ".join(dict.fromkeys([text(own[0]), text(own[-1])])))
     return " and ".join(spans)
 
 
-def _amount(entry: Entry, side: str) -> str:
-    """A gain in the paper's unit, and in percent of its baseline."""
-    numbers = entry[side]
-    relative = numbers["relative_percent"]
-    return gain(numbers["gain"], entry["unit"]) + (f" ({percent(relative)})" if relative is not None else "")
+def _relative(entry: Entry, side: str) -> str:
+    """A gain in percent of its own baseline, in parentheses."""
+    relative = entry[side]["relative_percent"]
+    return f" ({percent(relative)})" if relative is not None else ""
 
 
 def _count(own: Sequence[Entry], entries: Sequence[Entry]) -> str:
@@ -178,9 +194,13 @@ def opening(summaries: Sequence[PaperSummary], entries: Sequence[Entry]) -> str:
     tones = [tone(one["verdict"]) for one in entries]
     if not entries:
         return "No claim has been judged yet."
+    undecided = tones.count("open") + tones.count("withdrawn")
     return (
         f"Of {len(entries)} claims in {len(summaries)} paper{'' if len(summaries) == 1 else 's'}, "
-        f"{tones.count('good')} {'is' if tones.count('good') == 1 else 'are'} supported by the runs, "
-        f"{tones.count('bad')} {'is' if tones.count('bad') == 1 else 'are'} contradicted, and "
-        f"{tones.count('open') + tones.count('withdrawn')} cannot be decided here."
+        f"{_are(tones.count('good'))} supported by the runs, {_are(tones.count('bad'))} contradicted, and "
+        f"{undecided or 'none'} cannot be decided here."
     )
+
+
+def _are(count: int) -> str:
+    return {0: "none is", 1: "1 is"}.get(count, f"{count} are")

@@ -31,8 +31,8 @@ CAPTION = (
     "Gains claimed (open diamonds) and measured (dots), one line per claim, with intervals for {estimand} where there "
     "are any. Thin line: the 95% interval of the claim by itself; thick band: the wider interval at the level that "
     "Holm's procedure leaves it among all primary claims of the paper, by which the verdict is given. Colour follows "
-    "the verdict only. Green: it supports the claim; red: it is against it; blue: neither; grey: withdrawn or withheld; "
-    "dotted line: an interval of the images alone, which gives no verdict.{cut}"
+    "the verdict only. Green: it supports the claim; red: it is against it; blue: neither; grey: withdrawn or "
+    "withheld. Dotted line: an interval of the images alone, which gives no verdict.{cut}"
 )
 CUT = " Short upright line: half of the claimed gain, which the interval is judged against."
 

@@ -15,6 +15,7 @@ from support.page import Page
 from replication.catalog import load_catalog, load_judging
 from replication.evaluation import METRICS
 from replication.report import write_report
+from replication.report.claims import distinct
 from replication.report.mistakes import KINDS
 from replication.verdicts import write_verdicts
 
@@ -91,8 +92,10 @@ def numbers_are_those_of_the_files(table, rows, results):
 
 
 def verdicts_are_those_of_the_file(document, lines):
-    judged = [one for one in document["verdicts"] if one["verdict"] != "not testable"]
-    assert list(lines) == [None, *(one["id"] for one in sorted(judged, key=lambda one: not one["primary"]))]
+    testable = [one for one in document["verdicts"] if one["verdict"] != "not testable"]
+    judged = [one for primary in (True, False) for one in distinct(x for x in testable if x["primary"] is primary)]
+    assert list(lines) == [None, *(one["id"] for one in judged)]
+    assert {table for one in judged for table in one["tables"]} == {one["table"] for one in testable}
     for one in judged:
         half = {"fraction": 5.1e-5, "percent": 5.1e-3, "ms": 5.1e-2}[one["unit"]]  # of the last digit shown
         words, claimed, measured = lines[one["id"]][1:4]

@@ -38,11 +38,14 @@ for (const table of document.querySelectorAll("table[data-claims]")) {
 
   const filters = {};
   const filter = () => {
-    for (const row of rows) row.hidden = Object.entries(filters).some(([key, wanted]) => wanted && row.dataset[key] !== wanted);
+    for (const row of rows) {
+      const own = row.cells[0].dataset;
+      row.hidden = Object.entries(filters).some(([key, wanted]) => wanted && own[key] !== wanted);
+    }
     shown.textContent = `${rows.filter(row => !row.hidden).length} of ${rows.length} claims`;
   };
   for (const [key, label] of [["paper", "Paper"], ["verdict", "Verdict"]]) {
-    const found = [...new Set(rows.map(row => row.dataset[key]))];
+    const found = [...new Set(rows.map(row => row.cells[0].dataset[key]))];
     choice(label, [["all", ""], ...found.map(one => [one, one])], wanted => { filters[key] = wanted; filter(); });
   }
   const names = heads.map(head => head.textContent);
