@@ -17,6 +17,7 @@ from replication.catalog.units import MINUS, gain, gain_interval, half_digit, nu
 from replication.errors import ConfigError, ReplicationError, ResultError
 from replication.report import render_table, write_report
 from replication.report.filters import duration
+from replication.report.html import TEMPLATES
 from replication.results.files import write_json
 
 TABLES = ["giou-T5", "libra-T1"]
@@ -135,6 +136,29 @@ def test_links_and_contents(page):
 def test_a_difference_without_a_verdict_has_no_colour(page):
     classes = set(re.findall(r'<td class="measured">.*?class="gain ([^"]*)"', page))
     assert classes == {"open"}
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_text_can_be_read_on_every_ground_in_both_colour_schemes(scheme):
+    """At least 4.5 to 1 (WCAG 2.2, 1.4.3)."""
+    light, dark = re.findall(r":root \{(.*?)\}", (TEMPLATES / "page.css").read_text(), re.S)
+    colors = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", (light, dark)[scheme]))
+    for ink in ("ink", "soft", "accent", "up", "down"):
+        for ground in ("page", "raised"):
+            assert contrast(colors[ink], colors[ground]) >= 4.5, (ink, ground)
+    assert contrast(colors["warn-ink"], colors["warn"]) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of an sRGB colour."""
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def test_same_results_same_bytes(page_path, page, catalog, protocol, results):

@@ -14,6 +14,7 @@ from replication.verdicts import SCHEMA
 
 MINUS = "\N{MINUS SIGN}"
 UNMEASURED = {"measured": None, "estimand": None, "estimates": {}}
+UNTESTED = {**UNMEASURED, "verdict": "not testable", "reason": "protocol mini does not run backbone R-101"}
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def paper(catalog):
 
 
 def test_claimed_and_measured_are_of_the_largest_claim_that_was_measured(paper):
-    entries = [entry(), entry(id="two", row="C", claimed=0.2), entry(id="three", row="D", claimed=3.0, **UNMEASURED)]
+    entries = [entry(), entry(id="two", row="C", claimed=0.2), entry(id="three", row="D", claimed=3.0, **UNTESTED)]
     told = summarize(paper, entries, "mini")
     assert told.claimed == "3 gains of +0.2 to +3.0; the largest that was measured is B over A, AP: +1.2 (+3.0 %)."
     assert told.measured == (
@@ -75,7 +76,7 @@ def test_a_protocol_that_is_not_fit_to_judge_says_so(paper):
 
 
 def test_claims_that_cannot_be_tested_and_none_at_all(paper):
-    untested = [entry(verdict="not testable", reason="protocol mini does not run backbone R-101", **UNMEASURED)]
+    untested = [entry(**UNTESTED)]
     told = summarize(paper, untested, "mini")
     assert told.measured == "Nothing of it yet."
     assert told.cannot == "The claim cannot be tested: protocol mini does not run backbone R-101."
