@@ -32,7 +32,7 @@ MEASURE = """onload = () => {
   const wider = tables.filter(one => one.scrollWidth > one.clientWidth).length;
   const nav = shown.document.querySelector("nav");
   shown.scrollTo(0, root.scrollHeight);
-  const contents = nav.getBoundingClientRect().top;
+  const contents = nav ? nav.getBoundingClientRect().top : null;
   const loaded = shown.performance.getEntriesByType("resource").map(one => one.name);
   const needed = root.scrollWidth, width = shown.innerWidth;
   document.title = JSON.stringify({needed, width, cells: cells.length, cut, wider, contents, loaded});
