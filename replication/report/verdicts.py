@@ -32,9 +32,13 @@ CAPTION = (
     "are any. Thin line: the 95% interval of the claim by itself; thick band: the wider interval at the level that "
     "Holm's procedure leaves it among all primary claims of the paper, by which the verdict is given. Colour follows "
     "the verdict only. Green: it supports the claim; red: it is against it; blue: neither; grey: withdrawn or "
-    "withheld. Dotted line: an interval of the images alone, which gives no verdict.{cut}"
+    "withheld. Dotted line: an interval of the images alone, which gives no verdict. {note}"
 )
-CUT = " Short upright line: half of the claimed gain, which the interval is judged against."
+SIZE_NOTE = "Short upright line: half of the claimed gain, which the thick band is judged against."
+DIRECTION_NOTE = (
+    "The thick band tells gain from loss; that there is no gain of practical size is judged by an interval of a second "
+    "family, which is not drawn."
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class Verdicts:
 def _by_reason(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     claims: dict[str, dict[str, None]] = {}
     for entry in entries:
-        words = f"{entry['table']}, {entry['row']['label']} over {entry['baseline']['label']}"
+        words = f"{', '.join(entry['tables'])}, {entry['row']['label']} over {entry['baseline']['label']}"
         claims.setdefault(entry["reason"], {})[words] = None
     return {reason: list(words) for reason, words in claims.items()}
 
@@ -180,7 +184,7 @@ def _check_runs(document: Mapping[str, Any], comparisons: Sequence[Comparison], 
 def _forests(document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, Drawing]:
     shown = distinct(one for one in entries if one["primary"] and one["measured"] is not None)
     relative = document["judges"] == "direction"
-    caption = CAPTION.format(estimand=document["rules"]["estimand"], cut="" if relative else CUT)
+    caption = CAPTION.format(estimand=document["rules"]["estimand"], note=DIRECTION_NOTE if relative else SIZE_NOTE)
     drawn = {}
     for paper in dict.fromkeys(one["paper"] for one in shown):
         name = f"{paper}_forest"
