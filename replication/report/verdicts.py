@@ -127,8 +127,8 @@ class Verdicts:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many primary claims have which verdict; first those that decide something."""
-        counts = Counter(one["verdict"] for one in self.primary)
+        """How many primary claims have which verdict, those that cannot be tested too; first the decided ones."""
+        counts = Counter(one["verdict"] for one in self.claims)
         return dict(sorted(counts.items(), key=lambda item: list(COLORS).index(tone(item[0]))))
 
 
