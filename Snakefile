@@ -7,6 +7,7 @@ snakemake --cores all --config configs=DIR               also papers, variants a
 Every rule is one verb of `replication`; what would run, and why: `replication plan`.
 """
 
+import atexit
 import contextlib
 import shlex
 import sys
@@ -70,6 +71,12 @@ onstart:
 
 onsuccess:
     owned.close()
+    if HERE.report.exists():
+        from replication.report import headlines
+
+        lines = headlines(plan.catalog, plan.protocol, plan.results, plan.tables)
+        # After Snakemake's own last words.
+        atexit.register(print, f"The page: {HERE.report}", *lines, sep="\n")
 
 
 onerror:

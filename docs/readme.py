@@ -14,8 +14,8 @@ from tabulate import tabulate
 from replication.catalog import Column, Protocol, load_catalog, load_protocol, mechanisms, withdrawn
 from replication.catalog.units import gain
 from replication.report.cells import Comparison, Line, compare_all
+from replication.report.claims import bounds
 from replication.report.tables import measured_text, published_text
-from replication.report.verdicts import bounds
 from replication.results.files import read_json, write_text
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA

@@ -55,13 +55,17 @@ def tables(setting: Setting, tables: list[str] | None, form: str) -> None:
 @format_option
 @with_setting
 def report(setting: Setting, tables: list[str] | None, form: str) -> None:
-    """Render one HTML page with tables, curves and provenance, and its figures as SVG files."""
-    from replication.report import write_report
+    """Render one HTML page with verdicts, tables, curves and provenance, and its figures as SVG files.
+
+    Prints the path of the page and up to three headline verdicts: of each paper its largest claim that was measured.
+    """
+    from replication.report import headlines, write_report
     from replication.results.layout import Layout
 
-    page = write_report(setting.catalog, setting.protocol, setting.results, setting.tables(tables))
+    chosen = setting.tables(tables)
+    page = write_report(setting.catalog, setting.protocol, setting.results, chosen)
     if form == "json":
         figures = Layout(setting.results, setting.protocol.name).svg
         print_written(setting, [page, *sorted(figures.glob("*.svg"))])
     else:
-        print(page)
+        print(page, *headlines(setting.catalog, setting.protocol, setting.results, chosen), sep="\n")

@@ -6,13 +6,16 @@ import base64
 import io
 import re
 from dataclasses import dataclass
+from xml.sax.saxutils import escape
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLORS = ("#3f7fd8", "#e07b1a", "#22997a", "#c2488f", "#8a63d2", "#a8892b", "#5f87a0", "#d9534f")
-"""Told apart on white and on near-black, and in the commonest colour blindnesses by lightness order."""
+COLORS = ("#3f7fd8", "#e07b1a", "#1fa3b5", "#c2488f", "#8a63d2", "#a8892b", "#5f87a0", "#9c6b50")
+"""Told apart on white and on near-black, and in the commonest colour blindnesses by lightness order. Green and red are
+not among them: they say what a verdict is.
+"""
 
 INK = "#68707c"
 """Colour of axes and text; ``adaptive`` turns it into the page's own text colour."""
@@ -36,11 +39,16 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of the page: the name of its file, an SVG document, and the sentence that says what it shows."""
+    """A figure of the page: the name of its file, an SVG document as drawn, and the text that says what it shows."""
 
     name: str
-    svg: str
+    drawn: str
     caption: str
+
+    @property
+    def svg(self) -> str:
+        """The document with a title and a description, which screen readers read out."""
+        return described(self.drawn, f"{self.name.partition('_')[0]}: {first_sentence(self.caption)}", self.caption)
 
     @property
     def element(self) -> Markup:
@@ -65,6 +73,19 @@ def svg(figure: Figure) -> str:
         buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
     )
     return buffer.getvalue()
+
+
+def described(document: str, title: str, description: str) -> str:
+    """The document with ``<title>`` and ``<desc>`` as its first elements, as one picture to screen readers."""
+    start = document.index("<svg ")
+    end = document.index(">", start)
+    texts = f"\n <title>{escape(title)}</title>\n <desc>{escape(description)}</desc>"
+    return f'{document[:end]} role="img">{texts}{document[end + 1 :]}'
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first full stop or colon that ends a part of a sentence."""
+    return re.split(r"[.:] ", text, maxsplit=1)[0].rstrip(".")
 
 
 def adaptive(document: str) -> str:

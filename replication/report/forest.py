@@ -15,12 +15,17 @@ from replication.report.drawing import INK, STYLE, grid, svg
 RELATIVE = "gain in percent of the respective baseline"
 """The axis where the two sides are of different scales."""
 
+THIN, THICK, FAINT = 2.2, 8.0, 0.3
+"""Line widths in points of an interval by itself and of the family's, and the opacity of the latter."""
+
 
 @dataclass(frozen=True)
 class Effect:
     """One line, all numbers in the unit of the plot's axis; what is None is not drawn.
 
-    An interval that decides nothing is ``open`` and drawn dotted.
+    ``interval`` is of the effect by itself, ``family`` the wider one at the level that Holm's procedure leaves it among
+    all effects. ``cut`` is what the effect is judged against where that is not 0. An interval that decides nothing is
+    ``open`` and drawn dotted.
     """
 
     label: str
@@ -29,6 +34,8 @@ class Effect:
     interval: tuple[float, float] | None
     color: str
     open: bool = False
+    family: tuple[float, float] | None = None
+    cut: float | None = None
 
 
 def draw_forest(name: str, effects: Sequence[Effect], axis: str) -> str:
@@ -53,16 +60,21 @@ def forest(effects: Sequence[Effect], axis: str) -> Figure:
     panel.grid(visible=False, axis="y")
     handles = [
         Line2D([], [], color=INK, marker="D", fillstyle="none", linestyle="", label="published"),
-        Line2D([], [], color=INK, marker="o", label="measured, with its interval"),
+        Line2D([], [], color=INK, marker="o", linewidth=THIN, label="measured, 95% interval by itself"),
+        Line2D([], [], color=INK, linewidth=THICK, alpha=FAINT, label="among all claims (Holm)"),
     ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False)
     return figure
 
 
 def _line(panel: Axes, y: float, effect: Effect) -> None:
+    if effect.family is not None:
+        panel.hlines(y, *effect.family, color=effect.color, linewidth=THICK, alpha=FAINT)
+    if effect.cut is not None:
+        panel.vlines(effect.cut, y - 0.32, y + 0.32, color=INK, linewidth=1)
     if effect.interval is not None:
         style = ":" if effect.open else "-"
-        panel.plot(effect.interval, [y, y], color=effect.color, linewidth=2.6, linestyle=style)
+        panel.plot(effect.interval, [y, y], color=effect.color, linewidth=THIN, linestyle=style)
     if effect.measured is not None:
         panel.plot([effect.measured], [y], marker="o", color=effect.color, markersize=6.5)
     if effect.published is not None:

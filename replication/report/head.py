@@ -153,6 +153,17 @@ def backbone_text(comparison: Comparison) -> str:
     return "; ".join(f"{stand_ins[name]} stands for {name}" for name in used if name in stand_ins)
 
 
+def ran_on(protocol: Protocol, backbone: str) -> str:
+    """What a row is run with, e.g. ``EfficientNet-Lite0 for R-50``; the paper's own where none stands in."""
+    stand_in = protocol.backbones.get(backbone)
+    return f"{backbone_name(stand_in)} for {backbone}" if stand_in else backbone
+
+
+def backbone_name(name: str) -> str:
+    """A stand-in as its authors write it."""
+    return name.replace("efficientnet_lite", "EfficientNet-Lite")
+
+
 def latency_text(comparison: Comparison) -> str:
     """How the times were measured, once for each way in which they were."""
     return "; ".join(dict.fromkeys(conditions(one.document) for one in comparison.latencies.values()))

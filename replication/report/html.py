@@ -11,7 +11,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def html_environment() -> jinja2.Environment:
-    """Templates whose values are escaped, and in which an unknown name is an error; ``style`` is the style sheet."""
+    """Templates whose values are escaped, and in which an unknown name is an error; ``style`` and ``script``
+    are the page's own.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -19,5 +21,6 @@ def html_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["style"] = Markup((TEMPLATES / "page.css").read_text())
+    for name, file in (("style", "page.css"), ("script", "page.js")):
+        environment.globals[name] = Markup((TEMPLATES / file).read_text())
     return environment

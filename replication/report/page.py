@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replication.catalog import Catalog, Paper, Protocol, mechanisms, select
-from replication.catalog.units import MINUS, gain, number, percent, signed
 from replication.errors import ConfigError
 from replication.report.accuracy_latency import draw_picture
-from replication.report.cells import Comparison, compare_all
+from replication.report.cells import Comparison, Line, compare_all
 from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing, data_uri
+from replication.report.filters import duration, filters
+from replication.report.glossary import glossary
 from replication.report.head import (
     NOT_COMPARABLE,
     PUBLISHED_ELSEWHERE,
     Head,
+    backbone_name,
     data_text,
     elsewhere_text,
     head,
     latency_text,
+    ran_on,
     training_text,
 )
 from replication.report.html import html_environment
@@ -29,14 +32,12 @@ from replication.report.mechanisms import Measured, measured
 from replication.report.mistakes import KINDS, MISTAKES_CAPTION, draw_mistakes
 from replication.report.papers import paper_drawings
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
-from replication.report.tables import latex, markdown, ratio_text, tidy_csv, varies
-from replication.report.verdicts import Verdicts, bounds, decisive, read_verdicts, tone
+from replication.report.tables import latex, markdown, tidy_csv, varies
+from replication.report.verdicts import Verdicts, read_verdicts
 from replication.results.files import check_writable, reading, write_text
 from replication.results.finished import FinishedRun
 from replication.results.layout import Layout
 from replication.timing.latency import cost_line
-from replication.verdicts.halves import halves_text
-from replication.verdicts.output import EXPECTED, came_out_text, needed_text
 
 _FORMS = {
     "csv": ("CSV", "text/csv"),
@@ -46,8 +47,9 @@ _FORMS = {
 _FIGURES = {
     "latency": (
         draw_picture,
-        "AP against latency, one line per method through its backbones. The panels were timed on different machines: "
-        "compare their shapes, not their positions.",
+        "AP against latency, one line per method through its backbones. Bars are 95% intervals: of AP the t interval "
+        "of the mean over a row's own runs, of latency that of the median over rounds; a single run has none. The "
+        "panels were timed on different machines: compare their shapes, not their positions.",
     ),
     "curves": (
         draw_curves,
@@ -90,10 +92,12 @@ class Section:
         """How the times were measured."""
         return "; ".join(filter(None, (latency_text(self.comparison), training_text(self.comparison))))
 
-    @property
-    def backbones(self) -> bool:
-        """Whether the rows differ in backbone."""
-        return varies(self.comparison, "backbone")
+    def shown_backbone(self, line: Line) -> str:
+        """What a row ran on where a stand-in took the place of the paper's, or the rows differ; else nothing."""
+        backbone, protocol = line.row.backbone, self.comparison.protocol
+        if line.runs and not line.row.cited and backbone in protocol.backbones:
+            return ran_on(protocol, backbone)
+        return backbone if varies(self.comparison, "backbone") else ""
 
     @property
     def schedules(self) -> bool:
@@ -136,25 +140,12 @@ def render_page(
     runs = {run.files: run for comparison in comparisons for run in comparison.runs}
     photo_table, photos = _photos(comparisons, results)
     environment = html_environment()
-    environment.filters |= {
-        "number": lambda value, column: number(value, column.unit),
-        "signed": lambda value, column: signed(value, column.unit, minus=MINUS),
-        "duration": duration,
-        "ratio": ratio_text,
-        "claim_gain": lambda value, entry: gain(value, entry["unit"]),
-        "claim_percent": percent,
-        "claim_bounds": bounds,
-        "needed": needed_text,
-        "came_out": came_out_text,
-        "expected": EXPECTED.__getitem__,
-        "halves": halves_text,
-        "decisive": decisive,
-        "tone": tone,
-    }
+    environment.filters |= filters(protocol)
     return environment.get_template("page.html.jinja").render(
         verdicts=verdicts,
         protocol=protocol,
         elsewhere=PUBLISHED_ELSEWHERE,
+        glossary=glossary({one["verdict"] for one in verdicts.entries} if verdicts else ()),
         warning="" if protocol.published_scale else NOT_COMPARABLE,
         overview=_overview(catalog, protocol, comparisons, list(runs.values())),
         papers=_by_paper(sections),
@@ -209,7 +200,7 @@ def _overview(
         ("Training time, all runs", duration(sum(trainings.values()))),
         ("Device", "; ".join(dict.fromkeys(map(device, runs)))),
         ("Data", data_text(protocol)),
-        ("Stand-ins", "; ".join(f"{ours} for {theirs}" for theirs, ours in protocol.backbones.items())),
+        ("Stand-ins", "; ".join(f"{backbone_name(ours)} for {theirs}" for theirs, ours in protocol.backbones.items())),
         (
             "Last run",
             max((run.provenance.finished or "" for run in runs), default="").replace("T", " ")[:16],
@@ -254,11 +245,3 @@ def _photos(comparisons: Sequence[Comparison], results: Path) -> tuple[str, list
     """Of the first table that has them, and which that is."""
     candidates = ((one.table.id, samples(one, results)) for one in comparisons)
     return next(((table, photos) for table, photos in candidates if photos), ("", []))
-
-
-def duration(seconds: float | None) -> str:
-    """Hours and minutes, or minutes and seconds; empty where it is unknown."""
-    if not seconds:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from replication.catalog import Catalog, Protocol, load_judging, withdrawn
-from replication.catalog.units import gain_interval, points
+from replication.catalog import Catalog, Paper, Protocol, Row, load_judging, withdrawn
+from replication.catalog.units import points
 from replication.errors import ResultError
 from replication.report.cells import Comparison
+from replication.report.claims import Entry, decisive, distinct, interval_of, tone
 from replication.report.drawing import Drawing
 from replication.report.forest import RELATIVE, Effect, draw_forest
+from replication.report.summary import PaperSummary, opening, summarize
 from replication.results.files import read_json, reading
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA, misjudged
@@ -23,22 +26,18 @@ from replication.verdicts.registered import check_plan
 from replication.verdicts.rules import NOT_TESTABLE, NOT_TESTABLE_HERE, UNTESTED, WITHDRAWN, WITHHELD
 
 COLORS = {"good": "#22997a", "bad": "#d9534f", "open": "#5f87a0", "withdrawn": "#9a9a9a"}
-TONES = {
-    "reproduced": "good",
-    "gain": "good",
-    "not reproduced": "bad",
-    "loss": "bad",
-    "no gain of practical size": "bad",
-    WITHDRAWN: "withdrawn",
-    WITHHELD: "withdrawn",
-}
-"""How a verdict is coloured; any other is open."""
-
 POINTS = "gain in AP points"
 CAPTION = (
-    "Claimed gains (open diamonds) and measured ones (dots) with 95% intervals for {estimand} where there are any. "
-    "Green: the verdict supports the claim; red: it is against it; grey: withdrawn or withheld; dotted line: an "
-    "interval of the images alone, which gives no verdict."
+    "Gains claimed (open diamonds) and measured (dots), one line per claim, with intervals for {estimand} where there "
+    "are any. Thin line: the 95% interval of the claim by itself; thick band: the wider interval at the level that "
+    "Holm's procedure leaves it among all primary claims of the paper, by which the verdict is given. Colour follows "
+    "the verdict only. Green: it supports the claim; red: it is against it; blue: neither; grey: withdrawn or "
+    "withheld. Dotted line: an interval of the images alone, which gives no verdict. {note}"
+)
+SIZE_NOTE = "Short upright line: half of the claimed gain, which the thick band is judged against."
+DIRECTION_NOTE = (
+    "The thick band tells gain from loss; that there is no gain of practical size is judged by an interval of a second "
+    "family, which is not drawn."
 )
 
 
@@ -49,26 +48,66 @@ class Verdicts:
     document: Mapping[str, Any]
     entries: tuple[Mapping[str, Any], ...]
     forests: Mapping[str, Drawing]
+    shown: Mapping[str, Paper]
+
+    @cached_property
+    def summaries(self) -> list[PaperSummary]:
+        """What the page opens with, for each paper of which it has claims."""
+        protocol = self.document["protocol"]
+        return [
+            summarize(paper, self.of_paper(name), protocol) for name, paper in self.shown.items() if name in self.papers
+        ]
 
     @property
-    def primary(self) -> list[Mapping[str, Any]]:
+    def opening(self) -> str:
+        """The first sentence of the page."""
+        return opening(self.summaries, self.claims)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles of the papers by id."""
+        return {name: paper.title for name, paper in self.shown.items()}
+
+    @cached_property
+    def claims(self) -> list[Entry]:
+        """All primary claims, one that several tables share once."""
+        return distinct(one for one in self.entries if one["primary"])
+
+    @property
+    def primary(self) -> list[Entry]:
         """The primary claims that the protocol can test."""
-        return [one for one in self.entries if one["primary"] and one["verdict"] not in UNTESTED]
+        return [one for one in self.claims if one["verdict"] not in UNTESTED]
 
     @property
-    def others(self) -> list[Mapping[str, Any]]:
+    def others(self) -> list[Entry]:
         """The secondary claims that the protocol can test."""
-        return [one for one in self.entries if not one["primary"] and one["verdict"] not in UNTESTED]
+        return distinct(one for one in self.entries if not one["primary"] and one["verdict"] not in UNTESTED)
+
+    def of_paper(self, paper: str) -> list[Entry]:
+        """The primary claims of one paper."""
+        return [one for one in self.claims if one["paper"] == paper]
+
+    def cell_tone(self, table: str, row: Row, column: str) -> str:
+        """The colour of a row's measured gain over its own baseline: that of a verdict on just it, else none."""
+        compared = table, row.id, row.baseline, column
+        return self._tones.get(compared, "open")
+
+    @cached_property
+    def _tones(self) -> dict[tuple[str, str, str | None, str], str]:
+        return {
+            (one["table"], one["row"]["id"], one["baseline"]["id"], one["column"]["id"]): tone(one["verdict"])
+            for one in self.entries
+        }
 
     @property
-    def untestable(self) -> list[Mapping[str, Any]]:
+    def untestable(self) -> list[Entry]:
         """Claims that cannot be tested, with their reasons."""
-        return [one for one in self.entries if one["verdict"] == NOT_TESTABLE]
+        return distinct(one for one in self.entries if one["verdict"] == NOT_TESTABLE)
 
     @property
     def untestable_here(self) -> dict[str, list[str]]:
         """By the protocol's reason the primary claims that it cannot test, in words."""
-        return _by_reason(one for one in self.entries if one["primary"] and one["verdict"] == NOT_TESTABLE_HERE)
+        return _by_reason(one for one in self.claims if one["verdict"] == NOT_TESTABLE_HERE)
 
     @property
     def unfit(self) -> str:
@@ -88,14 +127,15 @@ class Verdicts:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many primary claims have which verdict."""
-        return dict(Counter(one["verdict"] for one in self.primary))
+        """How many primary claims have which verdict, those that cannot be tested too; first the decided ones."""
+        counts = Counter(one["verdict"] for one in self.claims)
+        return dict(sorted(counts.items(), key=lambda item: list(COLORS).index(tone(item[0]))))
 
 
 def _by_reason(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     claims: dict[str, dict[str, None]] = {}
     for entry in entries:
-        words = f"{entry['table']}, {entry['row']['label']} over {entry['baseline']['label']}"
+        words = f"{', '.join(entry['tables'])}, {entry['row']['label']} over {entry['baseline']['label']}"
         claims.setdefault(entry["reason"], {})[words] = None
     return {reason: list(words) for reason, words in claims.items()}
 
@@ -122,7 +162,8 @@ def read_verdicts(
         _check_runs(document, comparisons, path, again)
         shown = [entry for entry in document["verdicts"] if entry["table"] in tables]
         entries = tuple(withdraw(shown, withdrawn(catalog, protocol)))
-        return Verdicts(document, entries, _forests(document, entries))
+        papers = {comparison.paper.id: comparison.paper for comparison in comparisons}
+        return Verdicts(document, entries, _forests(document, entries), papers)
 
 
 def _check_runs(document: Mapping[str, Any], comparisons: Sequence[Comparison], path: Path, again: str) -> None:
@@ -140,34 +181,10 @@ def _check_runs(document: Mapping[str, Any], comparisons: Sequence[Comparison], 
         raise ResultError(f"{path}: runs: {what}; {again}")
 
 
-def tone(verdict: str) -> str:
-    """``good``, ``bad``, ``withdrawn`` or ``open``."""
-    return TONES.get(verdict, "open")
-
-
-def decisive(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The estimate that gave the verdict; None where there is none."""
-    estimate: Mapping[str, Any] | None = entry["estimates"].get(entry["estimand"])
-    return estimate
-
-
-def interval_of(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The interval to show: of the decisive estimate, or of the images alone for a single run."""
-    estimate = decisive(entry)
-    shown: Mapping[str, Any] | None = estimate["interval"] if estimate else entry["image_interval"]
-    return shown
-
-
-def bounds(entry: Mapping[str, Any]) -> str:
-    """The interval in the paper's unit; empty where there is none."""
-    interval = interval_of(entry)
-    return gain_interval(interval["low"], interval["high"], entry["unit"]) if interval else ""
-
-
 def _forests(document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, Drawing]:
-    shown = [one for one in entries if one["primary"] and one["measured"] is not None]
+    shown = distinct(one for one in entries if one["primary"] and one["measured"] is not None)
     relative = document["judges"] == "direction"
-    caption = CAPTION.format(estimand=document["rules"]["estimand"])
+    caption = CAPTION.format(estimand=document["rules"]["estimand"], note=DIRECTION_NOTE if relative else SIZE_NOTE)
     drawn = {}
     for paper in dict.fromkeys(one["paper"] for one in shown):
         name = f"{paper}_forest"
@@ -176,24 +193,31 @@ def _forests(document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) 
     return drawn
 
 
-def effects(entries: Sequence[Mapping[str, Any]], relative: bool) -> list[Effect]:
+def effects(entries: Sequence[Entry], relative: bool) -> list[Effect]:
     """One line per claim: in percent of each side's own baseline where the scales differ, else in AP points."""
     return [_effect(entry, relative) for entry in entries]
 
 
-def _effect(entry: Mapping[str, Any], relative: bool) -> Effect:
+def _effect(entry: Entry, relative: bool) -> Effect:
+    claimed, measured, estimate = entry["claimed"], entry["measured"], decisive(entry)
     scale = points(entry["unit"])
-    interval, claimed, measured = interval_of(entry), entry["claimed"], entry["measured"]
     taken_back = [entry["verdict"]] if entry["verdict"] in (WITHDRAWN, WITHHELD) else []
-    where = ", ".join([entry["column"]["head"], entry["table"], *taken_back])
-    ends = None
-    if interval is not None:
-        ends = interval["relative_percent"] if relative else [scale * interval[key] for key in ("low", "high")]
+    where = ", ".join([entry["column"]["head"], *entry.get("tables", [entry["table"]]), *taken_back])
     return Effect(
         label=f"{entry['row']['label']} over {entry['baseline']['label']}\n{where}",
         published=claimed["relative_percent"] if relative else scale * claimed["gain"],
         measured=measured["relative_percent"] if relative else scale * measured["gain"],
-        interval=tuple(ends) if ends is not None else None,
+        interval=_ends(interval_of(entry), scale, relative),
+        family=_ends(estimate["cut_test"]["interval"], scale, relative) if estimate else None,
+        cut=None if relative else scale * claimed["cut"],
         color=COLORS[tone(entry["verdict"])],
-        open=decisive(entry) is None,
+        open=estimate is None,
     )
+
+
+def _ends(interval: Mapping[str, Any] | None, scale: float, relative: bool) -> tuple[float, float] | None:
+    """Both bounds on the plot's axis."""
+    if interval is None or (relative and interval["relative_percent"] is None):
+        return None
+    low, high = interval["relative_percent"] if relative else (scale * interval[key] for key in ("low", "high"))
+    return low, high

@@ -15,6 +15,8 @@ from support.page import Page
 from replication.catalog import load_catalog, load_judging
 from replication.evaluation import METRICS
 from replication.report import write_report
+from replication.report.claims import distinct
+from replication.report.filters import sortable
 from replication.report.mistakes import KINDS
 from replication.verdicts import write_verdicts
 
@@ -26,18 +28,48 @@ MEASURE = """onload = () => {
   shown.document.querySelectorAll("details").forEach(one => one.open = true);
   const cells = [...shown.document.querySelectorAll("table.cards td")].map(one => one.getBoundingClientRect());
   const cut = cells.filter(one => one.width === 0 || one.right > shown.innerWidth).length;
+  const tables = [...shown.document.querySelectorAll("table.cards")].map(one => one.parentElement);
+  const wider = tables.filter(one => one.scrollWidth > one.clientWidth).length;
+  const nav = shown.document.querySelector("nav");
+  shown.scrollTo(0, root.scrollHeight);
+  const contents = nav ? nav.getBoundingClientRect().top : null;
   const loaded = shown.performance.getEntriesByType("resource").map(one => one.name);
   const needed = root.scrollWidth, width = shown.innerWidth;
-  document.title = JSON.stringify({needed, width, cells: cells.length, cut, loaded});
+  document.title = JSON.stringify({needed, width, cells: cells.length, cut, wider, contents, loaded});
 }"""
+
+
+OPERATE = """onload = () => {
+  const table = frames[0].document.querySelector("table[data-table=verdicts]");
+  const bar = table.parentElement.previousElementSibling;
+  const [paper, verdict, order] = bar.querySelectorAll("select");
+  const rows = () => [...table.tBodies[0].rows].filter(row => row.offsetHeight > 0).map(row => row.dataset.row);
+  const choose = (select, value) => { select.value = value; select.dispatchEvent(new Event("change")); };
+  const heads = [...table.tHead.rows[0].cells], measured = heads.find(head => head.textContent === "Measured");
+  const press = () => measured.querySelector("button").click();
+  const found = {all: rows()};
+  press(); found.up = rows();
+  press(); found.down = rows(); found.sorted = measured.getAttribute("aria-sort");
+  choose(order, "-1 up"); found.back = rows();
+  choose(paper, paper.options[1].value); found.paper = rows();
+  found.counted = bar.querySelector("[role=status]").textContent;
+  choose(verdict, verdict.options[1].value); found.both = rows();
+  choose(paper, ""); found.verdict = [verdict.value, rows()];
+  document.title = JSON.stringify(found);
+}"""
+
+
+def in_a_frame(page, folder, size, script):
+    """What a script finds in a page shown at a size, as JSON."""
+    frame = folder / "frame.html"
+    frame.write_text(screenshots.framed(page, size, script))
+    dom = screenshots.browse(frame, "--allow-file-access-from-files", "--dump-dom").stdout
+    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom)[1]))
 
 
 def on_a_phone(page, folder):
     """At 390 pixels, everything unfolded: the width needed and had, cells of verdicts cut off, what was loaded."""
-    frame = folder / "frame.html"
-    frame.write_text(screenshots.framed(page, screenshots.PHONE, MEASURE))
-    dom = screenshots.browse(frame, "--allow-file-access-from-files", "--dump-dom").stdout
-    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom)[1]))
+    return in_a_frame(page, folder, screenshots.PHONE, MEASURE)
 
 
 @pytest.fixture
@@ -71,6 +103,12 @@ def test_the_whole_catalog(everything, results, tmp_path):
     assert seen["cells"] > 100
     assert seen["cut"] == 0
     assert seen["loaded"] == []
+    seen |= in_a_frame(path, tmp_path, screenshots.DESKTOP, MEASURE)
+    assert seen["width"] == 1280
+    assert seen["needed"] <= seen["width"]
+    assert (seen["cut"], seen["wider"]) == (0, 0)
+    assert seen["contents"] == 0, "the list of contents stays in view at the page's end"
+    claims_are_sorted_and_filtered(document, in_a_frame(path, tmp_path, screenshots.DESKTOP, OPERATE))
 
 
 def numbers_are_those_of_the_files(table, rows, results):
@@ -91,8 +129,10 @@ def numbers_are_those_of_the_files(table, rows, results):
 
 
 def verdicts_are_those_of_the_file(document, lines):
-    judged = [one for one in document["verdicts"] if one["verdict"] != "not testable"]
-    assert list(lines) == [None, *(one["id"] for one in sorted(judged, key=lambda one: not one["primary"]))]
+    testable = [one for one in document["verdicts"] if one["verdict"] != "not testable"]
+    judged = [one for primary in (True, False) for one in distinct(x for x in testable if x["primary"] is primary)]
+    assert list(lines) == [None, *(one["id"] for one in judged)]
+    assert {table for one in judged for table in one["tables"]} == {one["table"] for one in testable}
     for one in judged:
         half = {"fraction": 5.1e-5, "percent": 5.1e-3, "ms": 5.1e-2}[one["unit"]]  # of the last digit shown
         words, claimed, measured = lines[one["id"]][1:4]
@@ -104,6 +144,22 @@ def verdicts_are_those_of_the_file(document, lines):
             gain, percent, _ = text.replace(MINUS, "-").split()
             assert float(gain) == pytest.approx(side["gain"], abs=half)
             assert float(percent) == pytest.approx(side["relative_percent"], abs=0.051)
+
+
+def claims_are_sorted_and_filtered(document, found):
+    shown = distinct(one for one in document["verdicts"] if one["primary"] and one["verdict"] != "not testable")
+    gains = {one["id"]: sortable(one, "measured") for one in shown}
+    numbers = {name: float(text) for name, text in gains.items() if text}
+    empty = [name for name in gains if name not in numbers]
+    assert found["all"] == found["back"] == list(gains)
+    assert found["up"] == [*sorted(numbers, key=numbers.__getitem__), *empty]
+    assert found["down"] == [*sorted(numbers, key=lambda name: -numbers[name]), *empty]
+    assert found["sorted"] == "descending"
+    first, verdict = shown[0]["paper"], shown[0]["verdict"]
+    assert found["paper"] == [one["id"] for one in shown if one["paper"] == first]
+    assert found["counted"] == f"{len(found['paper'])} of {len(shown)} claims"
+    assert found["both"] == [one["id"] for one in shown if (one["paper"], one["verdict"]) == (first, verdict)]
+    assert found["verdict"] == [verdict, [one["id"] for one in shown if one["verdict"] == verdict]]
 
 
 def mean_of_files(folder, column):

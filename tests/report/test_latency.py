@@ -129,13 +129,33 @@ def test_the_pictures_data_are_the_files(catalog, protocol, results):
         Point("Faster R-CNN", "R-50", 131, 36.2), Point("Faster R-CNN", "X-101-64x4d", 138, 41.9),
     )  # fmt: skip
     assert drawn.measured == (
-        Point("Faster R-CNN", "R-50", 225.0, 40.0), Point("Faster R-CNN", "X-101-64x4d", 180.0, 42.5),
+        Point("Faster R-CNN", "R-50", 225.0, 40.0, (200.0, 300.0)),
+        Point("Faster R-CNN", "X-101-64x4d", 180.0, 42.5, (160.0, 240.0)),
     )  # fmt: skip
 
 
 def markers(figure: Figure, panel: int) -> list[tuple[float, float, str]]:
     lines = [line for line in figure.axes[panel].lines if line.get_linestyle() == "None"]
     return [(float(line.get_xdata()[0]), float(line.get_ydata()[0]), line.get_marker()) for line in lines]
+
+
+@pytest.mark.usefixtures("timed")
+def test_points_carry_intervals_of_their_own_runs(catalog, protocol, results, add_run):
+    """Three runs of 39, 40 and 41: SD 1, and 4.3027 is the t of two degrees of freedom."""
+    for seed, ap in ((1, 39.0), (2, 41.0)):
+        add_run("base", seed, ap)
+    points = picture(compare(catalog, "libra-T1", protocol, results))
+    several, single = points.measured
+    half = 4.30265 / 3**0.5
+    assert several.ap_interval == pytest.approx((40 - half, 40 + half), abs=1e-4)
+    assert single.ap_interval is None
+    assert all(one.ms_interval is None and one.ap_interval is None for one in points.published)
+    published, measured = make_figure(points).axes
+    assert not published.collections
+    bars = [line.tolist() for bar in measured.collections for line in bar.get_segments()]
+    assert [[200, 40], [300, 40]] in bars
+    assert [[225, pytest.approx(40 - half, abs=1e-4)], [225, pytest.approx(40 + half, abs=1e-4)]] in bars
+    assert len(bars) == 3
 
 
 @pytest.mark.usefixtures("timed")
@@ -161,7 +181,7 @@ def test_the_page_shows_picture_ratios_and_what_the_times_are_made_of(catalog, p
     figure = (results / "mini" / "figures" / "svg" / "libra-T1_latency.svg").read_text()
     encoded = re.search(r'download="libra-T1_latency\.svg" href="data:image/svg\+xml;base64,([^"]+)"', page)[1]
     assert base64.b64decode(encoded).decode() == figure
-    assert f'180.0<span class="gain up">{TIMES}0.800 [0.800, 0.800]</span>' in page
+    assert f'180.0<span class="gain">{TIMES}0.800 [0.800, 0.800]</span>' in page
     assert f'138<span class="gain">{TIMES}1.053</span>' in page
     table = page[page.index('data-table="libra-T1-latency"') :]
     row = re.findall(r"<t[dh][^>]*>([^<]*)", table[table.index('data-row="big"') : table.index("</table>")])
@@ -217,7 +237,8 @@ def test_fsaf_table_2_whole(results, add_run, add_latency):
         "joint_x101": 1.017,
     }  # fmt: skip
     drawn = picture(compare(catalog, "fsaf-T2", protocol, results))
-    assert drawn.measured == drawn.published
+    measured = [(one.method, one.backbone, one.ms, one.ap) for one in drawn.measured]
+    assert measured == [(one.method, one.backbone, one.ms, one.ap) for one in drawn.published]
     assert len(drawn.published) == 9
 
 

@@ -16,10 +16,12 @@ from replication.catalog import load_catalog
 from replication.catalog.units import MINUS, gain, gain_interval, half_digit, number, percent, signed
 from replication.errors import ConfigError, ReplicationError, ResultError
 from replication.report import render_table, write_report
-from replication.report.page import duration
+from replication.report.filters import duration
+from replication.report.html import TEMPLATES
 from replication.results.files import write_json
 
 TABLES = ["giou-T5", "libra-T1"]
+RAN_ON = "EfficientNet-Lite0 for R-50"
 
 
 @pytest.fixture
@@ -37,9 +39,9 @@ def page(page_path):
 
 def test_numbers_of_the_page(page):
     table = Page(page).tables["giou-T5"]
-    assert table["smooth_l1"] == ["smooth L1", "2", "0.360", "0.407 ± 0.011", "0.351", "0.398 ± 0.011", "0.390",
-                                  "0.427 ± 0.011"]  # fmt: skip
-    assert table["giou"] == ["GIoU", "2", "0.369 +0.009", "0.426 ± 0.005 +0.019", "0.360 +0.009",
+    assert table["smooth_l1"] == [f"smooth L1 {RAN_ON}", "2", "0.360", "0.407 ± 0.011", "0.351", "0.398 ± 0.011",
+                                  "0.390", "0.427 ± 0.011"]  # fmt: skip
+    assert table["giou"] == [f"GIoU {RAN_ON}", "2", "0.369 +0.009", "0.426 ± 0.005 +0.019", "0.360 +0.009",
                              "0.416 ± 0.005 +0.019", "0.388 −0.002", "0.446 ± 0.005 +0.019"]  # fmt: skip  # noqa: RUF001
     assert table["iou"][1:4] == ["not run", "0.368 +0.008", "–"]  # noqa: RUF001
     assert table["later"][1] == "planned"
@@ -87,10 +89,12 @@ def test_well_formed_and_loads_nothing(page):
     assert parsed.stack == []
     ids = re.findall(r'\sid="([^"]+)"', page)
     for reference in parsed.references:
-        assert reference.startswith(("#", "data:")), reference
+        assert reference.startswith(("#", "data:", "https://arxiv.org/abs/")), reference
         if reference.startswith("#"):
             assert reference[1:] in ids
-    assert "<script" not in page
+    assert re.findall(r"<script[^>]*>", page) == ["<script>"]
+    assert not re.search(r"<(?:script|img|link|iframe)[^>]* (?:src|href)=\"(?!data:)", page)
+    assert not re.search(r"fetch\(|XMLHttpRequest|import\(|WebSocket", page)
     assert "@import" not in page
     assert not re.search(r"url\((?!#|data:)", page)
 
@@ -109,6 +113,52 @@ def test_every_figure_can_be_saved_and_is_the_file(page, results):
     assert {name: base64.b64decode(content).decode() for name, content in saved} == files
     for text in files.values():
         ElementTree.fromstring(text)
+
+
+def test_every_picture_has_a_title_and_a_description(page):
+    pictures = re.findall(r"<svg [^>]*viewBox.*?</svg>", page, re.S)
+    assert len(pictures) == page.count('<figure class="curves">') > 0
+    for picture in pictures:
+        start = picture[: picture.index("</desc>")]
+        assert 'role="img"' in start
+        assert re.search(r"<title>[^<]{10,}</title>\s*<desc>[^<]{20,}", start)
+
+
+def test_links_and_contents(page):
+    assert '<a href="https://arxiv.org/abs/1902.09630">arXiv 1902.09630</a>' in page
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    for name in ("giou", *TABLES, "deviations", "glossary", "provenance"):
+        assert f'href="#{name}"' in contents
+    assert page.index("</nav>") < page.index("<main>"), "in the body, so that it stays in view down to its end"
+    assert "Source of the printed numbers: the paper" in page
+
+
+def test_a_difference_without_a_verdict_has_no_colour(page):
+    classes = set(re.findall(r'<td class="measured">.*?class="gain ([^"]*)"', page))
+    assert classes == {"open"}
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_text_can_be_read_on_every_ground_in_both_colour_schemes(scheme):
+    """At least 4.5 to 1 (WCAG 2.2, 1.4.3)."""
+    light, dark = re.findall(r":root \{(.*?)\}", (TEMPLATES / "page.css").read_text(), re.S)
+    colors = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", (light, dark)[scheme]))
+    for ink in ("ink", "soft", "accent", "up", "down"):
+        for ground in ("page", "raised"):
+            assert contrast(colors[ink], colors[ground]) >= 4.5, (ink, ground)
+    assert contrast(colors["warn-ink"], colors["warn"]) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of an sRGB colour."""
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def test_same_results_same_bytes(page_path, page, catalog, protocol, results):

@@ -15,8 +15,9 @@ from replication.catalog.units import gain, percent
 from replication.errors import ResultError
 from replication.planning.plan import Plan
 from replication.report import render_table, terminal_table, write_report
+from replication.report.claims import bounds, tone
 from replication.report.forest import forest
-from replication.report.verdicts import COLORS, bounds, effects, read_verdicts, tone
+from replication.report.verdicts import COLORS, effects, read_verdicts
 from replication.results.files import read_json, write_json
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA, judge

@@ -1,8 +1,7 @@
-"""Figures of Libra R-CNN: negatives by IoU (Fig. 3), balanced L1 (Fig. 5), effects of the components."""
+"""Figures of Libra R-CNN: negatives by IoU (Fig. 3), balanced L1 (Fig. 5)."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import matplotlib as mpl
@@ -10,9 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from replication.report.cells import Cell, Comparison, Line
 from replication.report.drawing import COLORS, INK, STYLE, Drawing, svg
-from replication.report.forest import RELATIVE, Effect, draw_forest
 from replication.report.papers import PaperFigures
 
 PAPER = "libra_rcnn"
@@ -79,57 +76,5 @@ def _dress(axis: Axes, title: str, label: str) -> None:
     axis.margins(x=0.01)
 
 
-def effects(comparison: Comparison) -> list[Effect]:
-    """The effects of the rows that have a baseline and a published gain, in the column they are judged by first."""
-    lines = {line.row.id: line for line in comparison.lines}
-    rows = []
-    for line in comparison.lines:
-        baseline = lines.get(line.row.baseline or "")
-        if baseline is None or baseline is line:
-            continue
-        column = comparison.paper.primary_column(comparison.table.id, line.row.id) or comparison.table.columns[0].id
-        cell, base = line.cells[column], baseline.cells[column]
-        if cell.published_gain is None or not base.published:
-            continue
-        head = comparison.table.column(column).head
-        several = len({one.row.backbone for one in comparison.lines if not one.row.cited}) > 1
-        label = f"{line.row.label}{f', {line.row.backbone}' if several else ''} ({head})"
-        published = 100 * cell.published_gain / base.published
-        if cell.measured_gain is None or not base.measured:
-            rows.append(Effect(label, published, None, None, COLORS[0]))
-            continue
-        measured = 100 * cell.measured_gain / base.measured
-        error = _error(cell, line, base, baseline)
-        interval = (measured - error, measured + error) if error is not None else None
-        rows.append(Effect(label, published, measured, interval, COLORS[0]))
-    return rows
-
-
-def _error(cell: Cell, line: Line, base: Cell, baseline: Line) -> float | None:
-    """Two standard errors of a measured gain, in percent of the baseline; None for single runs."""
-    if cell.sd is None or base.sd is None or not base.measured:
-        return None
-    variance = cell.sd**2 / len(line.runs) + base.sd**2 / len(baseline.runs)
-    return 200 * math.sqrt(variance) / base.measured
-
-
-def draw_effects(comparison: Comparison) -> Drawing | None:
-    """A forest plot of published and measured effects; None when nothing was measured."""
-    rows = effects(comparison)
-    if not any(row.measured is not None for row in rows):
-        return None
-    name = f"{comparison.table.id}_effects"
-    caption = (
-        "Effect of each row, published and measured, relative to the published or measured baseline. Intervals are two "
-        "standard errors of the measured difference over seeds; a point without one is of single runs."
-    )
-    return Drawing(name, draw_forest(name, rows, RELATIVE), caption)
-
-
-def _effects_of(comparison: Comparison) -> list[Drawing]:
-    drawing = draw_effects(comparison)
-    return [drawing] if drawing is not None else []
-
-
-FIGURES = PaperFigures(of_table=_effects_of, of_data={"sampling": draw_sampling, "balanced_l1": draw_balanced_l1})
-"""The effects in each of the paper's tables; its figures 3 and 5 from their data."""
+FIGURES = PaperFigures(of_data={"sampling": draw_sampling, "balanced_l1": draw_balanced_l1})
+"""Its figures 3 and 5 from their data."""

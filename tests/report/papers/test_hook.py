@@ -37,13 +37,15 @@ FIGURES = PaperFigures(of_table=of_table, of_data={"dots": dots})
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A module for the paper ``giou`` where the package finds its papers' modules."""
+    """A module for the paper ``giou``, found before the package's own."""
     folder = tmp_path / "modules"
     folder.mkdir()
     (folder / "giou.py").write_text(MODULE)
-    monkeypatch.setattr(papers, "__path__", [*papers.__path__, str(folder)])
+    name = f"{papers.__name__}.giou"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(papers, "__path__", [str(folder), *papers.__path__])
     yield
-    sys.modules.pop("replication.report.papers.giou", None)
+    sys.modules.pop(name, None)
     vars(papers).pop("giou", None)
 
 
