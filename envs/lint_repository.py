@@ -63,7 +63,7 @@ def unreasoned_rules(text: str) -> Iterator[str]:
     """Rules of judging without a comment; one whose name says all needs none."""
     for line in text.splitlines():
         key = line.partition(":")[0]
-        if re.match(r"\w+:", line) and "#" not in line and key not in ("bootstrap_seed", "practical_size"):
+        if re.match(r"\w+:", line) and "#" not in line and key not in ("plan", "bootstrap_seed", "practical_size"):
             yield line
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from replication.catalog.units import MINUS, gain, gain_interval, signed
-from replication.report.verdicts import decisive
+from replication.report.claims import decisive
 from replication.verdicts.rules import UNTESTED, WITHDRAWN, WITHHELD
 
 NO_RESULT = (WITHHELD, WITHDRAWN, *UNTESTED, "blocked")

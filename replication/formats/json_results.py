@@ -128,10 +128,11 @@ class _Reader:
         text, state = np.frombuffer(content, np.uint8), np.zeros(3, np.int64)
         parts: list[tuple[Ints, Ints, Floats, Floats]] = []
         while state[2] == MORE:
-            columns = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK), np.empty((BLOCK, 4))
-            SCAN(text, state, *columns)
-            image, label, score, boxes = (column[: state[1]] for column in columns)
-            parts.append((image, label, score, boxes))
+            image, label = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+            score, boxes = np.empty(BLOCK), np.empty((BLOCK, 4))
+            SCAN(text, state, image, label, score, boxes)
+            taken = slice(int(state[1]))
+            parts.append((image[taken], label[taken], score[taken], boxes[taken]))
         if state[2] == END:
             self.parts, self.count = parts, sum(len(image) for image, *_ in parts)
         return bool(state[2] == END)

@@ -100,7 +100,7 @@ class _Argument:
     def _fits(self, value: Any) -> bool:
         if value.dtype != self.dtype or value.ndim != self.dimensions or (self.filled and not value.flags.writeable):
             return False
-        return value.size <= 1 or value.strides[-1] == value.itemsize
+        return bool(value.size <= 1 or value.strides[-1] == value.itemsize)
 
     def extend(self, passed: list[Any], value: Any) -> None:
         """Append what is passed to C: address, shape and, of a table, the distance of its rows in elements."""

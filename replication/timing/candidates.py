@@ -101,7 +101,7 @@ def calibrate(model: nn.Module, anatomy: Anatomy, inputs: Sequence[Batch], wante
             layer.bias[-1] += shifts[0].to(layer.bias.dtype)
             layers[name] = layer
         elif anatomy.kind == "yolo":
-            layer.bias.view(ANCHORS_PER_LEVEL, -1)[:, BOX_CHANNELS - 1] -= shifts[0]  # type: ignore[operator,union-attr]
+            layer.bias.view(ANCHORS_PER_LEVEL, -1)[:, BOX_CHANNELS - 1] -= shifts[0]  # type: ignore[operator]
             layers[name] = layer
         elif isinstance(layer, nn.Conv2d):
             layers[name] = LevelBias(layer, -shifts.to(layer.weight.dtype))
@@ -158,7 +158,8 @@ _MARGINS = {"dense": _sigmoid_margin, "rcnn": _softmax_margin, "yolo": _objectne
 
 def _yolo_logits(outputs: Tensor) -> tuple[Tensor, Tensor]:
     """Objectness (N, A, 1, H, W) and classes (N, A, K, H, W) of outputs (N, A (5 + K), H, W)."""
-    parts = outputs.unflatten(1, (ANCHORS_PER_LEVEL, -1))
+    images, channels, height, width = outputs.shape
+    parts = outputs.view(images, ANCHORS_PER_LEVEL, channels // ANCHORS_PER_LEVEL, height, width)
     return parts[:, :, BOX_CHANNELS - 1 : BOX_CHANNELS], parts[:, :, BOX_CHANNELS:]
 
 
