@@ -81,7 +81,7 @@ def test_without_a_verb_the_help_is_printed(capsys: pytest.CaptureFixture[str]):
         (
             ["data", "coco2018"],
             "replication data [OPTIONS]",
-            "Invalid value for '{coco2017|voc2007|voc2012}': 'coco2018' is not one of 'coco2017'",
+            "Invalid value for '{coco2017|voc2007|voc2012|mini}': 'coco2018' is not one of 'coco2017'",
         ),
         (
             ["tables", "--format", "xml"],
@@ -104,7 +104,7 @@ def test_a_wrong_flag_shows_how_its_own_verb_is_called(
     [
         ("replication tra", ["train"]),
         ("replication plan --proto", ["--protocol"]),
-        ("replication plan --tables giou-T5,libra-T", [f"giou-T5,libra-T{n}" for n in range(1, 7)]),
+        ("replication plan --tables giou-T5,fsaf-T", [f"giou-T5,fsaf-T{n}" for n in range(1, 4)]),
         ("replication train --variant fsaf_R50_joint", ["fsaf_R50_joint", "fsaf_R50_joint_heuristic"]),
         ("replication plan --protocol paper", ["paper", "paper_voc", "paper_voc0712"]),
         ("replication catalog --configs nowhere --format j", ["json"]),

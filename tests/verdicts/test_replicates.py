@@ -23,8 +23,8 @@ from replication.results.finished import finished_runs
 from replication.verdicts.replicates import image_replicates
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES, CLASSES = 60, 5
-SKILLS = {"smooth_l1": 1.0, "iou": 1.0, "giou": 4.0}
+IMAGES, CLASSES = 260, 5
+SKILLS = {"smooth_l1": 1.0, "iou": 1.0, "giou": 20.0}
 """Of the rows of GIoU's table 5: the IoU loss is no better than its baseline here, the GIoU loss much."""
 
 WITHOUT_TORCH = """
@@ -61,7 +61,7 @@ def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("finished")
     (root / "own.yaml").write_text(OWN_DATA)
     here = root / "results" / "own"
-    truth = population(3, IMAGES, CLASSES, tail=2.2)
+    truth = population(3, IMAGES, CLASSES, tail=3.2)
     for place, (name, skill) in enumerate(SKILLS.items()):
         for seed in range(3):
             document, found = coco_documents(truth, detector(truth, 100 * place + seed, skill, per_image=20))
@@ -187,7 +187,7 @@ def test_finished_runs_are_judged_without_torch(folder):
     document = read_json(folder / "results" / "own" / "verdicts.json", "verdicts/3")
     assert json.loads(done.stdout) == document
     found = {one["id"]: one for one in document["verdicts"]}
-    better = found["giou-T5-giou-over-smooth_l1-AP75_iou"]
+    better = found["giou-T5-giou-over-smooth_l1-AP_iou"]
     assert (better["verdict"], better["estimand"]) == ("gain", "new images")
     same = found["giou-T5-iou-over-smooth_l1-AP75_iou"]
     assert same["verdict"] != "gain"
@@ -203,7 +203,7 @@ def test_finished_runs_are_judged_without_torch(folder):
 def test_the_terminal_shows_a_line_a_claim(folder, capsys):
     assert main(["verdicts", "--protocol", str(folder / "own.yaml"), "--results", str(folder / "results")]) == 0
     text = capsys.readouterr().out
-    assert text.count("giou-T5: ") == 3
+    assert text.count("giou-T5: ") == 6  # AP and AP75 of three comparisons
     assert "new images" in text
 
 
