@@ -205,6 +205,7 @@ def test_every_fast_rcnn_is_a_row() -> None:
     assert {name for name in LEAVES if name.startswith("fast_")} == {
         "fast_rcnn_R50",
         *(f"fast_rcnn_R50{r}" for r in FAST),
+        *(f"fast_rcnn_R50_sampling_pyramid_{loss}" for loss in ("l1", "smooth_l1_w15", "smooth_l1_w20")),
     }
 
 

@@ -123,7 +123,7 @@ class _Same:
 
 
 def test_a_run_under_smoke_has_its_table_verdicts_and_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, datasets_root: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, datasets_root: Path, capfd: pytest.CaptureFixture[str]
 ):
     """From another folder: a Faster R-CNN with DIoU and its baseline."""
     monkeypatch.chdir(tmp_path)
@@ -140,7 +140,7 @@ def test_a_run_under_smoke_has_its_table_verdicts_and_page(
         assert cli.main([verb, *where, "--tables", "diou-faster-rcnn"]) == 0, verb
     assert "DIoU" in (here / "tables" / "diou-faster-rcnn.md").read_text()
     assert "Distance-IoU Loss" in (here / "report.html").read_text()
-    capsys.readouterr()
+    capfd.readouterr()
     assert cli.main(["plan", *where, "--tables", "diou-faster-rcnn", "--format", "json"]) == 0
-    states = {run["variant"]: run["state"] for run in json.loads(capsys.readouterr().out)["runs"]}
+    states = {run["variant"]: run["state"] for run in json.loads(capfd.readouterr().out)["runs"]}
     assert states["faster_rcnn_R50_w12_diou"] == "done"

@@ -17,6 +17,7 @@ from replication.inference.mechanisms.two_stage import TwoStage
 from replication.results.run import Run
 from replication.results.schemas import Mechanism, write
 from replication.training.augmentation import training_mapper
+from replication.training.config import mask_format
 from replication.training.data import MappedRecords, training_records
 from replication.training.identity import proposals_of
 
@@ -33,6 +34,9 @@ def write_mechanism(run: Run, model: Any, cfg: CfgNode) -> None:
         return
     split = load_split(run.protocol, "train")
     records = training_records(split.records)[:IMAGES]
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.MASK_FORMAT = mask_format(records, run.variant)
     mapped = MappedRecords(records, training_mapper(cfg), run.seed, proposals_of(run, "train", records))
     with torch.no_grad(), EventStorage():
         for position in range(len(records)):
