@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,4 +92,4 @@ def test_commands_through_the_workflow(own: Path, datasets_root: Path):
 
     (own / "detector.py").write_text(DETECTOR + "\n# changed")
     outdated = snakemake("--dry-run").stdout
-    assert re.search(r"^train +1$", outdated, re.MULTILINE)
+    assert "triggered jobs: train\n" in outdated
