@@ -31,6 +31,7 @@ from replication.results.metrics import METRICS
 from replication.results.schemas import Data, read
 from replication.verdicts.evidence import Resampler
 from replication.verdicts.intervals import Floats, interaction_variance, run_variance
+from replication.verdicts.spread import Prediction
 
 TOLERANCE = 1e-9
 """Relative, for numbers that are computed again, perhaps on another machine."""
@@ -38,20 +39,7 @@ CRITERIA = ("iou", "giou")
 Word = Literal["reproduced", "not reproduced", "replicated", "not replicated", "no interval"]
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """Bounds of the mean of further runs, and their degrees of freedom."""
-
-    low: float
-    high: float
-    df: float
-
-    def holds(self, value: float) -> bool:
-        """Whether a number lies inside."""
-        return self.low <= value <= self.high
-
-
-def predicted(points: Floats, further: int, alpha: float, images: float = 0.0, rounding: float = 0.0) -> Predicted:
+def predicted(points: Floats, further: int, alpha: float, images: float = 0.0, rounding: float = 0.0) -> Prediction:
     """Where the mean of ``further`` runs lies, by own runs ``points`` (k,); ``images`` is the second term of V.
 
     Raises ValueError for a single run.
@@ -66,7 +54,7 @@ def predicted(points: Floats, further: int, alpha: float, images: float = 0.0, r
     ]
     half = max(widths) + rounding
     mean = float(points.mean())
-    return Predicted(mean - half, mean + half, df)
+    return Prediction(mean - half, mean + half, df)
 
 
 def other_images(replicates: Floats, own: int, other: int | None) -> float:
