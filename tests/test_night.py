@@ -34,7 +34,7 @@ def test_a_table_of_three_detectors_fits_a_night(table: str, tmp_path: Path) -> 
 
 
 def test_every_planned_run_has_a_cost(tmp_path: Path) -> None:
-    tables = [*NIGHT.tables, "giou-controls"]
+    tables = [*NIGHT.tables, "giou-controls", "fsaf-controls"]
     assert plan_json(make_plan(load_catalog(), NIGHT, tmp_path, tables))["unknown"] == 0
 
 
