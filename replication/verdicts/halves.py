@@ -17,6 +17,7 @@ from replication.results.finished import FinishedRun
 from replication.verdicts.evidence import Resampler, Runs, metric_name
 from replication.verdicts.intervals import Floats, Side, p_value, variance_terms
 from replication.verdicts.pooling import sample_groups, usable
+from replication.verdicts.schedules import by_schedule
 from replication.verdicts.spread import pool
 
 LEAST = 4
@@ -30,8 +31,8 @@ def judge_halves(columns: Sequence[Column], runs: Runs, judging: Judging, resamp
     """How many of all ways to split a variant's seeds give a gain or loss, over the metrics of ``columns``."""
     found: dict[str, list[bool]] = {}
     for column in columns:
-        for schedule in dict.fromkeys(run.schedule for group in runs.values() for run in group):
-            groups = sample_groups(column, runs, schedule, judging)
+        for schedule in by_schedule(runs, judging.schedule_tolerance).values():
+            groups = sample_groups(column, schedule, runs, judging)
             for name in (name for name, group in groups.items() if len(group) >= LEAST):
                 found.setdefault(name, []).extend(_split_verdicts(name, groups, column, judging, resample))
     return {
