@@ -1,7 +1,9 @@
 """False verdicts over real runs: the seeds of one variant in two halves, judged as two variants (A/A).
 
-Between halves there is nothing to be found, so at most the registered level of them should be judged a gain or loss.
-The halves have no seeds in common and are judged as sides of independent runs, each comparison by itself.
+Between halves there is nothing to be found, so on average at most the registered level of them is judged a gain or
+loss. The halves have no seeds in common and are judged as sides of independent runs, each comparison by itself; of an
+odd number one half has a run more. All splits of a variant are of the same runs and its metrics are correlated, so the
+count is not that of as many independent pairs: it is reported and not tested.
 """
 
 from __future__ import annotations
@@ -48,10 +50,11 @@ def halves_text(document: Mapping[str, Any]) -> str:
     """The count in words; empty where no variant has enough runs."""
     if not document["splits"]:
         return ""
+    share = document["firm"] / document["splits"]
     return (
         f"halves of one variant's seeds judged as two variants, {', '.join(document['metrics'])}: {document['firm']} "
-        f"of {document['splits']} splits of {len(document['variants'])} variants give a gain or loss, at most "
-        f"{document['level']:.0%} are expected"
+        f"of {document['splits']} splits of {len(document['variants'])} variants ({share:.1%}) give a gain or loss, "
+        f"at most {document['level']:.0%} are expected on average; splits of the same runs are not independent"
     )
 
 

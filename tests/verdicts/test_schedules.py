@@ -7,9 +7,6 @@ import itertools
 import numpy as np
 import pytest
 
-from replication.results.finished import FinishedRun
-from replication.results.layout import Layout
-from replication.results.schemas import Metrics, Provenance
 from replication.verdicts.blocks import blocked_terms
 from replication.verdicts.document import judge
 from replication.verdicts.evidence import Question
@@ -19,24 +16,6 @@ from replication.verdicts.pooling import claim_blocks
 from replication.verdicts.schedules import by_schedule
 
 TABLES = ["boxes-T1"]
-
-
-@pytest.fixture
-def made(tmp_path):
-    """A run of so many iterations with an AP, no files behind it."""
-
-    def make(variant, seed, iterations, ap=30.0, batch=4, lr=0.001):
-        values = {"AP": ap, "AP75": ap}
-        metrics = Metrics(
-            variant=variant, protocol="tiny", seed=seed, metrics=values, giou_metrics=values, mask_metrics=None,
-            area_ranges={}, images=20, objects=60,
-        )  # fmt: skip
-        provenance = Provenance(
-            data_hash="d", config_hash="c", fingerprint="f", batch=batch, lr=lr, iterations=iterations
-        )
-        return FinishedRun(variant, seed, Layout(tmp_path, "tiny").run(variant, seed), metrics, provenance)
-
-    return make
 
 
 def named(runs, tolerance=0.05):
