@@ -28,6 +28,7 @@ rule train:
     priority: lambda wildcards: rule_values.priority(plan, wildcards.variant)
     threads: plan.protocol.threads
     resources:
+        # A number: in a job of several steps Snakemake takes texts only where all are the same.
         expected_minutes=lambda wildcards: cluster.training_minutes(
             plan, wildcards.variant, GPUS
         ),
@@ -40,7 +41,7 @@ rule train:
         data=rule_values.data_settings(plan),
         fingerprint=lambda wildcards: rule_values.training(plan, wildcards.variant),
     message:
-        "train {wildcards.variant}, seed {wildcards.seed}: about {resources.expected_minutes} min"
+        "train {wildcards.variant}, seed {wildcards.seed}: {resources.expected_minutes} min expected (0: unknown time)"
     shell:
         "trap : TERM; {VERB} train {WHERE} --variant {wildcards.variant:q} --seed {wildcards.seed:q} --gpus {GPUS}"
         " --wait --replace"

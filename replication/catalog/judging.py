@@ -17,7 +17,8 @@ Points = Annotated[float, Field(ge=0, le=100)]
 class Judging(Record):
     """Levels, cuts and limits; AP on 0-100. ``cut`` is a share of the claimed gain.
 
-    ``analysis`` says whether runs are paired by seed. ``plan`` is the registration in words.
+    ``analysis`` says whether runs are paired by seed. ``schedule_tolerance`` is the share of the longest by which the
+    lengths of one schedule may differ. ``plan`` is the registration in words.
     """
 
     alpha: Share
@@ -29,6 +30,7 @@ class Judging(Record):
     practical_size: Points
     baseline_floor: Points
     baseline_shortfall: Points
+    schedule_tolerance: Share
     equal_spread_alpha: Share
     outlying_spread_alpha: Share
     replicates: int = Field(ge=100)

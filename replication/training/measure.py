@@ -9,14 +9,12 @@ from typing import Any
 
 from detectron2.engine import HookBase
 
-from replication.datasets import load_split
 from replication.errors import TrainingError
 from replication.results.run import Run
-from replication.training.config import check_schedule, mask_format, run_config
-from replication.training.data import share_of, training_records
-from replication.training.devices import devices, on_device, out_of_memory, prepare_process
+from replication.training.devices import devices, on_device, out_of_memory
 from replication.training.precision import products
 from replication.training.provenance import environment
+from replication.training.run import set_up
 from replication.training.trainer import Trainer
 
 TIMED = 3
@@ -43,18 +41,11 @@ def seconds_per_iteration(run: Run) -> tuple[float, str]:
     features are cached this is an upper bound, since the first iterations compute them. Raises ReplicationError
     subclasses as a training does.
     """
-    prepare_process(run.protocol)
-    split = load_split(run.protocol, "train")
-    records = training_records(split.records)
-    masks = mask_format(records, run.variant)
-    cfg = run_config(
-        run.variant, run.protocol, run.seed, len(split.classes), run.folder, masks, features=run.layout.features
-    )
-    check_schedule(cfg, run.variant, run.protocol)
+    cfg, records = set_up(run)
     ends = Ends()
     with devices(run.protocol.device) as taken, products(rounded=cfg.SOLVER.PRECISION == "tf32"):
         made_by: dict[str, Any] = environment(taken[0])
-        trainer = Trainer(on_device(cfg, taken[0]), share_of(records, cfg.DATASETS.TRAIN_SHARE), [ends])
+        trainer = Trainer(on_device(cfg, taken[0]), records, [ends])
         try:
             trainer.train(0, TIMED + 1)
         except FloatingPointError as error:

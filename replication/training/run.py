@@ -49,16 +49,7 @@ def train(run: Run, restart: bool = False, gpus: int = 1, wait: bool = False, re
             f"--variant {run.variant.name}: is tested with the weights of {run.variant.weights_from} and has no "
             f"training of its own; train that: --variant {run.variant.weights_from}, then detect with this one"
         )
-    check_seed(run.seed)
-    prepare_process(run.protocol)
-    split = load_split(run.protocol, "train")
-    records = training_records(split.records)
-    masks = mask_format(records, run.variant)
-    cfg = run_config(
-        run.variant, run.protocol, run.seed, len(split.classes), run.folder, masks, features=run.layout.features
-    )
-    check_schedule(cfg, run.variant, run.protocol)
-    records = share_of(records, cfg.DATASETS.TRAIN_SHARE)
+    cfg, records = set_up(run)
     expected = identity(run)
     with (
         lease(run.files.lock, "this run", wait, lambda message: say(f"{run.label}: {message}")),
@@ -86,6 +77,23 @@ def train(run: Run, restart: bool = False, gpus: int = 1, wait: bool = False, re
             _launch(run, cfg, records, expected, taken)
         _mark(run.files)
     return run.files.model
+
+
+def set_up(run: Run) -> tuple[CfgNode, list[Record]]:
+    """The checked config of a run and the records that it is trained on; prepares this process for torch.
+
+    Raises ReplicationError subclasses for a wrong seed, setting, schedule or data.
+    """
+    check_seed(run.seed)
+    prepare_process(run.protocol)
+    split = load_split(run.protocol, "train")
+    records = training_records(split.records)
+    masks = mask_format(records, run.variant)
+    cfg = run_config(
+        run.variant, run.protocol, run.seed, len(split.classes), run.folder, masks, features=run.layout.features
+    )
+    check_schedule(cfg, run.variant, run.protocol)
+    return cfg, share_of(records, cfg.DATASETS.TRAIN_SHARE)
 
 
 def _launch(run: Run, cfg: CfgNode, records: list[Record], expected: dict[str, str], taken: list[torch.device]) -> None:

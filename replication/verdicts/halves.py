@@ -1,7 +1,9 @@
 """False verdicts over real runs: the seeds of one variant in two halves, judged as two variants (A/A).
 
-Between halves there is nothing to be found, so at most the registered level of them should be judged a gain or loss.
-The halves have no seeds in common and are judged as sides of independent runs, each comparison by itself.
+Between halves there is nothing to be found, so on average at most the registered level of them is judged a gain or
+loss. The halves have no seeds in common and are judged as sides of independent runs, each comparison by itself; of an
+odd number one half has a run more. All splits of a variant are of the same runs and its metrics are correlated, so the
+count is not that of as many independent pairs: it is reported and not tested.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from replication.results.finished import FinishedRun
 from replication.verdicts.evidence import Resampler, Runs, metric_name
 from replication.verdicts.intervals import Floats, Side, p_value, variance_terms
 from replication.verdicts.pooling import sample_groups, usable
+from replication.verdicts.schedules import by_schedule
 from replication.verdicts.spread import pool
 
 LEAST = 4
@@ -30,8 +33,8 @@ def judge_halves(columns: Sequence[Column], runs: Runs, judging: Judging, resamp
     """How many of all ways to split a variant's seeds give a gain or loss, over the metrics of ``columns``."""
     found: dict[str, list[bool]] = {}
     for column in columns:
-        for schedule in dict.fromkeys(run.schedule for group in runs.values() for run in group):
-            groups = sample_groups(column, runs, schedule, judging)
+        for schedule in by_schedule(runs, judging.schedule_tolerance).values():
+            groups = sample_groups(column, schedule, runs, judging)
             for name in (name for name, group in groups.items() if len(group) >= LEAST):
                 found.setdefault(name, []).extend(_split_verdicts(name, groups, column, judging, resample))
     return {
@@ -47,10 +50,11 @@ def halves_text(document: Mapping[str, Any]) -> str:
     """The count in words; empty where no variant has enough runs."""
     if not document["splits"]:
         return ""
+    share = document["firm"] / document["splits"]
     return (
         f"halves of one variant's seeds judged as two variants, {', '.join(document['metrics'])}: {document['firm']} "
-        f"of {document['splits']} splits of {len(document['variants'])} variants give a gain or loss, at most "
-        f"{document['level']:.0%} are expected"
+        f"of {document['splits']} splits of {len(document['variants'])} variants ({share:.1%}) give a gain or loss, "
+        f"at most {document['level']:.0%} are expected on average; splits of the same runs are not independent"
     )
 
 

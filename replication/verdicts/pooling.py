@@ -13,6 +13,7 @@ from replication.results.finished import FinishedRun
 from replication.verdicts.blocks import Blocks, pool_blocks
 from replication.verdicts.evidence import Evidence, Question, Runs, detection_quality, duplicate_runs
 from replication.verdicts.intervals import Floats
+from replication.verdicts.schedules import by_schedule
 from replication.verdicts.spread import MIN_POOLED_DF, Spread, pool
 
 
@@ -23,11 +24,10 @@ def spreads(claims: Sequence[Evidence], runs: Runs, judging: Judging) -> dict[st
     test-time variant next to its source, whose trainings would count twice.
     """
     columns = {evidence.question.metric: evidence.question.column for evidence in claims}
-    schedules = dict.fromkeys(run.schedule for group in runs.values() for run in group)
+    schedules = by_schedule(runs, judging.schedule_tolerance)
     pooled = {}
     for metric, column in columns.items():
-        for schedule in schedules:
-            chosen = {name: group for name, group in runs.items() if {run.schedule for run in group} == {schedule}}
+        for schedule, chosen in schedules.items():
             spread = _spread(metric, column, chosen, judging)
             if spread is not None:
                 pooled[", ".join(filter(None, (metric, schedule)))] = spread
@@ -70,9 +70,9 @@ def usable(spread: Spread, judging: Judging) -> bool:
 def claim_blocks(question: Question, runs: Runs, judging: Judging, apart: Collection[str] = ()) -> Blocks | None:
     """The layout of seeds and variants that a claim is judged by, in AP points; None where its sides' seeds differ.
 
-    It is of the claim's two variants and all others of the baseline's schedule that have these seeds, without those
-    ``apart``, tests of weights that are there already, and variants that are no sample, as in ``spreads``. Where one of
-    the two is none itself, it is of them alone.
+    It is of the claim's two variants and all others of the baseline's schedule (``by_schedule``) that have these seeds,
+    without those ``apart``, tests of weights that are there already, and variants that are no sample, as in
+    ``spreads``. Where one of the two is none itself, it is of them alone.
     """
     row, baseline, column = question.row.variant or "", question.baseline.variant or "", question.column
     seeds = [run.seed for run in runs[baseline]]
@@ -81,21 +81,24 @@ def claim_blocks(question: Question, runs: Runs, judging: Judging, apart: Collec
     both = {name: _values(column, runs[name]) for name in (baseline, row)}
     if not all(_sample(column, runs[name], judging) for name in both):
         return pool_blocks(both)
+    # The variants set apart form no schedule either, which the longest names.
+    kept = {name: group for name, group in runs.items() if name == baseline or name not in apart}
+    schedules = by_schedule(kept, judging.schedule_tolerance).values()
+    alike: Runs = next((schedule for schedule in schedules if baseline in schedule), {})
     others = {
         name: _values(column, chosen)
-        for name, group in sample_groups(column, runs, runs[baseline][0].schedule, judging).items()
-        if name not in both and name not in apart
+        for name, group in sample_groups(column, alike, runs, judging).items()
+        if name not in both
         if len(chosen := [run for run in group if run.seed in seeds]) == len(seeds)
     }
     return pool_blocks(both | others)
 
 
-def sample_groups(column: Column, runs: Runs, schedule: str, judging: Judging) -> dict[str, Sequence[FinishedRun]]:
-    """The trainings of a schedule, by variant, whose runs say how trainings vary."""
+def sample_groups(column: Column, schedule: Runs, runs: Runs, judging: Judging) -> dict[str, Sequence[FinishedRun]]:
+    """The trainings of a schedule, by variant, whose runs say how trainings vary; ``runs`` are of all schedules."""
     return {
         name: group
-        for name, group in runs.items()
-        if {run.schedule for run in group} == {schedule}
+        for name, group in schedule.items()
         if _sample(column, group, judging) and not _twice(name, group, runs)
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -71,7 +72,9 @@ def _equal(groups: list[Floats]) -> float | None:
     constant = [bool(np.ptp(group) == 0) for group in groups]
     if any(constant):
         return None if all(constant) else 0.0
-    return float(stats.bartlett(*groups).pvalue)
+    p = float(stats.bartlett(*groups).pvalue)
+    # Of variances that agree but for rounding the statistic may be below 0, where SciPy has no p.
+    return 1.0 if math.isnan(p) else p
 
 
 @dataclass(frozen=True)

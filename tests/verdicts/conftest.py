@@ -10,6 +10,9 @@ from support.verdict_papers import PAPER, ROWS
 
 from replication.catalog import Catalog, Judging, Paper, Protocol, Variant, load_judging
 from replication.results.files import write_json
+from replication.results.finished import FinishedRun
+from replication.results.layout import Layout
+from replication.results.schemas import Metrics, Provenance
 
 
 @pytest.fixture
@@ -97,5 +100,23 @@ def world(add_run):
             for seed in range(runs):
                 # Other offsets for each variant: runs that agree in every digit are copies.
                 add_run(protocol, variant, seed, 36.0 + gain + spread[seed] + 0.003 * len(variant) * seed)
+
+    return make
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A run of so many iterations with an AP, no files behind it."""
+
+    def make(variant, seed, iterations=None, ap=30.0, batch=4, lr=0.001):
+        values = {"AP": ap, "AP75": ap}
+        metrics = Metrics(
+            variant=variant, protocol="tiny", seed=seed, metrics=values, giou_metrics=values, mask_metrics=None,
+            area_ranges={}, images=20, objects=60,
+        )  # fmt: skip
+        provenance = Provenance(
+            data_hash="d", config_hash="c", fingerprint="f", batch=batch, lr=lr, iterations=iterations
+        )
+        return FinishedRun(variant, seed, Layout(tmp_path, "tiny").run(variant, seed), metrics, provenance)
 
     return make

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 
+import numpy as np
 import pytest
 from support.verdict_papers import PAPER, few_images
 
 from replication.catalog import Paper, Variant
 from replication.errors import ConfigError
 from replication.verdicts import judge, verdicts_table
-from replication.verdicts.halves import halves
+from replication.verdicts.halves import halves, halves_text, judge_halves
 from replication.verdicts.registered import plan_hashes
 
 CONTROLS = {"same": "equal", "broken": "loss"}
@@ -183,3 +184,34 @@ def test_halves_of_one_variant_are_seldom_told_apart_and_two_clusters_of_seeds_a
         add_run(protocol, "null", seed, value)
     apart = judge(catalog, protocol, results, ["boxes-T1"], judging)["halves"]
     assert apart["variants"]["null"]["firm"] >= 1
+
+
+@pytest.mark.parametrize("seeds", [4, 5])
+def test_of_all_splits_of_all_worlds_at_most_5_percent_give_a_false_verdict(made, catalog, judging, seeds, rng):
+    """Three variants of equal spread."""
+    column = catalog.papers["boxes"].tables[0].columns[0]
+    shares = []
+    for values in rng.normal(30, 0.5, (200, 3, seeds)):
+        runs = {
+            name: [made(name, seed, 400, value) for seed, value in enumerate(own)]
+            for name, own in zip("abc", values, strict=True)
+        }
+        found = judge_halves([column], runs, judging, lambda run, column: None)
+        assert found["splits"] == 3 * {4: 3, 5: 10}[seeds]
+        shares.append(found["firm"] / found["splits"])
+    assert 0.02 < np.mean(shares) < 0.05 + 3 * np.std(shares) / np.sqrt(len(shares))
+    assert max(shares) < 0.3
+
+
+def test_the_count_of_halves_is_shown_with_its_number_and_what_it_means():
+    document = {
+        "firm": 2,
+        "splits": 30,
+        "level": 0.05,
+        "metrics": ["AP (iou)"],
+        "variants": {"a": {}, "b": {}, "c": {}},
+    }
+    text = halves_text(document)
+    assert "AP (iou): 2 of 30 splits of 3 variants (6.7%) give a gain or loss, at most 5% are expected" in text
+    assert "not independent" in text
+    assert not halves_text(document | {"splits": 0})

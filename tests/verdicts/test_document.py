@@ -493,6 +493,17 @@ def test_a_metric_that_no_seed_moves_is_judged(add_run, protocol, catalog, resul
     assert entry(document, "real-AP75")["verdict"] == "gain"
 
 
+def test_variants_with_the_same_numbers_in_another_order_are_judged(add_run, protocol, catalog, results, judging):
+    values = np.array([37.02, 38.18, 35.97])
+    for places, variant in enumerate(("base", "real", "null")):
+        for seed, ap in enumerate(np.roll(values, places)):
+            add_run(protocol, variant, seed, ap)
+    document = judge(catalog, protocol, results, TABLES, judging)
+    json.dumps(document, allow_nan=False)
+    assert document["spreads"]["AP (iou)"]["pooled"]
+    assert entry(document, "real-AP")["verdict"] == "inconclusive"
+
+
 def test_the_spread_of_runs_is_of_one_schedule(add_run, protocol, catalog, results, judging):
     """A detector of another schedule varies ten times as much: its runs say nothing of the others'."""
     schedules = {"iterations": 300, "batch": 8, "lr": 0.001}, {"iterations": 200, "batch": 8, "lr": 0.001}

@@ -130,6 +130,14 @@ def test_a_variant_that_does_not_vary_at_all_is_not_of_the_same_spread():
     assert not pool([np.array([1.0, 1.0]), np.array([2.0, 3.0])]).equal(0.05)
 
 
+def test_the_same_numbers_in_another_order_are_of_equal_spread(rng):
+    """Their variances agree but for rounding, which takes Bartlett's statistic below 0."""
+    for values in [np.array([37.02, 38.18, 35.97]), *np.round(rng.normal(36, 1, (200, 3)), 2)]:
+        spread = pool([np.roll(values, places) for places in range(3)])
+        assert spread.p_equal == pytest.approx(1.0)
+        assert spread.equal(0.05)
+
+
 def test_two_members_that_vary_more_than_the_others_keep_their_own_spread():
     """The others' variance is 1; the two sides' own is tested against it by F with 2 and 4 degrees of freedom."""
     others = [np.array([0.0, np.sqrt(2.0)])] * 4
