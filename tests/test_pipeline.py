@@ -119,6 +119,8 @@ def test_interim_verdicts_come_before_the_final_ones_and_are_not_kept(tmp_path: 
 def test_the_first_table_is_judged_before_another_training_starts(made: tuple[Path, str], tmp_path: Path):
     results = tmp_path / "results"
     shutil.copytree(made[0], results)
+    for name in ("report.html", "verdicts.json"):
+        (results / "smoke" / name).unlink()
     tables = "giou-T5,giou-T5-weights"
     done = snakemake(results, "--cores", "1", tables=tables)
     screen = done.stdout + done.stderr
