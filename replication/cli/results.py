@@ -33,7 +33,9 @@ from replication.cli.verb import (
 def verdicts(setting: Setting, tables: list[str] | None, interim: str | None, form: str) -> None:
     """Judge the papers' claims by the finished runs; write verdicts.json."""
     from replication.catalog import load_judging
-    from replication.verdicts import INTERIM_SCHEMA, SCHEMA, judge_interim, verdicts_table, write_verdicts
+    from replication.verdicts import SCHEMA, verdicts_table, write_verdicts
+    from replication.verdicts.interim import SCHEMA as INTERIM_SCHEMA
+    from replication.verdicts.interim import judge_interim
 
     chosen, judging = setting.tables(tables), load_judging()
     common = setting.catalog, setting.protocol, setting.results, chosen

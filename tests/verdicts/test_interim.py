@@ -13,7 +13,8 @@ from replication import cli
 from replication.catalog import Paper, Variant, load_catalog, load_protocol
 from replication.errors import ConfigError, ResultError
 from replication.evaluation.elsewhere import import_run
-from replication.verdicts import judge, judge_interim, verdicts_table
+from replication.verdicts import judge, verdicts_table
+from replication.verdicts.interim import judge_interim
 
 FIRST, LATER = "boxes-T1", "boxes-T2"
 OFFSETS = (0.1, -0.1, 0.02)
