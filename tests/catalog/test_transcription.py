@@ -259,15 +259,20 @@ def test_every_variant_file_is_named_by_a_row(catalog: Catalog) -> None:
 def test_tables_beyond_the_papers_count_as_nothing_of_theirs(catalog: Catalog) -> None:
     """No number, no claim, none but mini's controls is run unasked; they compare with a row of the paper's."""
     own = {name: table for name, table in catalog.tables.items() if table.beyond}
-    assert set(own) == {"giou-T5-weights", "giou-T7-weights", "giou-controls", "fsaf-controls", "libra-T2-weights"}
+    assert set(own) == {
+        "giou-T5-weights",
+        "giou-T7-weights",
+        "giou-controls",
+        "giou-T2-controls",
+        "fsaf-controls",
+        "libra-T2-weights",
+    }
     assert not any(
         value is not None for table in own.values() for row in table.rows for value in row.published.values()
     )
     assert not any(claim.table in own for paper in catalog.papers.values() for claim in paper.claims)
     asked = {name: set(protocol.tables) & set(own) for name, protocol in catalog.protocols.items()}
-    assert {name: tables for name, tables in asked.items() if tables} == {
-        "mini": {"giou-controls", "fsaf-controls"}
-    }
+    assert {name: tables for name, tables in asked.items() if tables} == {"mini": {"giou-controls", "fsaf-controls"}}
     papers = {row.variant for name, table in catalog.tables.items() if name not in own for row in table.rows}
     added = {row.variant for table in own.values() for row in table.rows} - papers
     weighted = {name for name in catalog.variants if name.endswith(("_w28", "R50_l1")) and "fast_" not in name}
@@ -277,6 +282,11 @@ def test_tables_beyond_the_papers_count_as_nothing_of_theirs(catalog: Catalog) -
         "smooth_l1": None,
         "same": "equal",
         **dict.fromkeys(("wrong_sign", "untrained", "short"), "loss"),
+    }
+    assert {row.id: row.control for row in own["giou-T2-controls"].rows} == {
+        "mse": None,
+        "same": "equal",
+        "half": "loss",
     }
     assert {row.id: row.control for row in own["fsaf-controls"].rows} == {"retinanet": None, "half": "loss"}
 
