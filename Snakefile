@@ -96,6 +96,7 @@ localrules:
     all,
     data,
     weights,
+    interim,
     verdicts,
     tables,
     report,

@@ -31,6 +31,7 @@ KINDS = {
 }
 PRINTED = (
     ("verdicts/3", "`verdicts.json`", "replication verdicts"),
+    ("interim_verdicts/1", "`verdicts --interim --format json`", "replication verdicts"),
     ("comparison/1", "`compare --format json`", "replication compare"),
     ("claim/1", "`claim.json`", "replication register"),
     ("evaluation/1", "`evaluate --format json`", "replication evaluate"),

@@ -1,18 +1,31 @@
 """Verdicts, tables, figures and one page from the finished runs."""
 
 
+# What can be said of a table before the runs of those after it. It is printed and not kept: the mark is deleted as soon
+# as all claims are judged.
+rule interim:
+    input:
+        HERE.ground_truth,
+        lambda wildcards: rule_values.judged(plan.runs_until(wildcards.table)),
+    output:
+        temp(touch(str(HERE.interim("{table}")))),
+    log:
+        HERE.log("interim/{table}"),
+    priority: 300
+    threads: 1
+    params:
+        tables=",".join(plan.tables),
+    message:
+        "interim verdicts of {wildcards.table}"
+    shell:
+        "{VERB} verdicts {WHERE} --tables {params.tables:q} --interim {wildcards.table:q} 2>&1 | tee {log:q}"
+
+
 rule verdicts:
     input:
         HERE.ground_truth,
-        [
-            path
-            for run in plan.shown
-            for path in (
-                run.files.metrics,
-                rule_values.made(run),
-                run.files.detections,
-            )
-        ],
+        rule_values.judged(plan.shown),
+        [HERE.interim(table) for table in plan.interim],
     output:
         report(
             str(HERE.verdicts),

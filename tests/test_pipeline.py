@@ -13,8 +13,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.elsewhere_runs import detections, prepare
 
-from replication.catalog import CONFIGS
+from replication.catalog import CONFIGS, load_catalog, load_protocol
+from replication.evaluation.elsewhere import import_run
+from replication.planning.plan import make_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 LOSSES = ("smooth_l1", "iou", "giou")
@@ -90,6 +93,44 @@ def test_another_number_of_gpus_computes_nothing_again(made: tuple[Path, str]):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+def test_interim_verdicts_come_before_the_final_ones_and_are_not_kept(tmp_path: Path):
+    """Of runs that are there already; so judging alone is left to do."""
+    results = tmp_path / "results"
+    verdicts = prepare(results).verdicts
+    plan = make_plan(load_catalog(), load_protocol("smoke"), results, ["giou-T5", "giou-T5-weights"], seeds=3)
+    for number, run in enumerate(plan.runs):
+        path = detections(tmp_path, "own", number)
+        import_run(plan.catalog, plan.protocol, results, run.variant.name, run.seed, path)
+    chosen = {"tables": ",".join(plan.tables), "seeds": 3}
+    done = snakemake(results, str(verdicts), **chosen)
+    screen = done.stdout + done.stderr
+    assert done.returncode == 0, screen
+    line = "INTERIM verdicts of giou-T5, without the runs that only giou-T5-weights show."
+    assert screen.index(line) < screen.index("judge the claims of")
+    assert screen.count("INTERIM verdicts") == 1
+    assert line in (results / "smoke" / "logs" / "interim" / "giou-T5.log").read_text()
+    assert not plan.layout.interim("giou-T5").exists()
+    assert json.loads(verdicts.read_text())["tables"] == list(plan.tables)
+    again = snakemake(results, "--dry-run", str(verdicts), **chosen)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+@pytest.mark.slow
+def test_the_first_table_is_judged_before_another_training_starts(made: tuple[Path, str], tmp_path: Path):
+    results = tmp_path / "results"
+    shutil.copytree(made[0], results)
+    for name in ("report.html", "verdicts.json"):
+        (results / "smoke" / name).unlink()
+    tables = "giou-T5,giou-T5-weights"
+    done = snakemake(results, "--cores", "1", tables=tables)
+    screen = done.stdout + done.stderr
+    assert done.returncode == 0, screen
+    assert screen.index("INTERIM verdicts of giou-T5") < screen.index("train faster_rcnn_R50_")
+    assert not list(results.glob("smoke/logs/interim/*.done"))
+    again = snakemake(results, "--dry-run", tables=tables)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
 LITERAL = "my \"res' $(touch pwned) `touch pwned`; touch pwned & x"
 
 
@@ -141,7 +182,7 @@ def test_every_rule_is_a_verb():
     )
     names = {other or name for name, other in rules}
     verbs = set(re.findall(r"\{VERB\} (\w+) ", "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))))
-    assert names - verbs == {"detect_tta"}
+    assert names - verbs == {"detect_tta", "interim"}
     assert verbs - names == {"plan"}
 
 

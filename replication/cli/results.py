@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import click
+
 from replication.cli.verb import (
     Setting,
+    complete,
     format_option,
     print_json,
     print_written,
@@ -13,20 +16,35 @@ from replication.cli.verb import (
 )
 
 
-@verb("replication verdicts", "replication verdicts --protocol paper --tables giou-T5 --format json")
+@verb(
+    "replication verdicts",
+    "replication verdicts --protocol paper --tables giou-T5 --format json",
+    "replication verdicts --interim giou-T5",
+)
 @tables_option
+@click.option(
+    "--interim",
+    metavar="ID",
+    shell_complete=complete("tables"),
+    help="Judge this one of the tables before the runs of those after it, which are not read; print, write nothing.",
+)
 @format_option
 @with_setting
-def verdicts(setting: Setting, tables: list[str] | None, form: str) -> None:
+def verdicts(setting: Setting, tables: list[str] | None, interim: str | None, form: str) -> None:
     """Judge the papers' claims by the finished runs; write verdicts.json."""
     from replication.catalog import load_judging
     from replication.verdicts import SCHEMA, verdicts_table, write_verdicts
+    from replication.verdicts.interim import SCHEMA as INTERIM_SCHEMA
+    from replication.verdicts.interim import judge_interim
 
-    chosen = setting.tables(tables)
-    document = write_verdicts(setting.catalog, setting.protocol, setting.results, chosen, load_judging())
+    chosen, judging = setting.tables(tables), load_judging()
+    common = setting.catalog, setting.protocol, setting.results, chosen
+    document = judge_interim(*common, interim, judging) if interim else write_verdicts(*common, judging)
     if form == "json":
-        print_json({"schema": SCHEMA, **document})
+        print_json({"schema": INTERIM_SCHEMA if interim else SCHEMA, **document})
     else:
+        if interim:
+            print(document["interim"], end="\n\n")
         print(verdicts_table(document))
 
 

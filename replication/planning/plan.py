@@ -63,6 +63,21 @@ class Plan:
         shown = {row.variant for row in self.catalog.table(table).rows}
         return [run for run in self.runs if run.variant.name in shown]
 
+    def runs_until(self, table: str) -> list[Run]:
+        """The planned runs that the table, or one before it, shows."""
+        tables = self.tables[: self.tables.index(table) + 1]
+        return list(dict.fromkeys(run for one in tables for run in self.runs_of(one)))
+
+    @property
+    def interim(self) -> list[str]:
+        """The tables with primary claims that can be judged before the last runs are finished."""
+        return [
+            table
+            for table in self.tables
+            if any(one.primary and one.table == table for one in self.catalog.papers[self.paper_of(table)].claims)
+            and set(self.runs_until(table)) != set(self.shown)
+        ]
+
     def paper_of(self, name: str) -> str:
         """See ``Catalog.paper_of``."""
         return self.catalog.paper_of(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from replication.catalog import load_judging
@@ -43,6 +44,11 @@ def made(run: Run) -> Path:
     """
     own = run.variant.weights_from or origin_of(run.files) is not None
     return run.files.provenance if own else run.files.trained
+
+
+def judged(runs: Iterable[Run]) -> list[Path]:
+    """What judging reads of the runs, and what says that it is finished."""
+    return [path for run in runs for path in (run.files.metrics, made(run), run.files.detections)]
 
 
 def made_here(plan: Plan, pattern: str) -> str:

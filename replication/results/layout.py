@@ -210,6 +210,10 @@ class Layout:
         """The verdicts on the papers' claims."""
         return self.folder / "verdicts.json"
 
+    def interim(self, table: str) -> Path:
+        """Says that the workflow has printed a table's interim verdicts; gone once all claims are judged."""
+        return self.folder / "logs" / "interim" / f"{table}.done"
+
     def table(self, table: str, form: str) -> Path:
         """One rendered table; ``form`` is md, csv or tex."""
         return self.folder / "tables" / f"{table}.{form}"

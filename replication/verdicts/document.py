@@ -58,12 +58,14 @@ def judge(
     tables: Sequence[str],
     judging: Judging,
     resample: Resampler | None = None,
+    until: str | None = None,
 ) -> dict[str, Any]:
     """The verdicts on the claims of ``tables``, and all that they rest on.
 
-    ``resample`` defaults to the image bootstrap of the runs' own detections. Raises ConfigError for an unknown table
-    or one of another benchmark, ResultError naming two files for runs that must not be compared: of different
-    protocols, data, image sets, evaluations, training code or settings.
+    Runs that only tables after ``until`` show are not read, as if they had not run yet. ``resample`` defaults to the
+    image bootstrap of the runs' own detections. Raises ConfigError for an unknown table or one of another benchmark,
+    ResultError naming two files for runs that must not be compared: of different protocols, data, image sets,
+    evaluations, training code or settings.
     """
     for name in tables:
         table = catalog.table(name)
@@ -73,8 +75,9 @@ def judge(
                 f"{protocol.benchmark}; choose a table of that benchmark or another protocol"
             )
     asked, controlled = questions(catalog, tables), control_questions(catalog, protocol, tables)
+    later = () if until is None else tables[tables.index(until) + 1 :]
     shown = dict.fromkeys([*tables, *control_tables(catalog, protocol, tables)])
-    runs = finished_runs(protocol, results, _variants(catalog, list(shown)))
+    runs = finished_runs(protocol, results, _variants(catalog, [name for name in shown if name not in later]))
     outdated = _outdated(catalog, protocol, runs)
     resample = resample if resample is not None else image_replicates(protocol, results, judging)
     claims = [gather_evidence(question, catalog, protocol, judging, runs, resample) for question in asked]

@@ -98,6 +98,16 @@ def test_first_tables_come_first(tmp_path: Path):
     assert rule_values.priority(plan, "mask_rcnn_R50_smooth_l1") > rule_values.priority(plan, "faster_rcnn_R50_giou")
 
 
+def test_tables_that_can_be_judged_before_the_last_runs(tmp_path: Path):
+    plan = plan_of(tmp_path, "mini")
+    assert plan.tables == ("giou-T5", "giou-controls", "fsaf-controls", "fsaf-T1", "fsaf-T2", "libra-T1")
+    assert plan.interim == ["giou-T5", "fsaf-T1", "fsaf-T2"], "controls make no claims, and libra-T1 is the last"
+    assert plan.runs_until("giou-T5") == list(plan.runs[:9])
+    assert plan.runs_until("libra-T1") == plan.shown
+    assert plan_of(tmp_path, tables=["giou-T5"]).interim == []
+    assert plan_of(tmp_path, tables=["giou-T5", "giou-T6"]).interim == [], "of the same runs"
+
+
 def test_training_fingerprint_follows_what_a_training_computes(tmp_path: Path):
     protocol = load_protocol("smoke")
 

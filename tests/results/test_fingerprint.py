@@ -187,7 +187,7 @@ USERS = {
             "comparison_records",
             "comparison_words",
         ),
-        *("agreement", "registration", "sequential", "verification"),
+        *("agreement", "interim", "registration", "sequential", "verification"),
     },
     "report": {"comparison", "comparison_figures", "comparison_images", "comparison_page"},
 }
