@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replication.formats.native import Kernel, native
+from replication.formats.native import Kernel
 
 Array = NDArray[Any]
 LANES = 128
@@ -61,6 +61,16 @@ class Result(NamedTuple):
     ignored: Array
 
 
+class Ranked(NamedTuple):
+    """Columns of the matches under one area range, by class, which ``starts`` delimits, and falling score."""
+
+    starts: Array
+    image: Array
+    rank: Array
+    true: Array
+    ignored: Array
+
+
 def _matching(name: str) -> Callable[[], Callable[..., Any]]:
     def by_numba() -> Callable[..., Any]:
         from replication.evaluation import match_kernels
@@ -96,11 +106,15 @@ MATCH = Kernel(
     f"int int int f8[] f8[,] i8[] {_FOUND} i8[] {_OBJECTS} f8[] i4[]! i4[]! i4[]! i4[]! u2[,]! u2[,]!",
     _matching("match_class"),
 )
-NEAREST = Kernel(
-    "nearest", f"int i4[] i8[] {_FOUND} i8[] i8[] i8[] {_OBJECTS} f8[,]! i8[,]!", _matching("nearest")
-)  # fmt: skip
+MISTAKEN = Kernel(
+    "mistaken",
+    f"int float float i4[] ?[] i8[] {_FOUND} i8[] i8[] i8[] {_OBJECTS} u1[]! i8[]!",
+    _matching("mistaken"),
+)
 PROGRAM = Kernel("program", "i4[] i4[] u2[] u2[] int int i4[]! i4[,]! i8[]! i8[]!", _sweeping("program"))
 SWEEP = Kernel("sweep", "u1[,] i4[] i4[,] i8[] i4[] int float float f8[,]!", _sweeping("sweep"))
+AVERAGES = Kernel("averages", "i8[] i4[] i4[] u2[] u2[] int i8[] i4[] u1[,] float float f8[,]!", _sweeping("averages"))
+HITS = Kernel("hits", "i8[] i4[] u2[] int i8[,]!", _sweeping("hits"))
 DRAW = Kernel("draw", "int int int u1[,]!", _sweeping("draw"))
 CURVE = Kernel("curve", "f8[] ?[] ?[] int f8[] f8[]! f8[]! f8[]!", _curve)
 
@@ -130,9 +144,12 @@ def match_class(
     MATCH(rule, order, found, gt_order, objects, given, out)
 
 
-def nearest(
+def mistaken(
     kind: int,
+    foreground: float,
+    background: float,
     rows: Array,
+    wrong: Array,
     label: Array,
     found: Found,
     by_image: Array,
@@ -140,14 +157,11 @@ def nearest(
     gt_label: Array,
     objects: Objects,
 ) -> tuple[Array, Array]:
-    """The best overlap of each detection in ``rows``, of classes ``label``, with an object to find, and its index.
-
-    Both are (2, N): objects of the same class, and of another. ``by_image`` lists the objects by image, which
-    ``starts`` delimits. Without an object they are -inf and -1.
-    """
-    overlap, best = np.empty((2, len(rows))), np.empty((2, len(rows)), np.int64)
-    NEAREST(kind, rows, label, found, by_image, starts, gt_label, objects, overlap, best)
-    return overlap, best
+    """Kinds of mistakes (N,), and indices of the objects that they aim at: see ``match_kernels.mistaken``."""
+    mistake, aim = np.empty(len(rows), np.uint8), np.empty(len(rows), np.int64)
+    numbers = kind, foreground, background
+    MISTAKEN(*numbers, rows, wrong, label, found, by_image, starts, gt_label, objects, mistake, aim)
+    return mistake, aim
 
 
 def program(
@@ -158,11 +172,6 @@ def program(
     stops, sizes = np.empty(len(image), np.int64), np.empty(2, np.int64)
     PROGRAM(image, rank, true, ignored, limit, every, plain, events, stops, sizes)
     return plain[: sizes[0]].copy(), events[: sizes[1]].copy(), stops[: sizes[1]].copy()
-
-
-def lanes(replicates: int) -> int:
-    """How many weightings a sweep takes: numba's is compiled for ``LANES`` alone."""
-    return 1 if replicates == 1 and native() is not None else LANES
 
 
 def sweep(
@@ -178,6 +187,27 @@ def sweep(
 ) -> None:
     """Average precision (thresholds, lanes) of one class into ``result``: see ``sweep_kernels.sweep``."""
     SWEEP(weights, plain, events, stops, objects, thresholds, intervals, probe, result)
+
+
+def averages(
+    found: Ranked,
+    limit: int,
+    truth_starts: Array,
+    truth_image: Array,
+    weights: Array,
+    intervals: float,
+    probe: float,
+    result: Array,
+) -> None:
+    """Average precision of all classes under one weighting into ``result``: see ``sweep_kernels.averages``."""
+    AVERAGES(found, limit, truth_starts, truth_image, weights, intervals, probe, result)
+
+
+def hits(starts: Array, rank: Array, true: Array, limit: int, thresholds: int) -> Array:
+    """How many detections of each class are true (thresholds, classes), of ranks below ``limit``."""
+    found = np.empty((thresholds, len(starts) - 1), np.int64)
+    HITS(starts, rank, true, limit, found)
+    return found
 
 
 def draw(seed: int, first: int, units: int, weights: Array) -> None:
