@@ -291,8 +291,8 @@ MODELS = {"training", "detection", "proposals", "figures", "timing"}
         ("evaluation/summary.py", "METRICS", "METRICS_", {"evaluation", "judging", "rendering"}),
         (
             "evaluation/match_kernels.py",
-            "value > overlap",
-            "value >= overlap",
+            "value > own",
+            "value >= own",
             {"matching", "evaluation", "judging", "rendering"},
         ),
         ("verdicts/output.py", "claim", "assertion", {"judging", "rendering"}),
