@@ -99,23 +99,25 @@ def _curve() -> Callable[..., Any]:
 
 _FOUND = "i8[] f8[] f8[,] f8[] f8[]"
 _OBJECTS = "i8[] f8[,] f8[] f8[] ?[] ?[]"
-ORDER = Kernel("by_class_and_image", "i8[] i8[] int int i8[]! i8[]!", _matching("by_class_and_image"))
-KEPT = Kernel("kept_per_class", "i8[] i8[] i8[] int i8[]!", _matching("kept_per_class"))
-MATCH = Kernel(
+# Called as they are; they fill their last arguments, and the functions of the same names for numba say with what.
+match_class = Kernel(
     "match_class",
     f"int int int f8[] f8[,] i8[] {_FOUND} i8[] {_OBJECTS} f8[] i4[]! i4[]! i4[]! i4[]! u2[,]! u2[,]!",
     _matching("match_class"),
 )
-MISTAKEN = Kernel(
+mistaken = Kernel(
     "mistaken",
     f"int float float i4[] ?[] i8[] {_FOUND} i8[] i8[] i8[] {_OBJECTS} u1[]! i8[]!",
     _matching("mistaken"),
 )
+sweep = Kernel("sweep", "u1[,] i4[] i4[,] i8[] i4[] int float float f8[,]!", _sweeping("sweep"))
+averages = Kernel("averages", "i8[] i4[] i4[] u2[] u2[] int i8[] i4[] u1[,] float float f8[,]!", _sweeping("averages"))
+draw = Kernel("draw", "int int int u1[,]!", _sweeping("draw"))
+# Called by the functions below, which make the arrays that they fill.
+ORDER = Kernel("by_class_and_image", "i8[] i8[] int int i8[]! i8[]!", _matching("by_class_and_image"))
+KEPT = Kernel("kept_per_class", "i8[] i8[] i8[] int i8[]!", _matching("kept_per_class"))
 PROGRAM = Kernel("program", "i4[] i4[] u2[] u2[] int int i4[]! i4[,]! i8[]! i8[]!", _sweeping("program"))
-SWEEP = Kernel("sweep", "u1[,] i4[] i4[,] i8[] i4[] int float float f8[,]!", _sweeping("sweep"))
-AVERAGES = Kernel("averages", "i8[] i4[] i4[] u2[] u2[] int i8[] i4[] u1[,] float float f8[,]!", _sweeping("averages"))
 HITS = Kernel("hits", "i8[] i4[] u2[] int i8[,]!", _sweeping("hits"))
-DRAW = Kernel("draw", "int int int u1[,]!", _sweeping("draw"))
 CURVE = Kernel("curve", "f8[] ?[] ?[] int f8[] f8[]! f8[]! f8[]!", _curve)
 
 
@@ -133,37 +135,6 @@ def kept_per_class(order: Array, starts: Array, image: Array, limit: int) -> Arr
     return kept
 
 
-def match_class(
-    rule: Rule, order: Array, found: Found, gt_order: Array, objects: Objects, given: Array, out: Result
-) -> None:
-    """Match one class, whose detections and objects ``order`` and ``gt_order`` list by image.
-
-    ``given`` has overlaps of kind GIVEN, one image after the other, detections by falling score. ``out`` is filled in
-    the order of scores; equal ones in the order of images, then of the file.
-    """
-    MATCH(rule, order, found, gt_order, objects, given, out)
-
-
-def mistaken(
-    kind: int,
-    foreground: float,
-    background: float,
-    rows: Array,
-    wrong: Array,
-    label: Array,
-    found: Found,
-    by_image: Array,
-    starts: Array,
-    gt_label: Array,
-    objects: Objects,
-) -> tuple[Array, Array]:
-    """Kinds of mistakes (N,), and indices of the objects that they aim at: see ``match_kernels.mistaken``."""
-    mistake, aim = np.empty(len(rows), np.uint8), np.empty(len(rows), np.int64)
-    numbers = kind, foreground, background
-    MISTAKEN(*numbers, rows, wrong, label, found, by_image, starts, gt_label, objects, mistake, aim)
-    return mistake, aim
-
-
 def program(
     image: Array, rank: Array, true: Array, ignored: Array, limit: int, every: int
 ) -> tuple[Array, Array, Array]:
@@ -174,48 +145,11 @@ def program(
     return plain[: sizes[0]].copy(), events[: sizes[1]].copy(), stops[: sizes[1]].copy()
 
 
-def sweep(
-    weights: Array,
-    plain: Array,
-    events: Array,
-    stops: Array,
-    objects: Array,
-    thresholds: int,
-    intervals: float,
-    probe: float,
-    result: Array,
-) -> None:
-    """Average precision (thresholds, lanes) of one class into ``result``: see ``sweep_kernels.sweep``."""
-    SWEEP(weights, plain, events, stops, objects, thresholds, intervals, probe, result)
-
-
-def averages(
-    found: Ranked,
-    limit: int,
-    truth_starts: Array,
-    truth_image: Array,
-    weights: Array,
-    intervals: float,
-    probe: float,
-    result: Array,
-) -> None:
-    """Average precision of all classes under one weighting into ``result``: see ``sweep_kernels.averages``."""
-    AVERAGES(found, limit, truth_starts, truth_image, weights, intervals, probe, result)
-
-
 def hits(starts: Array, rank: Array, true: Array, limit: int, thresholds: int) -> Array:
     """How many detections of each class are true (thresholds, classes), of ranks below ``limit``."""
     found = np.empty((thresholds, len(starts) - 1), np.int64)
     HITS(starts, rank, true, limit, found)
     return found
-
-
-def draw(seed: int, first: int, units: int, weights: Array) -> None:
-    """Fill ``weights`` (units, lanes), zero before, with how often each unit is drawn in replicates first, first + 1...
-
-    Replicate r draws ``units`` times with replacement; draw d is a hash of (seed, r, d) and of nothing else.
-    """
-    DRAW(seed, first, units, weights)
 
 
 def curve(

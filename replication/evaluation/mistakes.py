@@ -78,7 +78,9 @@ class _Scene:
         found, objects = found_columns(detections, detections.box_areas), object_columns(truth)
         numbers = KINDS[matches.criterion], float(matches.thresholds[0]), BACKGROUND
         wrong = matches.detection, self.false, detections.labels
-        return kernels.mistaken(*numbers, *wrong, found, by_image, starts, truth.labels, objects)
+        mistake, aim = np.empty(len(matches.detection), np.uint8), np.empty(len(matches.detection), np.int64)
+        kernels.mistaken(*numbers, *wrong, found, by_image, starts, truth.labels, objects, mistake, aim)
+        return mistake, aim
 
     def dropped(self, mistaken: Flags) -> float:
         return self.precision(self.matches, self.true, self.false & ~mistaken)

@@ -101,7 +101,7 @@ def test_the_matching(seed, images, kind, voc, limit, thresholds):
     rule = kernels.Rule(kind, voc, limit, np.array(thresholds), ranges)
     overlaps = rng.choice(EXACT_CHOICES, len(order) * len(gt_order))
     both(
-        kernels.MATCH,
+        kernels.match_class,
         match_kernels.match_class,
         (rule, order, found, gt_order, objects, overlaps),
         lambda: (
@@ -125,7 +125,7 @@ def test_the_mistakes(seed, images, kind, foreground):
     by_image = np.argsort(objects.image, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(objects.image, minlength=images))])
     both(
-        kernels.MISTAKEN,
+        kernels.mistaken,
         match_kernels.mistaken,
         (kind, foreground, 0.1, rows, rng.random(len(rows)) < 0.8, label, found, by_image, starts, gt_label, objects),
         lambda: (np.empty(len(rows), np.uint8), np.empty(len(rows), np.int64)),
@@ -165,14 +165,14 @@ def test_average_precision(matches, intervals, limit):
             truth = slice(matches.truth_starts[c], matches.truth_starts[c + 1])
             arguments = (*program, matches.truth_image[truth], 10, intervals, grid.probe)
             both(
-                kernels.SWEEP,
+                kernels.sweep,
                 sweep_kernels.sweep,
                 (weights, *arguments),
                 lambda: (np.empty((10, kernels.LANES)),),
             )
             many, one = np.empty((10, kernels.LANES)), np.empty((10, 1))
-            kernels.SWEEP.native(LIBRARY, weights, *arguments, many)
-            kernels.SWEEP.native(LIBRARY, np.ascontiguousarray(weights[:, :1]), *arguments, one)
+            kernels.sweep.native(LIBRARY, weights, *arguments, many)
+            kernels.sweep.native(LIBRARY, np.ascontiguousarray(weights[:, :1]), *arguments, one)
             assert one[:, 0].tobytes() == many[:, 0].tobytes()
 
 
@@ -187,7 +187,7 @@ def test_all_classes_at_once(matches, intervals, limit):
     for a in range(4):
         found = kernels.Ranked(matches.starts, matches.image, matches.rank, matches.true[a], matches.ignored[a])
         both(
-            kernels.AVERAGES,
+            kernels.averages,
             sweep_kernels.averages,
             (found, limit, *truth, weights, intervals, Grid(intervals).probe),
             lambda: (np.empty((10, classes)),),
@@ -203,7 +203,7 @@ def test_all_classes_at_once(matches, intervals, limit):
 @MANY
 @given(seed=st.integers(0, 2**63 - 1), first=st.integers(0, 2**31), units=st.integers(1, 40))
 def test_drawn_images(seed, first, units):
-    both(kernels.DRAW, sweep_kernels.draw, (seed, first, units), lambda: (np.zeros((units, 5), np.uint8),))
+    both(kernels.draw, sweep_kernels.draw, (seed, first, units), lambda: (np.zeros((units, 5), np.uint8),))
 
 
 @MANY
@@ -550,7 +550,7 @@ def test_columns_of_a_run_are_taken_as_they_are():
     """No copy a call: the columns of the readers are of the kernels' types."""
     truth = population(2, 10, 3)
     found = detector(truth, 1)
-    arguments = kernels.MATCH.arguments
+    arguments = kernels.match_class.arguments
     flat = [*found_columns(found, found.box_areas), *object_columns(truth)]
     expected = [*arguments[6:11], *arguments[12:18]]
     assert all(one.array(value) is value for one, value in zip(expected, flat, strict=True))
