@@ -12,7 +12,7 @@ import pytest
 from replication.catalog import Catalog, Paper, Protocol, load_catalog, load_judging, load_protocol
 from replication.catalog.variants import Variant
 from replication.datasets import prepare
-from replication.evaluation import evaluate_run
+from replication.evaluation.runs import evaluate_run
 from replication.inference.detect import detect
 from replication.results.run import Run
 from replication.training.run import train

@@ -9,7 +9,7 @@ import pytest
 
 from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.datasets import load_split, prepare
-from replication.evaluation import evaluate_run
+from replication.evaluation.runs import evaluate_run
 from replication.inference.detect import detect
 from replication.planning.output import plan_json, plan_table
 from replication.planning.plan import make_plan

@@ -93,7 +93,7 @@ def evaluate(
 def _evaluate_run(
     variant: str, seed: int, protocol: str, results: Path, configs: Sequence[Path], **of_files: Any
 ) -> dict[str, Any]:
-    from replication.evaluation import evaluate_run
+    from replication.evaluation.runs import evaluate_run
 
     for name, value in of_files.items():
         if value not in (None, False):

@@ -196,19 +196,31 @@ def _weighted(
     grid = GRIDS.get(matches.criterion, COCO_GRID)
     shape = (replicates, len(matches.thresholds), len(matches.class_ids))
     precision = {area: np.full(shape, np.nan) for area in areas}
+    if replicates == 1:
+        weights = source.block(0, 1)
+        for area in areas:
+            a, objects = AREAS.index(area), _objects(matches, area)
+            found = kernels.Ranked(matches.starts, matches.image, matches.rank, matches.true[a], matches.ignored[a])
+            kernels.averages(found, limit, *objects, weights, grid.intervals, grid.probe, precision[area][0])
+        return Replicates(precision, matches.thresholds)
     programs = {area: _programs(matches, area, limit) for area in areas}
-    lanes = kernels.lanes(replicates)
 
     def work(first: int) -> None:
-        weights = source.block(first, lanes)
-        result = np.empty((shape[1], lanes))
+        weights = source.block(first, kernels.LANES)
+        result = np.empty((shape[1], kernels.LANES))
         for area in areas:
             for c, program in enumerate(programs[area]):
                 kernels.sweep(weights, *program, shape[1], grid.intervals, grid.probe, result)
-                precision[area][first : first + lanes, :, c] = result.T[: replicates - first]
+                precision[area][first : first + kernels.LANES, :, c] = result.T[: replicates - first]
 
-    in_threads(work, range(0, replicates, lanes), threads)
+    in_threads(work, range(0, replicates, kernels.LANES), threads)
     return Replicates(precision, matches.thresholds)
+
+
+def _objects(matches: Matches, area: str) -> tuple[Ints, NDArray[np.int32]]:
+    """Images of the objects to find in an area range, and where those of each class start."""
+    counts = (matches.truth_areas >> AREAS.index(area)) & 1 == 1
+    return np.concatenate([[0], np.cumsum(counts)])[matches.truth_starts], matches.truth_image[counts]
 
 
 def _programs(matches: Matches, area: str, limit: int) -> list[tuple[Any, Any, Any, Any]]:
@@ -217,13 +229,12 @@ def _programs(matches: Matches, area: str, limit: int) -> list[tuple[Any, Any, A
 
     a = AREAS.index(area)
     every = (1 << len(matches.thresholds)) - 1
-    counts = (matches.truth_areas >> a) & 1 == 1
+    truth_starts, images = _objects(matches, area)
     programs = []
     for c in range(len(matches.class_ids)):
         own = slice(matches.starts[c], matches.starts[c + 1])
-        truth = slice(matches.truth_starts[c], matches.truth_starts[c + 1])
         parts = kernels.program(
             matches.image[own], matches.rank[own], matches.true[a, own], matches.ignored[a, own], limit, every
         )
-        programs.append((*parts, matches.truth_image[truth][counts[truth]]))
+        programs.append((*parts, images[truth_starts[c] : truth_starts[c + 1]]))
     return programs

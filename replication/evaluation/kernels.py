@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replication.formats.native import Kernel, native
+from replication.formats.native import Kernel
 
 Array = NDArray[Any]
 LANES = 128
@@ -61,6 +61,16 @@ class Result(NamedTuple):
     ignored: Array
 
 
+class Ranked(NamedTuple):
+    """Columns of the matches under one area range, by class, which ``starts`` delimits, and falling score."""
+
+    starts: Array
+    image: Array
+    rank: Array
+    true: Array
+    ignored: Array
+
+
 def _matching(name: str) -> Callable[[], Callable[..., Any]]:
     def by_numba() -> Callable[..., Any]:
         from replication.evaluation import match_kernels
@@ -89,19 +99,25 @@ def _curve() -> Callable[..., Any]:
 
 _FOUND = "i8[] f8[] f8[,] f8[] f8[]"
 _OBJECTS = "i8[] f8[,] f8[] f8[] ?[] ?[]"
-ORDER = Kernel("by_class_and_image", "i8[] i8[] int int i8[]! i8[]!", _matching("by_class_and_image"))
-KEPT = Kernel("kept_per_class", "i8[] i8[] i8[] int i8[]!", _matching("kept_per_class"))
-MATCH = Kernel(
+# Called as they are; they fill their last arguments, and the functions of the same names for numba say with what.
+match_class = Kernel(
     "match_class",
     f"int int int f8[] f8[,] i8[] {_FOUND} i8[] {_OBJECTS} f8[] i4[]! i4[]! i4[]! i4[]! u2[,]! u2[,]!",
     _matching("match_class"),
 )
-NEAREST = Kernel(
-    "nearest", f"int i4[] i8[] {_FOUND} i8[] i8[] i8[] {_OBJECTS} f8[,]! i8[,]!", _matching("nearest")
-)  # fmt: skip
+mistaken = Kernel(
+    "mistaken",
+    f"int float float i4[] ?[] i8[] {_FOUND} i8[] i8[] i8[] {_OBJECTS} u1[]! i8[]!",
+    _matching("mistaken"),
+)
+sweep = Kernel("sweep", "u1[,] i4[] i4[,] i8[] i4[] int float float f8[,]!", _sweeping("sweep"))
+averages = Kernel("averages", "i8[] i4[] i4[] u2[] u2[] int i8[] i4[] u1[,] float float f8[,]!", _sweeping("averages"))
+draw = Kernel("draw", "int int int u1[,]!", _sweeping("draw"))
+# Called by the functions below, which make the arrays that they fill.
+ORDER = Kernel("by_class_and_image", "i8[] i8[] int int i8[]! i8[]!", _matching("by_class_and_image"))
+KEPT = Kernel("kept_per_class", "i8[] i8[] i8[] int i8[]!", _matching("kept_per_class"))
 PROGRAM = Kernel("program", "i4[] i4[] u2[] u2[] int int i4[]! i4[,]! i8[]! i8[]!", _sweeping("program"))
-SWEEP = Kernel("sweep", "u1[,] i4[] i4[,] i8[] i4[] int float float f8[,]!", _sweeping("sweep"))
-DRAW = Kernel("draw", "int int int u1[,]!", _sweeping("draw"))
+HITS = Kernel("hits", "i8[] i4[] u2[] int i8[,]!", _sweeping("hits"))
 CURVE = Kernel("curve", "f8[] ?[] ?[] int f8[] f8[]! f8[]! f8[]!", _curve)
 
 
@@ -119,37 +135,6 @@ def kept_per_class(order: Array, starts: Array, image: Array, limit: int) -> Arr
     return kept
 
 
-def match_class(
-    rule: Rule, order: Array, found: Found, gt_order: Array, objects: Objects, given: Array, out: Result
-) -> None:
-    """Match one class, whose detections and objects ``order`` and ``gt_order`` list by image.
-
-    ``given`` has overlaps of kind GIVEN, one image after the other, detections by falling score. ``out`` is filled in
-    the order of scores; equal ones in the order of images, then of the file.
-    """
-    MATCH(rule, order, found, gt_order, objects, given, out)
-
-
-def nearest(
-    kind: int,
-    rows: Array,
-    label: Array,
-    found: Found,
-    by_image: Array,
-    starts: Array,
-    gt_label: Array,
-    objects: Objects,
-) -> tuple[Array, Array]:
-    """The best overlap of each detection in ``rows``, of classes ``label``, with an object to find, and its index.
-
-    Both are (2, N): objects of the same class, and of another. ``by_image`` lists the objects by image, which
-    ``starts`` delimits. Without an object they are -inf and -1.
-    """
-    overlap, best = np.empty((2, len(rows))), np.empty((2, len(rows)), np.int64)
-    NEAREST(kind, rows, label, found, by_image, starts, gt_label, objects, overlap, best)
-    return overlap, best
-
-
 def program(
     image: Array, rank: Array, true: Array, ignored: Array, limit: int, every: int
 ) -> tuple[Array, Array, Array]:
@@ -160,32 +145,11 @@ def program(
     return plain[: sizes[0]].copy(), events[: sizes[1]].copy(), stops[: sizes[1]].copy()
 
 
-def lanes(replicates: int) -> int:
-    """How many weightings a sweep takes: numba's is compiled for ``LANES`` alone."""
-    return 1 if replicates == 1 and native() is not None else LANES
-
-
-def sweep(
-    weights: Array,
-    plain: Array,
-    events: Array,
-    stops: Array,
-    objects: Array,
-    thresholds: int,
-    intervals: float,
-    probe: float,
-    result: Array,
-) -> None:
-    """Average precision (thresholds, lanes) of one class into ``result``: see ``sweep_kernels.sweep``."""
-    SWEEP(weights, plain, events, stops, objects, thresholds, intervals, probe, result)
-
-
-def draw(seed: int, first: int, units: int, weights: Array) -> None:
-    """Fill ``weights`` (units, lanes), zero before, with how often each unit is drawn in replicates first, first + 1...
-
-    Replicate r draws ``units`` times with replacement; draw d is a hash of (seed, r, d) and of nothing else.
-    """
-    DRAW(seed, first, units, weights)
+def hits(starts: Array, rank: Array, true: Array, limit: int, thresholds: int) -> Array:
+    """How many detections of each class are true (thresholds, classes), of ranks below ``limit``."""
+    found = np.empty((thresholds, len(starts) - 1), np.int64)
+    HITS(starts, rank, true, limit, found)
+    return found
 
 
 def curve(

@@ -18,6 +18,8 @@ Array = NDArray[Any]
 
 # What `kind` means; `matching.KINDS` gives the names.
 IOU, GIOU, GIOU_PAPER, VOC_GIOU, GIVEN = 0, 1, 2, 3, 4
+# Kinds of mistakes; `mistakes.CODES` gives the names.
+NONE, DUPLICATE, LOCALISATION, CLASSIFICATION, BACKGROUND, BOTH = 0, 1, 2, 3, 4, 5
 CEILING = 1 - 1e-10  # pycocotools' greatest overlap to reach: a threshold of 1 is met by equal boxes
 SHORT = 24  # below this, sorting by insertion is faster
 
@@ -243,35 +245,51 @@ def match_class(
 
 
 @compiled
-def nearest(
+def mistaken(
     kind: int,
+    foreground: float,
+    background: float,
     rows: Array,
+    wrong: Array,
     label: Array,
     found: Found,
     by_image: Array,
     starts: Array,
     gt_label: Array,
     objects: Objects,
-    overlap: Array,
-    best: Array,
+    mistake: Array,
+    aim: Array,
 ) -> None:
-    """The best overlap of each detection in ``rows``, of classes ``label``, with an object to find, and its index.
+    """The kind of mistake of each detection in ``rows`` that is ``wrong``, and the object it aims at; else 0 and -1.
 
-    Both are (2, N): objects of the same class, and of another. ``by_image`` lists the objects by image, which
-    ``starts`` delimits.
+    ``label`` is of all detections; ``by_image`` lists the objects by image, which ``starts`` delimits. An aim is the
+    object of the greatest overlap: of another class for a classification mistake, else of the same, or -1.
     """
-    overlap[:] = -np.inf
-    best[:] = -1
-    for d in range(len(rows)):
-        row = rows[d]
-        image = found.image[row]
-        for place in range(starts[image], starts[image + 1]):
-            g = by_image[place]
+    for place in range(len(rows)):
+        mistake[place], aim[place] = NONE, -1
+        if not wrong[place]:
+            continue
+        d = rows[place]
+        own, other = -np.inf, -np.inf
+        nearest, nearest_other = -1, -1
+        for i in range(starts[found.image[d]], starts[found.image[d] + 1]):
+            g = by_image[i]
             if objects.ignored[g]:
                 continue
-            value = _overlap(
-                kind, found.boxes[row], found.box_areas[row], objects.boxes[g], objects.box_areas[g], False
-            )
-            other = 0 if gt_label[g] == label[d] else 1
-            if value > overlap[other, d]:
-                overlap[other, d], best[other, d] = value, g
+            value = _overlap(kind, found.boxes[d], found.box_areas[d], objects.boxes[g], objects.box_areas[g], False)
+            if gt_label[g] == label[d]:
+                if value > own:
+                    own, nearest = value, g
+            elif value > other:
+                other, nearest_other = value, g
+        aim[place] = nearest
+        if own >= foreground:
+            mistake[place] = DUPLICATE
+        elif own >= background:
+            mistake[place] = LOCALISATION
+        elif other >= foreground:
+            mistake[place], aim[place] = CLASSIFICATION, nearest_other
+        elif other < background:
+            mistake[place] = BACKGROUND
+        else:
+            mistake[place] = BOTH

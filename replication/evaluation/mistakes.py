@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from replication.evaluation.bootstrap import point
 from replication.evaluation.matching import KINDS, Matches, found_columns, object_columns
-from replication.formats.columns import Detections, Flags, Floats, GroundTruth, Ints
+from replication.formats.columns import Detections, Flags, GroundTruth, Ints
 
 BACKGROUND = 0.1
 FALSE = ("localisation", "classification", "both", "duplicate", "background")
+CODES = {"duplicate": 1, "localisation": 2, "classification": 3, "background": 4, "both": 5}
+"""What ``kernels.mistaken`` calls them; 0 is what is no mistake."""
 
 
 def mistakes(truth: GroundTruth, detections: Detections, matches: Matches) -> dict[str, dict[str, float | int | None]]:
@@ -34,13 +36,13 @@ def mistakes(truth: GroundTruth, detections: Detections, matches: Matches) -> di
     longer asked for. Each is repaired alone, so gains do not add up. A gain is None where nothing is left to find.
     """
     scene = _Scene(truth, detections, matches)
-    base = scene.precision(scene.label, scene.true, scene.false)
+    base = scene.precision(matches, scene.true, scene.false)
     result: dict[str, dict[str, float | int | None]] = {}
     for kind, mistaken in scene.kinds.items():
         moved = kind in ("localisation", "classification")
         repaired = scene.moved(mistaken, kind == "classification") if moved else scene.dropped(mistaken)
         result[kind] = {"count": int(mistaken.sum()), "gain": _gain(repaired, base)}
-    without = scene.precision(scene.label, scene.true, scene.false, scene.missed)
+    without = scene.precision(matches, scene.true, scene.false, scene.missed)
     result["missed"] = {"count": int(scene.missed.sum()), "gain": _gain(without, base)}
     return result
 
@@ -58,8 +60,8 @@ class _Scene:
         self.label: Ints = np.repeat(np.arange(len(matches.class_ids)), np.diff(matches.starts))
         self.true: Flags = matches.true[0] & 1 == 1
         self.false: Flags = ~self.true & (matches.ignored[0] & 1 == 0)
-        overlap, aims = self._nearest(detections)
-        self.kinds, self.aim = self._classified(overlap, aims)
+        mistake, self.aim = self._mistaken(detections)
+        self.kinds: dict[str, Flags] = {kind: mistake == CODES[kind] for kind in FALSE}
         self.found = np.zeros(len(truth.labels), np.bool_)
         self.found[matches.found[self.true]] = True
         aimed = np.zeros_like(self.found)
@@ -67,71 +69,72 @@ class _Scene:
             aimed[self.aim[self.kinds[kind]]] = True
         self.missed: Flags = ~truth.ignored & ~self.found & ~aimed
 
-    def _nearest(self, detections: Detections) -> tuple[Floats, Ints]:
+    def _mistaken(self, detections: Detections) -> tuple[NDArray[np.uint8], Ints]:
         from replication.evaluation import kernels
 
         truth, matches = self.truth, self.matches
         by_image = np.argsort(truth.images, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(truth.images, minlength=len(truth.image_ids)))])
         found, objects = found_columns(detections, detections.box_areas), object_columns(truth)
-        kind = KINDS[matches.criterion]
-        return kernels.nearest(kind, matches.detection, self.label, found, by_image, starts, truth.labels, objects)
-
-    def _classified(self, overlap: Floats, aims: Ints) -> tuple[dict[str, Flags], Ints]:
-        foreground = self.matches.thresholds[0]
-        own, other = overlap
-        tests = {
-            "duplicate": own >= foreground,
-            "localisation": own >= BACKGROUND,
-            "classification": other >= foreground,
-            "background": np.maximum(own, other) < BACKGROUND,
-            "both": np.ones(len(own), np.bool_),
-        }
-        left, kinds = self.false.copy(), {}
-        for kind, test in tests.items():
-            kinds[kind] = left & test
-            left &= ~test
-        return {kind: kinds[kind] for kind in FALSE}, np.where(kinds["classification"], aims[1], aims[0])
+        numbers = KINDS[matches.criterion], float(matches.thresholds[0]), BACKGROUND
+        wrong = matches.detection, self.false, detections.labels
+        mistake, aim = np.empty(len(matches.detection), np.uint8), np.empty(len(matches.detection), np.int64)
+        kernels.mistaken(*numbers, *wrong, found, by_image, starts, truth.labels, objects, mistake, aim)
+        return mistake, aim
 
     def dropped(self, mistaken: Flags) -> float:
-        return self.precision(self.label, self.true, self.false & ~mistaken)
+        return self.precision(self.matches, self.true, self.false & ~mistaken)
 
     def moved(self, mistaken: Flags, into_class: bool) -> float:
         """The best mistake of each object not yet found made true, the others dropped."""
-        rows = np.flatnonzero(mistaken & ~self.found[self.aim])
+        rows = np.flatnonzero(mistaken)
+        rows = rows[~self.found[self.aim[rows]]]
         rows = rows[np.argsort(-self.score[rows], kind="stable")]
         best = rows[np.unique(self.aim[rows], return_index=True)[1]]
-        true, label = self.true.copy(), self.label
+        true, false = self.true.copy(), self.false & ~mistaken
         true[best] = True
-        if into_class:
-            label = label.copy()
-            label[best] = self.truth.labels[self.aim[best]]
-        return self.precision(label, true, self.false & ~mistaken)
+        if not into_class:
+            return self.precision(self.matches, true, false)
+        order, starts = self._into_class(best)
+        image, rank = self.matches.image[order], self.matches.rank[order]
+        moved = replace(self.matches, starts=starts, image=image, rank=rank)
+        return self.precision(moved, true[order], false[order])
 
-    def precision(self, label: Ints, true: Flags, false: Flags, unasked: Flags | None = None) -> float:
-        """AP of detections that are true, false, or neither and so left out."""
-        kept = np.flatnonzero(true | false)
-        if label is not self.label:  # else they are in order
-            kept = kept[np.lexsort((-self.score[kept], label[kept]))]
-        wanted = ~self.truth.ignored if unasked is None else ~self.truth.ignored & ~unasked
-        objects = np.flatnonzero(wanted)
-        objects = objects[np.argsort(self.truth.labels[objects], kind="stable")]
+    def _into_class(self, rows: Ints) -> tuple[Ints, Ints]:
+        """All detections by class and falling score, ``rows`` in the classes of their aims, and where classes start.
+
+        Of equal scores in a class, the first in the matches comes first.
+        """
+        old, new = self.label[rows], self.truth.labels[self.aim[rows]]
+        by_class = np.lexsort((rows, -self.score[rows], new))
+        rows, old, new = rows[by_class], old[by_class], new[by_class]
+        others = np.delete(np.arange(len(self.label)), rows)
+        classes = len(self.matches.class_ids)
+        gone, come = (np.concatenate([[0], np.cumsum(np.bincount(one, minlength=classes))]) for one in (old, new))
+        starts, falling = self.matches.starts - gone, -self.score[others]
+        places = np.empty(len(rows), np.int64)
+        for c in range(classes):
+            mine, own = slice(come[c], come[c + 1]), falling[starts[c] : starts[c + 1]]
+            first, last = (np.searchsorted(own, -self.score[rows[mine]], side) for side in ("left", "right"))
+            places[mine] = starts[c] + np.where(old[mine] < c, first, last)
+        return np.insert(others, places, rows), starts + come
+
+    def precision(self, matches: Matches, true: Flags, false: Flags, unasked: Flags | None = None) -> float:
+        """AP of detections, in the order of ``matches``, that are true, false, or neither and so left out."""
+        if unasked is not None:
+            objects = np.flatnonzero(~self.truth.ignored & ~unasked)
+            labels = self.truth.labels[objects]
+            counts = np.bincount(labels, minlength=len(matches.class_ids))
+            images = self.truth.images[objects[np.argsort(labels, kind="stable")]].astype(np.int32)
+            matches = replace(matches, truth_starts=np.concatenate([[0], np.cumsum(counts)]), truth_image=images)
         repaired = replace(
-            self.matches,
-            thresholds=self.matches.thresholds[:1],
-            starts=self._starts(label[kept]),
-            image=self.matches.image[kept],
-            rank=self.matches.rank[kept],
-            true=_row(true[kept]),
-            ignored=np.zeros((1, len(kept)), np.uint16),
-            truth_starts=self._starts(self.truth.labels[objects]),
-            truth_image=self.truth.images[objects].astype(np.int32),
-            truth_areas=np.ones(len(objects), np.uint8),
+            matches,
+            thresholds=matches.thresholds[:1],
+            true=_row(true),
+            ignored=_row(~(true | false)),
+            truth_areas=np.ones(len(matches.truth_image), np.uint8),
         )
         return float(point(repaired, ("all",)).metric("AP")[0])
-
-    def _starts(self, label: Ints) -> Ints:
-        return np.concatenate([[0], np.cumsum(np.bincount(label, minlength=len(self.matches.class_ids)))])
 
 
 def _row(flags: Flags) -> NDArray[np.uint16]:

@@ -49,18 +49,14 @@ def precision_cells(matches: Matches, area: str, max_detections: int) -> Floats:
 
 def recall_cells(matches: Matches, area: str, max_detections: int) -> Floats:
     """Recall (T, C) in 0..1 with the ``max_detections`` best of each image and class; NaN without objects."""
+    from replication.evaluation import kernels
+
     a = AREAS.index(area)
-    counted = matches.rank < max_detections
-    classes = len(matches.class_ids)
-    label = np.repeat(np.arange(classes), np.diff(matches.starts))
-    truth_label = np.repeat(np.arange(classes), np.diff(matches.truth_starts))
-    objects = np.bincount(truth_label[(matches.truth_areas >> a) & 1 == 1], minlength=classes)
-    result = np.empty((len(matches.thresholds), classes))
-    for t in range(len(matches.thresholds)):
-        found = counted & ((matches.true[a] >> t) & 1 == 1)
-        hits = np.bincount(label[found], minlength=classes)
-        result[t] = np.divide(hits, objects, out=np.full(classes, np.nan), where=objects > 0)
-    return result
+    inside = np.concatenate([[0], np.cumsum((matches.truth_areas >> a) & 1)])
+    objects = np.diff(inside[matches.truth_starts])
+    hits = kernels.hits(matches.starts, matches.rank, matches.true[a], max_detections, len(matches.thresholds))
+    recall: Floats = np.divide(hits, objects, out=np.full(hits.shape, np.nan), where=objects > 0)
+    return recall
 
 
 def average_recall(matches: Matches, area: str, max_detections: int) -> float | None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from replication.evaluation.kernels import LANES
+from replication.evaluation.kernels import LANES, Ranked
 from replication.formats.compiled import compiled, inline
 
 Array = NDArray[Any]
@@ -206,6 +206,46 @@ def sweep(
                 result[t, lane] = (result[t, lane] + best[t, lane]) / (intervals + 1)
             else:
                 result[t, lane] /= number[lane]
+
+
+def averages(
+    found: Ranked,
+    limit: int,
+    truth_starts: Array,
+    truth_image: Array,
+    weights: Array,
+    intervals: float,
+    probe: float,
+    result: Array,
+) -> None:
+    """Average precision (thresholds, classes) under one weighting (images, 1) into ``result``.
+
+    ``truth_starts`` delimits the images of the classes' objects to find.
+    """
+    thresholds, same = len(result), np.repeat(weights, LANES, axis=1)
+    own = np.empty((thresholds, LANES))
+    for c in range(len(found.starts) - 1):
+        part = slice(found.starts[c], found.starts[c + 1])
+        image, rank, true, ignored = (column[part] for column in found[1:])
+        size = len(image)
+        plain, events = np.empty(size, np.int32), np.empty((size, 3), np.int32)
+        stops, sizes = np.empty(size, np.int64), np.empty(2, np.int64)
+        program(image, rank, true, ignored, limit, (1 << thresholds) - 1, plain, events, stops, sizes)
+        objects = truth_image[truth_starts[c] : truth_starts[c + 1]]
+        kept = plain[: sizes[0]], events[: sizes[1]], stops[: sizes[1]]
+        sweep(same, *kept, objects, thresholds, intervals, probe, own)
+        result[:, c] = own[:, 0]
+
+
+@compiled
+def hits(starts: Array, rank: Array, true: Array, limit: int, found: Array) -> None:
+    """How many of each class's detections of rank below ``limit`` are true: (thresholds, classes) into ``found``."""
+    found[:] = 0
+    for c in range(len(starts) - 1):
+        for d in range(starts[c], starts[c + 1]):
+            if rank[d] < limit:
+                for t in range(len(found)):
+                    found[t, c] += (true[d] >> t) & 1
 
 
 @inline

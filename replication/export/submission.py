@@ -15,7 +15,7 @@ import numpy as np
 
 from replication.catalog import Protocol, Variant, VocData
 from replication.errors import ConfigError, ResultError
-from replication.evaluation import read_run
+from replication.evaluation.runs import read_run
 from replication.export.entries import val_name
 from replication.formats.columns import Detections, GroundTruth
 from replication.formats.image_files import stem

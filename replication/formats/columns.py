@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from replication.formats.annotations import Annotations
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -107,6 +105,15 @@ class Detections(_Hashed):
 
 def indices(values: Ints, known: Ints) -> tuple[Ints, Flags]:
     """Places of ``values`` in the sorted ``known``, and which of them are not there."""
+    span = int(known[-1]) - int(known[0]) + 1 if len(known) else 0
+    if 0 < span <= 4 * len(values):
+        # Looked up rather than searched for. A number before the first is, without a sign, a very large one.
+        offsets = values - known[0]
+        if (offsets.view(np.uint64) < span).all():
+            table = np.full(span, -1)
+            table[known - known[0]] = np.arange(len(known))
+            places = table[offsets]
+            return places, places < 0
     places = np.searchsorted(known, values)
     places[places == len(known)] = 0
     return places, known[places] != values if len(known) else np.ones(len(values), np.bool_)
@@ -122,36 +129,3 @@ def from_xywh(boxes: Floats) -> tuple[Floats, Floats]:
     corners = boxes.copy()
     corners[:, 2:] += boxes[:, :2]
     return corners, boxes[:, 2] * boxes[:, 3]
-
-
-def columns_of(annotations: Annotations) -> GroundTruth:
-    """Annotations as columns, boxes and areas to the last bit as the file has them."""
-    images = sorted(annotations.images, key=lambda image: image.id)
-    categories, objects = annotations.categories, annotations.objects
-    image_ids = np.array([image.id for image in images], np.int64)
-    class_ids = np.array([category.id for category in categories], np.int64)
-    boxes, box_areas = from_xywh(np.array([entry.box for entry in objects], np.float64).reshape(-1, 4))
-    areas = np.array([np.nan if entry.area is None else entry.area for entry in objects], np.float64)
-    crowds = np.array([entry.crowd for entry in objects], np.bool_)
-    masks = tuple(entry.segmentation for entry in objects)
-    return GroundTruth(
-        image_ids=image_ids,
-        sizes=np.array([(image.height or np.nan, image.width or np.nan) for image in images], np.float64).reshape(
-            -1, 2
-        ),
-        class_ids=class_ids,
-        class_names=tuple(category.name for category in categories),
-        images=np.searchsorted(image_ids, np.array([entry.image for entry in objects], np.int64)),
-        labels=np.searchsorted(class_ids, np.array([entry.category for entry in objects], np.int64)),
-        boxes=boxes,
-        box_areas=box_areas,
-        areas=np.where(np.isnan(areas), box_areas, areas),
-        crowds=crowds,
-        ignored=np.array([entry.ignore for entry in objects], np.bool_) | crowds,
-        difficult=np.array([entry.difficult for entry in objects], np.bool_),
-        image_names=tuple(image.name for image in images),
-        masks=None if None in masks else masks,
-        image_keys=tuple(image.key for image in images if image.key is not None),
-        class_keys=tuple(category.key for category in categories if category.key is not None),
-        notes=annotations.notes,
-    )

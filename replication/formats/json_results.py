@@ -1,4 +1,4 @@
-"""Detections from COCO's result list, a few megabytes of JSON at a time.
+"""Detections from COCO's result list, a few megabytes of JSON at a time: all that ``scanned`` leaves.
 
 Detectron2 (``coco_instances_results.json``), mmdetection (``*.bbox.json``, ``*.segm.json``) and Ultralytics
 (``predictions.json``, whose image ids may be names of files) write it.
@@ -18,15 +18,12 @@ from replication.errors import ResultError
 from replication.formats.annotations import Box
 from replication.formats.columns import Detections, Floats, GroundTruth, Ints, indices
 from replication.formats.json_files import box, load_json, mapped, require
-from replication.formats.native import Kernel
 from replication.formats.problems import Problems
 from replication.formats.result_columns import BY_NAME, ClassIds, ImageIds, checked_detections
 from replication.formats.result_masks import run_lengths
 from replication.formats.segmentations import uncovered
 from replication.formats.values import is_finite, shown
 
-BLOCK = 1 << 16  # records that are scanned at once
-MORE, END, NOT_PLAIN = 0, 1, 2  # what the scanner ends with: ``native/scan.c``
 CHUNK = 4 << 20  # bytes that are decoded at once
 CUTS = 64  # places tried as the end of a part; a record with more nested ones than that is read with the whole file
 REREAD = 1 << 28  # bytes; larger files are not read a second time to explain what is wrong
@@ -47,7 +44,6 @@ class _Detection(msgspec.Struct, gc=False):
 
 
 Content = bytes | mmap.mmap
-SCAN = Kernel("scan", "u1[] i8[]! i8[]! i8[]! f8[]! f8[,]!", lambda: _scan_nothing)
 _JSON = msgspec.json.Decoder(Any)
 _RECORDS = msgspec.json.Decoder(list[_Detection])
 
@@ -56,8 +52,6 @@ def read_json(path: Path, truth: GroundTruth, polygons: bool = False) -> Detecti
     """Read and check a COCO result list; ``polygons`` are drawn as masks. Raises ResultError naming file and record."""
     content = mapped(path, ResultError)
     reader = _Reader(path, truth, polygons)
-    if reader.scanned(content):
-        return reader.detections()
     try:
         for part in _parts(reader, content):
             reader.add(part)
@@ -120,22 +114,6 @@ class _Reader:
         self.any_mask = False
         self.other_masks = 0
         self.count = 0
-
-    def scanned(self, content: Content) -> bool:
-        """Take in the whole file by the compiled scanner; False, and nothing taken in, where it is not plain."""
-        if not self.plain_ids:
-            return False
-        text, state = np.frombuffer(content, np.uint8), np.zeros(3, np.int64)
-        parts: list[tuple[Ints, Ints, Floats, Floats]] = []
-        while state[2] == MORE:
-            image, label = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
-            score, boxes = np.empty(BLOCK), np.empty((BLOCK, 4))
-            SCAN(text, state, image, label, score, boxes)
-            taken = slice(int(state[1]))
-            parts.append((image[taken], label[taken], score[taken], boxes[taken]))
-        if state[2] == END:
-            self.parts, self.count = parts, sum(len(image) for image, *_ in parts)
-        return bool(state[2] == END)
 
     def decode(self, text: bytes) -> list[_Detection]:
         """The records of a JSON list. Raises DecodeError where it is no JSON, ResultError for a wrong record."""
@@ -285,11 +263,6 @@ class _Reader:
                 raise self.problems.fail(f"detections[{index}]", NO_BOX)
             boxes[place] = mask_utils.toBbox({"size": list(mask.size), "counts": mask.counts})
         return boxes
-
-
-def _scan_nothing(text: Ints, state: Ints, *columns: Any) -> None:
-    """Without the library no file is plain: the JSON library reads them all."""
-    state[2] = NOT_PLAIN
 
 
 def _named(field: str, resolve: Any, value: Any) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replication.formats.columns import Detections, Flags, Floats, GroundTruth, Ints, first, from_xywh, indices
+from replication.formats.columns import Detections, Floats, GroundTruth, Ints, first, from_xywh, indices
 from replication.formats.problems import Problems
 from replication.formats.values import identifier, shown
 
@@ -41,17 +41,33 @@ def checked_detections(
     finite or sizes that are negative.
     """
     images, more = _images(problems, image, truth)
-    labels, unknown = indices(label, truth.class_ids)
     if (bad := first(~np.isfinite(score))) is not None:
         raise problems.fail(f"detections[{bad}]", f"score is {float(score[bad])!r}, expected a finite number")
     check_boxes(problems, xywh)
     boxes, own_areas = from_xywh(xywh)
-    found = Detections(images, labels, boxes, own_areas if areas is None else areas, score, masks)
-    notes += more
-    if unknown.any():
-        notes += (_foreign(label[unknown], truth, foreign),)
-        found = _kept(found, ~unknown)
-    return Detections(found.images, found.labels, found.boxes, found.box_areas, found.scores, found.masks, notes=notes)
+    areas = own_areas if areas is None else areas
+    return located(images, label, boxes, areas, score, truth, masks, notes + more, foreign)
+
+
+def located(
+    images: Ints,
+    label: Ints,
+    boxes: Floats,
+    areas: Floats,
+    score: Floats,
+    truth: GroundTruth,
+    masks: tuple[dict[str, Any], ...] | None = None,
+    notes: tuple[str, ...] = (),
+    foreign: Mapping[int, str] = MappingProxyType({}),
+) -> Detections:
+    """Detections of XYXY boxes on ``images``, places in the ground truth, and of ``label``, ids of classes."""
+    labels, unknown = indices(label, truth.class_ids)
+    if not unknown.any():
+        return Detections(images, labels, boxes, areas, score, masks, notes)
+    kept = ~unknown
+    masks = None if masks is None else tuple(mask for mask, keep in zip(masks, kept, strict=True) if keep)
+    notes = (*notes, _foreign(label[unknown], truth, foreign))
+    return Detections(images[kept], labels[kept], boxes[kept], areas[kept], score[kept], masks, notes)
 
 
 def check_boxes(problems: Problems, xywh: Floats) -> None:
@@ -153,10 +169,3 @@ def _foreign(labels: Ints, truth: GroundTruth, texts: Mapping[int, str]) -> str:
     if set(counts) == {0} and known == list(range(1, len(known) + 1)):
         text += "; are these classes numbered from 0, but those of the ground truth from 1?"
     return text
-
-
-def _kept(found: Detections, kept: Flags) -> Detections:
-    masks = None if found.masks is None else tuple(mask for mask, keep in zip(found.masks, kept, strict=True) if keep)
-    return Detections(
-        found.images[kept], found.labels[kept], found.boxes[kept], found.box_areas[kept], found.scores[kept], masks
-    )

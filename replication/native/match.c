@@ -9,7 +9,7 @@
 
 enum { IOU = 0, GIOU = 1, GIOU_PAPER = 2, VOC_GIOU = 3, GIVEN = 4 };
 enum { SHORT = 16 }; /* so many are sorted by insertion */
-enum { AHEAD = 16 }; /* detections, in the order of scores, whose columns are fetched early */
+enum { AHEAD = 16 }; /* so many detections later ones' columns, which lie anywhere in memory, are fetched early */
 
 #ifdef __GNUC__
 #define PREFETCH(address) __builtin_prefetch(address)
@@ -123,7 +123,9 @@ static inline double overlap_of(int64_t kind, const double *box, double area, co
 {
     double width = least(box[2], other[2]) - most(box[0], other[0]);
     double height = least(box[3], other[3]) - most(box[1], other[1]);
-    double common = width > 0 && height > 0 ? width * height : 0.0;
+    bool apart = !(width > 0 && height > 0);
+    if (apart && kind == IOU) return 0.0; /* of most pairs, without a division */
+    double common = apart ? 0.0 : width * height;
     double all = crowd ? area : area + other_area - common;
     double value = all > 0 ? common / all : 0.0;
     if (kind == IOU || (kind == GIOU && crowd)) return value;
@@ -280,8 +282,14 @@ int match_class(int64_t kind, int64_t voc, int64_t limit, VECTOR(const double, t
     int64_t stop = 0;
     for (int64_t i = 0, j = 0, used = 0; i < order_size;) {
         int64_t image = found_image[order[i]], n = 0, m = 0, start = stop;
-        for (; i < order_size && found_image[order[i]] == image; i++, n++)
+        for (; i < order_size && found_image[order[i]] == image; i++, n++) {
             items[n] = (Scored){found_score[order[i]], order[i]};
+            if (i + AHEAD < order_size) {
+                int64_t later = order[i + AHEAD];
+                PREFETCH(found_image + later), PREFETCH(found_score + later), PREFETCH(found_areas + later);
+                PREFETCH(found_boxes + later * found_boxes_step), PREFETCH(found_box_areas + later);
+            }
+        }
         const Scored *rows = sort_by_score(items, other, n);
         if (n > limit) n = limit;
         stop += n;
@@ -344,37 +352,55 @@ int match_class(int64_t kind, int64_t voc, int64_t limit, VECTOR(const double, t
     return DONE;
 }
 
-int nearest(int64_t kind, VECTOR(const int32_t, rows), VECTOR(const int64_t, label), FOUND,
-            VECTOR(const int64_t, by_image), VECTOR(const int64_t, starts), VECTOR(const int64_t, gt_label), OBJECTS,
-            TABLE(double, overlap), TABLE(int64_t, best))
+/* How near a detection comes to the objects of its image: the greatest overlap with its own class and with others. */
+typedef struct {
+    double overlap[2];
+    int64_t object[2];
+} Near;
+
+enum { NONE = 0, DUPLICATE, LOCALISATION, CLASSIFICATION, BACKGROUND, BOTH };
+
+static uint8_t mistake_of(const Near *near, double foreground, double background)
 {
-    UNUSED(label_size), UNUSED(found_image_size), UNUSED(found_score), UNUSED(found_score_size);
+    if (near->overlap[0] >= foreground) return DUPLICATE;
+    if (near->overlap[0] >= background) return LOCALISATION;
+    if (near->overlap[1] >= foreground) return CLASSIFICATION;
+    return near->overlap[1] < background ? BACKGROUND : BOTH;
+}
+
+int mistaken(int64_t kind, double foreground, double background, VECTOR(const int32_t, rows),
+             VECTOR(const bool, wrong), VECTOR(const int64_t, label), FOUND, VECTOR(const int64_t, by_image),
+             VECTOR(const int64_t, starts), VECTOR(const int64_t, gt_label), OBJECTS, VECTOR(uint8_t, mistake),
+             VECTOR(int64_t, aim))
+{
+    UNUSED(wrong_size), UNUSED(label_size), UNUSED(found_score), UNUSED(found_score_size);
     UNUSED(found_boxes_rows), UNUSED(found_boxes_columns), UNUSED(found_box_areas_size), UNUSED(found_areas);
     UNUSED(found_areas_size), UNUSED(by_image_size), UNUSED(starts_size), UNUSED(gt_label_size), UNUSED(object_image);
     UNUSED(object_image_size), UNUSED(object_boxes_rows), UNUSED(object_boxes_columns), UNUSED(object_box_areas_size);
     UNUSED(object_areas), UNUSED(object_areas_size), UNUSED(object_crowd), UNUSED(object_crowd_size);
-    UNUSED(object_ignored_size), UNUSED(overlap_rows), UNUSED(overlap_columns), UNUSED(best_rows), UNUSED(best_columns);
-    for (int64_t d = 0; d < rows_size; d++) {
-        int64_t row = rows[d], image = found_image[row];
-        if (d + AHEAD < rows_size) {
-            int64_t later = rows[d + AHEAD];
-            PREFETCH(found_image + later), PREFETCH(found_boxes + later * found_boxes_step);
-            PREFETCH(found_box_areas + later);
-        }
-        for (int64_t other = 0; other < 2; other++) {
-            overlap[other * overlap_step + d] = -INFINITY;
-            best[other * best_step + d] = -1;
-        }
-        for (int64_t place = starts[image]; place < starts[image + 1]; place++) {
+    UNUSED(object_ignored_size), UNUSED(mistake_size), UNUSED(aim_size);
+    /* In the order of the file, where the detections of an image mostly lie together. */
+    int32_t *row_of = malloc((size_t)(found_image_size + 1) * sizeof *row_of);
+    if (!row_of) return NO_MEMORY;
+    memset(row_of, -1, (size_t)found_image_size * sizeof *row_of);
+    for (int64_t row = 0; row < rows_size; row++) {
+        mistake[row] = NONE, aim[row] = -1;
+        if (wrong[row]) row_of[rows[row]] = (int32_t)row;
+    }
+    for (int64_t d = 0; d < found_image_size; d++) {
+        if (row_of[d] < 0) continue;
+        Near near = {{-INFINITY, -INFINITY}, {-1, -1}};
+        for (int64_t place = starts[found_image[d]]; place < starts[found_image[d] + 1]; place++) {
             int64_t g = by_image[place], other = gt_label[g] != label[d];
             if (object_ignored[g]) continue;
-            double value = overlap_of(kind, found_boxes + row * found_boxes_step, found_box_areas[row],
+            double value = overlap_of(kind, found_boxes + d * found_boxes_step, found_box_areas[d],
                                       object_boxes + g * object_boxes_step, object_box_areas[g], false);
-            if (value > overlap[other * overlap_step + d]) {
-                overlap[other * overlap_step + d] = value;
-                best[other * best_step + d] = g;
-            }
+            if (value > near.overlap[other]) near.overlap[other] = value, near.object[other] = g;
         }
+        int64_t row = row_of[d];
+        mistake[row] = mistake_of(&near, foreground, background);
+        aim[row] = near.object[mistake[row] == CLASSIFICATION];
     }
+    free(row_of);
     return DONE;
 }

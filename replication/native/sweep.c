@@ -179,6 +179,43 @@ int sweep(TABLE(const uint8_t, weights), VECTOR(const int32_t, plain), TABLE(con
     return DONE;
 }
 
+/* The classes one after the other, under one weighting (images, 1): `program` and `sweep` of each. */
+int averages(VECTOR(const int64_t, starts), VECTOR(const int32_t, image), VECTOR(const int32_t, rank),
+             VECTOR(const uint16_t, true_bits), VECTOR(const uint16_t, ignored), int64_t limit,
+             VECTOR(const int64_t, truth_starts), VECTOR(const int32_t, truth_image), TABLE(const uint8_t, weights),
+             double intervals, double probe, TABLE(double, result))
+{
+    UNUSED(rank_size), UNUSED(true_bits_size), UNUSED(ignored_size), UNUSED(truth_starts_size);
+    UNUSED(truth_image_size);
+    int64_t most = image_size + 1;
+    int64_t *stops = malloc((size_t)most * (sizeof *stops + 4 * sizeof(int32_t)));
+    if (!stops) return NO_MEMORY;
+    int32_t *plain = (int32_t *)(stops + most), *events = plain + most;
+    for (int64_t c = 0; c + 1 < starts_size; c++) {
+        int64_t first = starts[c], size = starts[c + 1] - first, sizes[2];
+        program(image + first, size, rank + first, size, true_bits + first, size, ignored + first, size, limit,
+                (INT64_C(1) << result_rows) - 1, plain, size, events, size, 3, 3, stops, size, sizes, 2);
+        sweep(weights, weights_rows, weights_columns, weights_step, plain, sizes[0], events, sizes[1], 3, 3, stops,
+              sizes[1], truth_image + truth_starts[c], truth_starts[c + 1] - truth_starts[c], result_rows, intervals,
+              probe, result + c, result_rows, result_columns, result_step);
+    }
+    free(stops);
+    return DONE;
+}
+
+int hits(VECTOR(const int64_t, starts), VECTOR(const int32_t, rank), VECTOR(const uint16_t, true_bits), int64_t limit,
+         TABLE(int64_t, found))
+{
+    UNUSED(rank_size), UNUSED(true_bits_size), UNUSED(found_columns);
+    for (int64_t c = 0; c + 1 < starts_size; c++) {
+        for (int64_t t = 0; t < found_rows; t++) found[t * found_step + c] = 0;
+        for (int64_t d = starts[c]; d < starts[c + 1]; d++)
+            for (int64_t t = 0; true_bits[d] >> t && rank[d] < limit; t++)
+                found[t * found_step + c] += true_bits[d] >> t & 1;
+    }
+    return DONE;
+}
+
 static inline uint64_t mixed(uint64_t value)
 {
     value = (value ^ value >> 30) * UINT64_C(0xBF58476D1CE4E5B9);

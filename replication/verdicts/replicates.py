@@ -10,9 +10,10 @@ import numpy as np
 
 from replication.catalog import Column, Judging, Protocol
 from replication.errors import ResultError
-from replication.evaluation import bootstrap, point, run_matches
+from replication.evaluation import bootstrap, point
 from replication.evaluation.matching import AREAS
 from replication.evaluation.pair import supported_classes
+from replication.evaluation.runs import run_matches
 from replication.results.finished import FinishedRun
 from replication.results.layout import Layout, RunFiles
 from replication.results.metrics import METRICS

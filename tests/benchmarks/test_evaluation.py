@@ -188,10 +188,13 @@ def test_from_json(benchmark: Benchmark, files: tuple[Path, Path], name: str) ->
     benchmark.extra_info.update({key: round(best[key], 2) for key in ("wall", "cpu", "mb")})
 
 
-def test_equal_to_the_rivals_ten_times_faster_than_the_first(files: tuple[Path, Path]) -> None:
+def test_equal_to_the_rivals_and_faster(files: tuple[Path, Path]) -> None:
     """All twelve numbers within 1e-12; CPU seconds, as the machine may be busy."""
     ours, theirs = (DONE.get(name) or [run_alone(name, files)] for name in ("ours", "pycocotools"))
-    assert min(run["cpu"] for run in theirs) > 10 * min(run["cpu"] for run in ours)
+    least = min(run["cpu"] for run in ours)
+    assert min(run["cpu"] for run in theirs) > 20 * least
+    if "hotcoco" in DONE:
+        assert min(run["cpu"] for run in DONE["hotcoco"]) > least
     assert max(run["mb"] for run in ours) <= 300
     for runs in (theirs, *(DONE[name] for name in RIVALS if name in DONE)):
         np.testing.assert_allclose(ours[0]["stats"], runs[0]["stats"], rtol=0, atol=1e-12)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from email.parser import Parser
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -35,11 +35,11 @@ def test_every_package_is_installed():
     assert sorted(named) == sorted([*find_packages(ROOT, include=["replication*"]), "replication.configs"])
 
 
-def build(kind: str, source: Path, out: Path) -> Path:
+def build(kind: str, source: Path, out: Path, environment: Mapping[str, str] | None = None) -> Path:
     """One archive, made by the build backend alone: no network, no isolated environment."""
     out.mkdir(exist_ok=True)
     command = [sys.executable, "-c", BUILD, f"build_{kind}", str(out)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Warning: Package" not in done.stderr
     return out / done.stdout.splitlines()[-1]
@@ -63,17 +63,22 @@ def top_level(found: Distribution) -> Iterator[Path]:
     return (Path(str(found.locate_file(name))) for name in names)
 
 
+def copied(folder: Path) -> Path:
+    """The sources in ``folder``: setuptools leaves files behind and takes up those of the last time."""
+    folder.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        else:
+            shutil.copy(ROOT / name, folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The wheel of the checkout, and the wheel of the source archive of the checkout."""
     folder = tmp_path_factory.mktemp("build")
-    source = folder / "source"  # a copy, since setuptools leaves files behind and takes up those of the last time
-    source.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-        else:
-            shutil.copy(ROOT / name, source)
+    source = copied(folder / "source")
     sdist = build("sdist", source, folder / "sdist")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder / "unpacked", filter="data")
@@ -92,6 +97,24 @@ def test_both_ways_give_one_wheel_with_all_code_and_configs(wheels: tuple[Path, 
     library = {f"replication/native/{library_name()}"} if shutil.which("cc") else set()
     assert {name for name in direct if ".dist-info/" not in name} == code | data | templates | native | library
     assert all(("-none-any." in wheel.name) == (not library) for wheel in wheels)
+
+
+def test_without_a_compiler_the_wheel_is_for_every_platform_and_leaves_the_loops_to_numba(tmp_path: Path):
+    """What numba then computes is tested in ``formats/test_native.py``."""
+    (tmp_path / "nothing").mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "CC"}
+    environment |= {"PATH": str(tmp_path / "nothing"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    wheel = build("wheel", copied(tmp_path / "source"), tmp_path / "built", environment)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".so")]
+        archive.extractall(tmp_path / "installed")
+    program = "from replication.formats import native; print(native.__file__, native.native())"
+    environment["PYTHONPATH"] = str(tmp_path / "installed")
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(tmp_path / "installed" / "replication" / "formats" / "native.py"), "None"]
+    assert done.stderr.startswith("note: there is no C compiler here")
 
 
 @pytest.fixture(scope="module")

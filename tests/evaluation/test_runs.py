@@ -7,7 +7,8 @@ import pytest
 
 from replication.catalog import load_catalog, load_protocol
 from replication.errors import ResultError
-from replication.evaluation import bootstrap, evaluate_run, point, run_matches
+from replication.evaluation import bootstrap, point
+from replication.evaluation.runs import evaluate_run, run_matches
 from replication.results.files import read_json, write_json
 from replication.results.run import Run
 

@@ -18,8 +18,9 @@ from support.voc_folder import write_voc_folder, zero_based
 from replication import cli
 from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.errors import ConfigError, ResultError
-from replication.evaluation import Options, evaluate, evaluate_run
+from replication.evaluation import Options, evaluate
 from replication.evaluation.matching import match
+from replication.evaluation.runs import evaluate_run
 from replication.evaluation.summary import summary
 from replication.export import submit_run, write_coco
 from replication.formats.detections import read_detections

@@ -14,7 +14,7 @@ from PIL import Image
 from replication.catalog import load_catalog, load_judging, load_protocol
 from replication.cli.main import main
 from replication.errors import DataError, ReplicationError, ResultError
-from replication.evaluation import evaluate_run
+from replication.evaluation.runs import evaluate_run
 from replication.export import archive as archive_room
 from replication.report import samples, write_report
 from replication.results import files

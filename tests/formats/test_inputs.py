@@ -17,6 +17,7 @@ from replication.errors import DataError, ResultError
 from replication.evaluation import evaluate
 from replication.formats import json_results
 from replication.formats.detections import read_detections
+from replication.formats.native import CHOICE
 from replication.formats.npz_results import save_detections
 from replication.formats.rle_kernels import pixels
 from replication.formats.truth import read_ground_truth
@@ -246,7 +247,9 @@ def same(one, other):
 
 
 @pytest.fixture
-def simulated(tmp_path):
+def simulated(tmp_path, monkeypatch):
+    """Files that are read in parts: by the JSON library, as without the scanner."""
+    monkeypatch.setenv(CHOICE, "numba")
     truth = population(51, 30, 4)
     paths = write_pair(tmp_path, truth, detector(truth, 52, per_image=20))
     return (*paths, read_ground_truth(paths[1]))

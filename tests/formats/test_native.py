@@ -18,9 +18,11 @@ from support.simulation import detector, population
 from replication.evaluation import curve_kernels, kernels, match_kernels, sweep_kernels
 from replication.evaluation.matching import KINDS, found_columns, match, object_columns
 from replication.formats import native_library, rle_kernels
-from replication.formats.columns import GroundTruth
-from replication.formats.json_results import END, SCAN, read_json
+from replication.formats.columns import GroundTruth, from_xywh
+from replication.formats.detections import read_result_list
 from replication.formats.native import CHOICE, native
+from replication.formats.scanned import END, SCAN, scanned_detections, scanned_truth
+from replication.formats.truth import read_ground_truth
 
 LIBRARY = native()
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="there is no C compiler here")
@@ -99,7 +101,7 @@ def test_the_matching(seed, images, kind, voc, limit, thresholds):
     rule = kernels.Rule(kind, voc, limit, np.array(thresholds), ranges)
     overlaps = rng.choice(EXACT_CHOICES, len(order) * len(gt_order))
     both(
-        kernels.MATCH,
+        kernels.match_class,
         match_kernels.match_class,
         (rule, order, found, gt_order, objects, overlaps),
         lambda: (
@@ -111,17 +113,22 @@ def test_the_matching(seed, images, kind, voc, limit, thresholds):
 
 
 @MANY
-@given(seed=st.integers(0, 2**32), images=st.integers(1, 4), kind=st.sampled_from(sorted(set(KINDS.values()))))
-def test_the_nearest_objects(seed, images, kind):
+@given(
+    seed=st.integers(0, 2**32),
+    images=st.integers(1, 4),
+    kind=st.sampled_from(sorted(set(KINDS.values()))),
+    foreground=st.sampled_from([0.05, 0.25, 0.5]),
+)
+def test_the_mistakes(seed, images, kind, foreground):
     rng, objects, found, gt_label, label = scene(seed, images, 3)
-    rows = rng.permutation(len(label)).astype(np.int32)
+    rows = rng.permutation(len(label))[: int(rng.integers(0, len(label) + 1))].astype(np.int32)
     by_image = np.argsort(objects.image, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(objects.image, minlength=images))])
     both(
-        kernels.NEAREST,
-        match_kernels.nearest,
-        (kind, rows, label[rows], found, by_image, starts, gt_label, objects),
-        lambda: (np.empty((2, len(rows))), np.empty((2, len(rows)), np.int64)),
+        kernels.mistaken,
+        match_kernels.mistaken,
+        (kind, foreground, 0.1, rows, rng.random(len(rows)) < 0.8, label, found, by_image, starts, gt_label, objects),
+        lambda: (np.empty(len(rows), np.uint8), np.empty(len(rows), np.int64)),
     )
 
 
@@ -158,21 +165,45 @@ def test_average_precision(matches, intervals, limit):
             truth = slice(matches.truth_starts[c], matches.truth_starts[c + 1])
             arguments = (*program, matches.truth_image[truth], 10, intervals, grid.probe)
             both(
-                kernels.SWEEP,
+                kernels.sweep,
                 sweep_kernels.sweep,
                 (weights, *arguments),
                 lambda: (np.empty((10, kernels.LANES)),),
             )
             many, one = np.empty((10, kernels.LANES)), np.empty((10, 1))
-            kernels.SWEEP.native(LIBRARY, weights, *arguments, many)
-            kernels.SWEEP.native(LIBRARY, np.ascontiguousarray(weights[:, :1]), *arguments, one)
+            kernels.sweep.native(LIBRARY, weights, *arguments, many)
+            kernels.sweep.native(LIBRARY, np.ascontiguousarray(weights[:, :1]), *arguments, one)
             assert one[:, 0].tobytes() == many[:, 0].tobytes()
+
+
+@pytest.mark.parametrize("limit", [3, 2**31 - 1])
+@pytest.mark.parametrize("intervals", [0.0, 100.0])
+def test_all_classes_at_once(matches, intervals, limit):
+    from replication.evaluation.bootstrap import Grid
+
+    images, classes = len(matches.image_ids), len(matches.class_ids)
+    weights = np.random.default_rng(1).integers(0, 3, (images, 1)).astype(np.uint8)
+    truth = matches.truth_starts, matches.truth_image
+    for a in range(4):
+        found = kernels.Ranked(matches.starts, matches.image, matches.rank, matches.true[a], matches.ignored[a])
+        both(
+            kernels.averages,
+            sweep_kernels.averages,
+            (found, limit, *truth, weights, intervals, Grid(intervals).probe),
+            lambda: (np.empty((10, classes)),),
+        )
+        both(
+            kernels.HITS,
+            sweep_kernels.hits,
+            (matches.starts, matches.rank, matches.true[a], limit),
+            lambda: (np.empty((10, classes), np.int64),),
+        )
 
 
 @MANY
 @given(seed=st.integers(0, 2**63 - 1), first=st.integers(0, 2**31), units=st.integers(1, 40))
 def test_drawn_images(seed, first, units):
-    both(kernels.DRAW, sweep_kernels.draw, (seed, first, units), lambda: (np.zeros((units, 5), np.uint8),))
+    both(kernels.draw, sweep_kernels.draw, (seed, first, units), lambda: (np.zeros((units, 5), np.uint8),))
 
 
 @MANY
@@ -230,29 +261,42 @@ def record(numbers, image="1", label="2", extra=""):
 
 
 def scan(text: bytes):
-    state, columns = np.zeros(3, np.int64), (np.empty(9, np.int64), np.empty(9, np.int64), np.empty(9))
-    boxes = np.empty((9, 4))
-    SCAN.native(LIBRARY, np.frombuffer(text, np.uint8), state, *columns, boxes)
-    return state, [column[: state[1]] for column in (*columns, boxes)]
+    state, columns = np.zeros(2, np.int64), (np.empty(9, np.int64), np.empty(9, np.int64), np.empty(9))
+    boxes, areas = np.empty((9, 4)), np.empty(9)
+    SCAN.native(LIBRARY, np.frombuffer(text, np.uint8), state, *columns, boxes, areas)
+    return state[1], [column[: state[0]] for column in (*columns, boxes, areas)]
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.lists(NUMBERS, min_size=5, max_size=5), min_size=1, max_size=8))
 def test_scanned_numbers_are_the_nearest_ones(lists):
-    state, (image, label, score, boxes) = scan(f"[{', '.join(map(record, lists))}]".encode())
-    if state[2] != END:  # what is refused is read by the JSON library; these alone may be
-        assert any(number == "-0" or number == "1e400" for numbers in lists for number in numbers)
+    end, (image, label, score, boxes, areas) = scan(f"[{', '.join(map(record, lists))}]".encode())
+    expected = np.array([[float(number) for number in numbers] for numbers in lists])
+    with np.errstate(over="ignore", invalid="ignore"):
+        corners, sizes = from_xywh(expected[:, 1:])
+    if end != END:  # what is refused is read by the JSON library; these alone may be
+        assert any(number == "-0" for numbers in lists for number in numbers) or not (
+            np.isfinite(expected).all() and np.isfinite(corners).all() and np.isfinite(sizes).all()
+        )
         return
     assert image.tolist() == [1] * len(lists)
     assert label.tolist() == [2] * len(lists)
-    expected = np.array([[float(number) for number in numbers] for numbers in lists])
-    assert np.column_stack([score, boxes]).tobytes() == expected.tobytes()
+    assert (
+        np.column_stack([score, boxes, areas]).tobytes() == np.column_stack([expected[:, 0], corners, sizes]).tobytes()
+    )
+
+
+def test_what_does_not_fit_the_columns_is_not_scanned():
+    """Columns are made for the shortest records that there are."""
+    shortest = '{"image_id":1,"category_id":2,"score":0,"bbox":[0,0,0,0]}'
+    assert scan(f"[{','.join([shortest] * 9)}]".encode())[0] == END
+    assert scan(f"[{','.join([shortest] * 10)}]".encode())[0] != END
 
 
 def read(path: Path, monkeypatch, choice: str):
     monkeypatch.setenv(CHOICE, choice)
     try:
-        found = read_json(path, TRUTH)
+        found = read_result_list(path, TRUTH)
     except Exception as error:
         return type(error), str(error)
     return found.content_hash, found.notes
@@ -289,17 +333,140 @@ def test_any_text_is_read_as_without_the_scanner(tmp_path_factory, data):
         assert read(path, monkeypatch, "") == read(path, monkeypatch, "numba")
 
 
-def test_records_of_many_blocks_and_the_fallback_agree(tmp_path, monkeypatch):
-    from replication.formats import json_results
-
-    records = [
+def test_the_shortest_records_and_many(tmp_path, monkeypatch):
+    """As many as the columns are made for, and thousands: scanned, as without the scanner."""
+    shortest = {"image_id": 1, "category_id": 2, "score": 0, "bbox": [0, 0, 0, 0]}
+    many = [
         {"image_id": i % 50, "category_id": 1 + i % 8, "bbox": [i / 7, 1 / (i + 1), 3, 4], "score": 1 / (i + 2)}
-        for i in range(1000)
+        for i in range(5000)
     ]
     path = tmp_path / "found.json"
-    path.write_bytes(msgspec.json.encode(records))
-    monkeypatch.setattr(json_results, "BLOCK", 7)
-    assert read(path, monkeypatch, "") == read(path, monkeypatch, "numba")
+    for records in ([], [shortest], [shortest] * 500, many):
+        path.write_bytes(msgspec.json.encode(records))
+        monkeypatch.setenv(CHOICE, "")
+        found = scanned_detections(path, TRUTH)
+        assert found is not None
+        assert len(found) == len(records)
+        assert read(path, monkeypatch, "") == read(path, monkeypatch, "numba")
+
+
+# --- the scanner of ground truth
+
+IMAGES = [
+    '{"id": 7, "width": 20, "height": 30, "file_name": "a/7.jpg"}',
+    '{"height":-1,"id":3}',
+    '{"id": 5, "width": 8}',
+]
+CATEGORIES = ['{"supercategory": "x", "id": 4, "name": "b"}', '{"id": 2, "name": "a c"}']
+EXTRA = st.sampled_from(
+    [
+        "",
+        "",
+        ', "area": 3.5',
+        ', "area": null',
+        ', "iscrowd": 1',
+        ', "iscrowd": true',
+        ', "ignore": 1',
+        ', "difficult": 1',
+    ]
+    + [f', "segmentation": {mask}' for mask in ("[]", "[ ]", "null", "{}", '""', "[[1, 2,3.5]]", '{"counts": [1 ,2]}')]
+    + [', "keypoints": [0, 1, {"a": [true, "x"]}]', ', "area": 3', ', "iscrowd": 0.0', ', "iscrowd": 2', ', "area": -1']
+    + [
+        ', "iscrowd": "1"',
+        ', "ignore": null',
+        ', "area": "3"',
+        ', "x": "\\u00e9"',
+        ', "x": é"',
+        ', "x": "é"',
+        ', "y": -0',
+    ]
+)
+IDENTIFIERS = st.sampled_from(["1", "2", "3", "4", "5", "7", "7", "4", "2", "7.0", "-0", '"7"', "null", "true"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_any_ground_truth_is_read_as_without_the_scanner(tmp_path_factory, data):
+    """Ids twice, unknown or of other types, flags, masks and areas in every form, keys missing or more, and garbage."""
+    some = data.draw(st.booleans())
+    objects = []
+    for i in range(data.draw(st.integers(0, 4))):
+        key, image, category = (
+            data.draw(IDENTIFIERS) if some and data.draw(st.integers(0, 9)) == 0 else usual
+            for usual in (str(i + 1), data.draw(st.sampled_from("357")), data.draw(st.sampled_from("24")))
+        )
+        numbers = NUMBERS if some else st.sampled_from(["1", "2.5", "0", "1e1"])
+        sides = ", ".join(data.draw(st.lists(numbers, min_size=4, max_size=4)))
+        more = "".join(data.draw(st.lists(EXTRA, max_size=2)))
+        objects.append(f'{{"id": {key}, "image_id":{image}, "category_id": {category} , "bbox": [{sides}]{more}}}')
+    lists = {
+        "images": data.draw(st.lists(st.sampled_from(IMAGES), min_size=some, max_size=3, unique=True)) or IMAGES,
+        "categories": data.draw(st.permutations(CATEGORIES)),
+        "annotations": objects,
+        "info": ['"2017"', '{"a": null}'],
+    }
+    order = data.draw(st.permutations(sorted(lists)))
+    text = "{" + ", ".join(f'"{name}": [{", ".join(lists[name])}]' for name in order) + "}\n"
+    if data.draw(st.integers(0, 3)) == 0:
+        place = data.draw(st.integers(0, len(text) - 1))
+        text = (
+            text[:place]
+            + data.draw(st.sampled_from(["", " ", "}", '"', "[", "1", ",", "é", "\x00"]))
+            + text[place + 1 :]
+        )
+    path = tmp_path_factory.mktemp("truth") / "truth.json"
+    path.write_text(text)
+    outcomes = []
+    for choice in ("", "numba"):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setenv(CHOICE, choice)
+            try:
+                truth = read_ground_truth(path)
+                outcomes.append((truth.content_hash, truth.notes, [type(getattr(truth, one)) for one in vars(truth)]))
+            except Exception as error:
+                outcomes.append((type(error), str(error)))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_ground_truth_as_data_sets_are_published_is_scanned(tmp_path):
+    """As COCO's own files are: information and licences first, polygons, crowds as uncompressed run lengths."""
+    document = {
+        "info": {"description": "COCO 2017 Dataset", "url": "http://cocodataset.org", "year": 2017},
+        "licenses": [{"url": "http://creativecommons.org/licenses/by/2.0/", "id": 4, "name": "Attribution License"}],
+        "images": [
+            {
+                "license": 4,
+                "file_name": f"{i:012}.jpg",
+                "coco_url": "http://x/y.jpg",
+                "height": 427,
+                "width": 640,
+                "id": i,
+            }
+            for i in (397133, 37777)
+        ],
+        "annotations": [
+            {
+                "segmentation": [[510.66, 423.01, 511.72, 420.03]]
+                if not crowd
+                else {"counts": [272, 2], "size": [427, 640]},
+                "area": 702.1057499999998,
+                "iscrowd": crowd,
+                "image_id": 37777,
+                "bbox": [473.07, 395.93, 38.65, 28.67],
+                "category_id": 18,
+                "id": 1768 + crowd,
+            }
+            for crowd in (0, 1)
+        ],
+        "categories": [{"supercategory": "animal", "id": 18, "name": "dog"}],
+    }
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(document))
+    truth = scanned_truth(path)
+    assert truth is not None
+    assert truth.image_names == ("000000037777.jpg", "000000397133.jpg")
+    assert truth.masks is not None
+    assert [json.loads(mask) for mask in truth.masks] == [one["segmentation"] for one in document["annotations"]]
 
 
 # --- the library as a file
@@ -383,7 +550,7 @@ def test_columns_of_a_run_are_taken_as_they_are():
     """No copy a call: the columns of the readers are of the kernels' types."""
     truth = population(2, 10, 3)
     found = detector(truth, 1)
-    arguments = kernels.MATCH.arguments
+    arguments = kernels.match_class.arguments
     flat = [*found_columns(found, found.box_areas), *object_columns(truth)]
     expected = [*arguments[6:11], *arguments[12:18]]
     assert all(one.array(value) is value for one, value in zip(expected, flat, strict=True))

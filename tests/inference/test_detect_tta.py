@@ -12,7 +12,7 @@ import torch
 from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.datasets import prepare
 from replication.errors import ConfigError, ResultError
-from replication.evaluation import evaluate_run
+from replication.evaluation.runs import evaluate_run
 from replication.inference.detect import detect
 from replication.inference.model import trained_model
 from replication.results.files import read_json, write_json

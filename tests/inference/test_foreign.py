@@ -15,7 +15,8 @@ from replication.catalog import Protocol, load_catalog, load_protocol
 from replication.datasets import load_split, prepare
 from replication.datasets.splits import coco_paths
 from replication.errors import ConfigError, DataError, ResultError
-from replication.evaluation import Options, evaluate, evaluate_run
+from replication.evaluation import Options, evaluate
+from replication.evaluation.runs import evaluate_run
 from replication.formats.coco import read_image_info
 from replication.inference.detect import detect
 from replication.inference.foreign import detect_images

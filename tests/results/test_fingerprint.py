@@ -167,9 +167,9 @@ MODEL = {
 }
 PROBES = ("dense", "pyramid", "tally", "two_stage")
 TESTED = {**MODEL, "training": {"augmentation", "averaging", "config", "data", "precision", "proposals"}}
-MATCHED = {"annotations", "columns", "compiled", "native", "segmentations", "values"}
-RESULTS = {"detections", "json_results", "npz_results", "result_columns", "result_masks", "voc_results", "yolo_results"}
-SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth"}
+MATCHED = {"columns", "compiled", "native", "segmentations", "values"}
+RESULTS = {"detections", "json_results", "npz_results", "result_columns", "result_masks", "scanned", "voc_results"}
+SCORED = (READERS - {"splits"}) | MATCHED | RESULTS | {"truth", "yolo_results"}
 CATALOG = {
     *("checks", "commands", "folders", "judging", "load", "losses", "papers", "protocols", "records", "units"),
     *("variants", "withdrawn"),
@@ -291,8 +291,8 @@ MODELS = {"training", "detection", "proposals", "figures", "timing"}
         ("evaluation/summary.py", "METRICS", "METRICS_", {"evaluation", "judging", "rendering"}),
         (
             "evaluation/match_kernels.py",
-            "value > overlap",
-            "value >= overlap",
+            "value > own",
+            "value >= own",
             {"matching", "evaluation", "judging", "rendering"},
         ),
         ("verdicts/output.py", "claim", "assertion", {"judging", "rendering"}),
