@@ -26,10 +26,10 @@ def doctor(
     of looking at its header and end. Without a protocol, weights are checked as far as they are there. ``catalog`` is
     the built-in one unless given.
     """
-    findings = environment(results, training=protocol is not None)
+    # Data first: reading train2017 needs a GiB for a while, and torch, once imported, half a GiB for good.
+    found, splits = ([], {}) if protocol is None else contents(protocol, deep)
+    findings = environment(results, training=protocol is not None) + found
     if protocol is not None:
-        found, splits = contents(protocol, deep)
-        findings += found
         findings += check_variants(catalog or load_catalog(), protocol, splits)
     names = list(WEIGHTS) if protocol is None else needed_weights(protocol)
     for name in names:
