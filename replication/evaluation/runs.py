@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from replication.errors import ResultError
+from replication.evaluation.box_share import box_loss_share
+from replication.evaluation.confusion import confusion
+from replication.evaluation.curves import precision_curves
 from replication.evaluation.matching import Criterion, Matches, cached_match
 from replication.evaluation.pair import describe, with_masks
 from replication.evaluation.proposals import describe_proposals
@@ -44,6 +47,7 @@ def evaluate_files(
     """
     check_writable(files.folder)
     result, warnings = measured(files, layout, protocol, class_agnostic)
+    result["box_loss_share"] = box_loss_share(files.curves)
     write(files.metrics, Metrics, dict(whose) | result)
     return result | {"warnings": warnings}
 
@@ -69,7 +73,18 @@ def _detected(
     by_mask = None
     if with_masks(found, truth, paths, None):
         by_mask = _matched(files, protocol, truth, found, "iou", masks=True)
-    return describe(truth, found, matches, by_mask, protocol.area_ranges) | {"giou_metrics": summary(giou)}
+    result = describe(truth, found, matches, by_mask, protocol.area_ranges)
+    return result | {"giou_metrics": summary(giou), "outcomes": _outcomes(truth, found, matches)}
+
+
+def _outcomes(truth: GroundTruth, found: Detections, matches: Matches) -> dict[str, Any]:
+    """``schemas.Outcomes`` of a run."""
+    confused = confusion(truth, found, matches)
+    return {
+        "precision": precision_curves(matches, found).round(4).tolist(),
+        "confusion": confused.counts.tolist(),
+        "confusion_score": round(confused.score, 4),
+    }
 
 
 def run_matches(files: RunFiles, layout: Layout, protocol: Protocol, giou: bool = False) -> Matches:

@@ -18,11 +18,12 @@ from replication.catalog import CONFIGS, Catalog, load_catalog, load_judging, lo
 from replication.errors import ResultError
 from replication.evaluation import METRICS
 from replication.export import archive as module
-from replication.export.archive import CURVE_LINES, archive
+from replication.export.archive import archive
 from replication.report import render_table, write_report
 from replication.report.cells import compare_all
 from replication.report.tables import tidy_csv
 from replication.results.files import read_json, write_json
+from replication.results.finished import CURVE_LINES
 from replication.results.layout import Layout
 from replication.verdicts import judge
 from replication.verdicts.registered import check_plan
