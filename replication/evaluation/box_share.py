@@ -1,22 +1,18 @@
-"""How much of its loss a detector has left to its boxes when its training ends, from its whole curve."""
+"""How much of its loss a detector has left to its boxes when its training ends."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from replication.results.finished import read_curve
+from collections.abc import Mapping, Sequence
 
 END = 10  # the last tenth of a training
 BOX_LOSSES = ("loss_box_reg", "loss_af_box_reg", "loss_box")
 
 
-def box_loss_share(path: Path) -> float | None:
-    """Percent of the total loss that the box losses are in the last tenth of the lines of ``curves.jsonl``.
+def box_loss_share(lines: Sequence[Mapping[str, float]]) -> float | None:
+    """Percent of the total loss that the box losses are in the last tenth of the lines of a curve.
 
-    The RPN's is none of them: no claim changes it. None without a curve or without such losses. An archive keeps fewer
-    lines of a curve, so that the number is taken while all are there.
+    The RPN's is none of them: no claim changes it. None without a curve or without such losses.
     """
-    lines = read_curve(path) if path.exists() else []
     last = lines[-max(1, len(lines) // END) :]
     box = sum(line.get(name, 0.0) for line in last for name in BOX_LOSSES)
     total = sum(line.get("total_loss", 0.0) for line in last)

@@ -18,6 +18,7 @@ from replication.formats.columns import Detections, GroundTruth
 from replication.formats.detections import read_detections, warnings_of
 from replication.formats.truth import read_ground_truth
 from replication.results.files import check_writable, sha256_file
+from replication.results.finished import read_curve
 from replication.results.layout import Layout, RunFiles
 from replication.results.run import Run
 from replication.results.schemas import Data, Metrics, Provenance, read, write
@@ -47,7 +48,8 @@ def evaluate_files(
     """
     check_writable(files.folder)
     result, warnings = measured(files, layout, protocol, class_agnostic)
-    result["box_loss_share"] = box_loss_share(files.curves)
+    # Of the whole curve, while it is there: an archive keeps a part of its lines.
+    result["box_loss_share"] = box_loss_share(read_curve(files.curves)) if files.curves.exists() else None
     write(files.metrics, Metrics, dict(whose) | result)
     return result | {"warnings": warnings}
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from replication.evaluation.box_share import box_loss_share
 from replication.report.cells import Comparison
-from replication.results.finished import FinishedRun
+from replication.results.finished import FinishedRun, curve
 from replication.results.schemas import Measure, Mechanism, read
 
 
@@ -38,6 +39,8 @@ def _of_run(run: FinishedRun) -> list[Measure]:
     path = run.files.mechanism
     measures = list(read(path, Mechanism).measures) if path.exists() else []
     share = run.measured.box_loss_share
+    if share is None:  # evaluated by a version that did not keep it
+        share = box_loss_share(curve(run))
     return measures if share is None else [*measures, _box_share(share)]
 
 
