@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from replication.errors import ResultError
+from replication.evaluation.box_share import box_loss_share
+from replication.evaluation.confusion import confusion
+from replication.evaluation.curves import precision_curves
 from replication.evaluation.matching import Criterion, Matches, cached_match
 from replication.evaluation.pair import describe, with_masks
 from replication.evaluation.proposals import describe_proposals
@@ -15,6 +18,7 @@ from replication.formats.columns import Detections, GroundTruth
 from replication.formats.detections import read_detections, warnings_of
 from replication.formats.truth import read_ground_truth
 from replication.results.files import check_writable, sha256_file
+from replication.results.finished import read_curve
 from replication.results.layout import Layout, RunFiles
 from replication.results.run import Run
 from replication.results.schemas import Data, Metrics, Provenance, read, write
@@ -44,6 +48,8 @@ def evaluate_files(
     """
     check_writable(files.folder)
     result, warnings = measured(files, layout, protocol, class_agnostic)
+    # Of the whole curve, while it is there: an archive keeps a part of its lines.
+    result["box_loss_share"] = box_loss_share(read_curve(files.curves)) if files.curves.exists() else None
     write(files.metrics, Metrics, dict(whose) | result)
     return result | {"warnings": warnings}
 
@@ -69,7 +75,18 @@ def _detected(
     by_mask = None
     if with_masks(found, truth, paths, None):
         by_mask = _matched(files, protocol, truth, found, "iou", masks=True)
-    return describe(truth, found, matches, by_mask, protocol.area_ranges) | {"giou_metrics": summary(giou)}
+    result = describe(truth, found, matches, by_mask, protocol.area_ranges)
+    return result | {"giou_metrics": summary(giou), "outcomes": _outcomes(truth, found, matches)}
+
+
+def _outcomes(truth: GroundTruth, found: Detections, matches: Matches) -> dict[str, Any]:
+    """``schemas.Outcomes`` of a run."""
+    confused = confusion(truth, found, matches)
+    return {
+        "precision": precision_curves(matches, found).round(4).tolist(),
+        "confusion": confused.counts.tolist(),
+        "confusion_score": round(confused.score, 4),
+    }
 
 
 def run_matches(files: RunFiles, layout: Layout, protocol: Protocol, giou: bool = False) -> Matches:

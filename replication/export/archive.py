@@ -11,14 +11,13 @@ from replication.catalog import Protocol
 from replication.datasets.roots import data_root
 from replication.errors import ResultError
 from replication.results.files import read_json, reading, write_bytes
-from replication.results.finished import FinishedRun, curve, finished_runs
+from replication.results.finished import FinishedRun, curve, finished_runs, thinned
 from replication.results.layout import Layout
 from replication.results.schemas import Archive, Data, Levels, Mechanism, read, write
 from replication.verdicts import SCHEMA as VERDICTS_SCHEMA
 from replication.verdicts import misjudged
 
 LIMIT = 30 * 2**20  # bytes of a whole archive
-CURVE_LINES = 50
 
 
 def archive(protocol: Protocol, results: Path, out: Path) -> Path:
@@ -122,10 +121,5 @@ def contents(layout: Layout) -> Iterator[tuple[Path, bytes]]:
         for path in (files.metrics, files.provenance, files.levels, files.mechanism, files.curves):
             if path.exists():
                 content = path.read_bytes()
-                kept = _thinned(content.splitlines(keepends=True)) if path == files.curves else content
+                kept = b"".join(thinned(content.splitlines(keepends=True))) if path == files.curves else content
                 yield path.relative_to(layout.folder), kept
-
-
-def _thinned(lines: list[bytes]) -> bytes:
-    step = max(1, -(-(len(lines) - 1) // (CURVE_LINES - 1)))
-    return b"".join(line for number, line in enumerate(lines) if number % step == 0 or number == len(lines) - 1)

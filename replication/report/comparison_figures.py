@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from replication.report.drawing import COLORS, INK, STYLE, Drawing, grid, svg
-from replication.verdicts.arms import CURVES, POINTS, Arms
+from replication.report.drawing import INK, STYLE, Drawing, grid, svg
+from replication.report.precision import PRECISION_BAND, PRECISION_CAPTION, draw_precision
+from replication.verdicts.arms import Arms
 from replication.verdicts.comparison_records import ArmComparison, Contrast, Effect
 from replication.verdicts.comparison_words import MINUS
 
@@ -100,27 +100,6 @@ def _axis(panel: Axes, labels: Sequence[str], title: str, size: float = 11) -> N
 
 
 def curves(arms: Arms) -> Drawing:
-    """Precision against recall of all arms: mean over runs, band from the lowest to the highest run."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": "comparison-curves"}):
-        figure = Figure(figsize=(9.2, 4.2), layout="constrained")
-        panels = figure.subplots(1, len(CURVES), sharey=True)
-        for row, (panel, overlap) in enumerate(zip(panels, CURVES, strict=True)):
-            for place, arm in enumerate(arms.arms):
-                values = np.stack([run.curves[row] for run in arm.runs])
-                color = COLORS[place % len(COLORS)]
-                panel.plot(POINTS, values.mean(axis=0), color=color, label=arm.name)
-                panel.fill_between(POINTS, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, linewidth=0)
-            panel.set_title(f"overlap {overlap:g}", loc="left")
-            panel.set_xlabel("recall")
-            panel.set_xlim(0, 1)
-            panel.set_ylim(0, 1)
-            grid(panel)
-        panels[0].set_ylabel("precision")
-        panels[0].legend(frameon=False)
-        drawn = svg(figure)
-    return Drawing(
-        "curves",
-        drawn,
-        "Precision at a recall or any higher one, mean over classes. A line is the mean over an arm's runs, its band "
-        "reaches from the lowest to the highest run.",
-    )
+    """Precision against recall of all arms."""
+    drawn = draw_precision("comparison-curves", {arm.name: [run.curves for run in arm.runs] for arm in arms.arms})
+    return Drawing("curves", drawn, f"{PRECISION_CAPTION} A line is the mean over an arm's runs, {PRECISION_BAND}")

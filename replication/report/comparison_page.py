@@ -8,8 +8,9 @@ from typing import Any
 from replication import __version__
 from replication.report.comparison import blocks, facts
 from replication.report.comparison_figures import by_class, curves, forest
-from replication.report.comparison_images import METRIC, MIN_SCORE, differing_images
+from replication.report.comparison_images import differing_images
 from replication.report.html import html_environment
+from replication.report.shown_images import METRIC, MIN_SCORE
 from replication.verdicts.arms import Arms
 from replication.verdicts.comparison_records import ArmComparison
 from replication.verdicts.comparison_words import signed

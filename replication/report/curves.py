@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from replication.report.cells import Comparison
-from replication.report.drawing import COLORS, STYLE, grid, svg
+from replication.report.drawing import STYLE, grid, stroke, svg
 from replication.results.finished import curve
 
 PANELS = (
@@ -53,7 +53,7 @@ def _series(comparison: Comparison) -> dict[str, list[list[dict[str, float]]]]:
 
 def _panel(panel: Axes, keys: Sequence[str], title: str, drawn: dict[str, list[list[dict[str, float]]]]) -> None:
     for position, (label, curves) in enumerate(drawn.items()):
-        color, dash = COLORS[position % len(COLORS)], ("-", "--", ":")[position // len(COLORS) % 3]
+        color, dash = stroke(position)
         runs = [points for points in (_points(lines, keys) for lines in curves) if len(points)]
         if not runs:
             continue

@@ -100,3 +100,14 @@ def grid(panel: Axes) -> None:
     """Faint lines behind what is drawn."""
     panel.grid(color=INK, alpha=0.18, linewidth=0.7)
     panel.set_axisbelow(True)
+
+
+def stroke(place: int) -> tuple[str, str]:
+    """Colour and dash of the line at a place of a legend, told apart for 24 places."""
+    return COLORS[place % len(COLORS)], ("-", "--", ":")[place // len(COLORS) % 3]
+
+
+def shared_legend(figure: Figure, panel: Axes) -> None:
+    """The labels of one panel, for all of them, below."""
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)

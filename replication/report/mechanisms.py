@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from replication.evaluation.box_share import box_loss_share
 from replication.report.cells import Comparison
 from replication.results.finished import FinishedRun, curve
 from replication.results.schemas import Measure, Mechanism, read
-
-END = 10  # the last tenth of a training
-BOX_LOSSES = ("loss_box_reg", "loss_af_box_reg", "loss_box")
 
 
 @dataclass(frozen=True)
@@ -40,19 +38,15 @@ def measured(comparison: Comparison) -> tuple[Measured, ...]:
 def _of_run(run: FinishedRun) -> list[Measure]:
     path = run.files.mechanism
     measures = list(read(path, Mechanism).measures) if path.exists() else []
-    share = _box_share(curve(run))
-    return measures if share is None else [*measures, share]
+    share = run.measured.box_loss_share
+    if share is None:  # evaluated by a version that did not keep it
+        share = box_loss_share(curve(run))
+    return measures if share is None else [*measures, _box_share(share)]
 
 
-def _box_share(lines: Sequence[dict[str, float]]) -> Measure | None:
-    """Percent of the total loss that the box losses are at the end; not the RPN's, which no claim changes."""
-    last = lines[-max(1, len(lines) // END) :]
-    box = sum(line.get(name, 0.0) for line in last for name in BOX_LOSSES)
-    total = sum(line.get("total_loss", 0.0) for line in last)
-    if not any(name in line for line in last for name in BOX_LOSSES) or not total > 0:
-        return None
+def _box_share(share: float) -> Measure:
     title = "share of the box loss in the total, last tenth of the training"
-    return Measure(id="box_loss", title=title, unit="%", values={"box loss": {"share": 100 * box / total}})
+    return Measure(id="box_loss", title=title, unit="%", values={"box loss": {"share": share}})
 
 
 def _mean(measures: Sequence[Measure]) -> Measure:

@@ -11,6 +11,7 @@ from replication.catalog import Catalog, Paper, Protocol, mechanisms, select
 from replication.errors import ConfigError
 from replication.report.accuracy_latency import draw_picture
 from replication.report.cells import Comparison, Line, compare_all
+from replication.report.claim_images import BYTES, EACH, claim_images
 from replication.report.curves import draw_curves
 from replication.report.drawing import Drawing, data_uri
 from replication.report.filters import duration, filters
@@ -30,8 +31,11 @@ from replication.report.head import (
 from replication.report.html import html_environment
 from replication.report.mechanisms import Measured, measured
 from replication.report.mistakes import KINDS, MISTAKES_CAPTION, draw_mistakes
+from replication.report.outcomes import outcome_drawings
 from replication.report.papers import paper_drawings
 from replication.report.samples import FEW, MIN_SCORE, Photo, samples
+from replication.report.shown_images import METRIC
+from replication.report.shown_images import MIN_SCORE as IMAGES_SCORE
 from replication.report.tables import latex, markdown, tidy_csv, varies
 from replication.report.verdicts import Verdicts, read_verdicts
 from replication.results.files import check_writable, reading, write_text
@@ -79,6 +83,7 @@ class Section:
     downloads: tuple[Download, ...]
     mechanisms: tuple[str, ...] = ()
     measured: tuple[Measured, ...] = ()
+    outcomes: tuple[Drawing, ...] = ()
 
     @property
     def times(self) -> list[dict[str, str]]:
@@ -86,6 +91,11 @@ class Section:
         rows = {line.row.id: line.row for line in self.comparison.lines}
         timed = {name: self.comparison.latencies.get(row.variant or "") for name, row in rows.items()}
         return [cost_line(own, timed.get(rows[name].baseline or "")) for name, own in timed.items() if own]
+
+    @property
+    def curves_kept(self) -> bool:
+        """Whether a row's runs all have what curves and confusions are drawn from."""
+        return any(drawing.name.endswith("_precision") for drawing in self.outcomes)
 
     @property
     def conditions(self) -> str:
@@ -121,7 +131,7 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
     verdicts = read_verdicts(catalog, protocol, results, comparisons)
     with reading(layout.verdicts, "verdicts") if verdicts else contextlib.nullcontext():
         html = render_page(catalog, protocol, results, sections, verdicts)
-    shown = [drawing for section in sections for drawing in section.drawings]
+    shown = [drawing for section in sections for drawing in (*section.drawings, *section.outcomes)]
     shown += verdicts.forests.values() if verdicts else ()
     figures = {layout.figure(drawing.name): drawing for drawing in shown}
     for old in set(layout.svg.glob(layout.figure("*").name)) - set(figures):
@@ -154,6 +164,11 @@ def render_page(
         photo_table=photo_table,
         few=FEW,
         min_score=MIN_SCORE,
+        claim_images=claim_images(comparisons, results),
+        each=EACH,
+        metric=METRIC,
+        images_score=IMAGES_SCORE,
+        images_mib=BYTES // 2**20,
         runs=list(runs.values()),
     )
 
@@ -167,7 +182,8 @@ def _section(catalog: Catalog, comparison: Comparison, extra: Sequence[Drawing])
     forms = {"csv": tidy_csv(comparison), "md": markdown(comparison, text), "tex": latex(comparison, text)}
     downloads = [_download(table, form, content) for form, content in forms.items()]
     explained = mechanisms(catalog, comparison.protocol).get(table, ())
-    return Section(comparison, text, tuple(drawings), tuple(downloads), explained, measured(comparison))
+    outcomes = tuple(outcome_drawings(comparison))
+    return Section(comparison, text, tuple(drawings), tuple(downloads), explained, measured(comparison), outcomes)
 
 
 def _download(name: str, form: str, content: str) -> Download:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from replication.catalog import Column, Protocol
 from replication.errors import ResultError
@@ -19,6 +19,10 @@ _ALIKE = {
     "evaluation": "are evaluated in two ways (criterion, evaluator differ)",
 }
 """What all runs shown together have in common, with the error text for those that do not."""
+
+CURVE_LINES = 50
+"""Most lines of a training curve that are archived and drawn."""
+Line = TypeVar("Line")
 
 _WITHOUT_CURVE = "move it away, for a page without this curve, or train the run again with --restart"
 
@@ -146,8 +150,17 @@ def check_together(runs: list[FinishedRun]) -> None:
 
 
 def curve(run: FinishedRun) -> list[dict[str, float]]:
-    """The lines of a run's ``curves.jsonl``; empty when it has none (a folder with results only)."""
-    return read_curve(run.files.curves) if run.files.curves.exists() else []
+    """The lines of a run's ``curves.jsonl`` that an archive keeps; empty when it has none (a folder of results only).
+
+    A page is then the same whether it is made of the runs or of their archive.
+    """
+    return thinned(read_curve(run.files.curves)) if run.files.curves.exists() else []
+
+
+def thinned(lines: Sequence[Line]) -> list[Line]:
+    """At most CURVE_LINES lines at equal distances, the first and the last among them; all where they are no more."""
+    step = max(1, -(-(len(lines) - 1) // (CURVE_LINES - 1)))
+    return [line for number, line in enumerate(lines) if number % step == 0 or number == len(lines) - 1]
 
 
 def read_curve(path: Path, remedy: str = _WITHOUT_CURVE) -> list[dict[str, float]]:

@@ -21,6 +21,7 @@ from replication.results.files import load_json, write_json
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Gain = Annotated[float, Meta(ge=-100, le=100)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=0)]
 Size = tuple[int, int]
@@ -139,11 +140,34 @@ class Mistake(Part, frozen=True, kw_only=True):
     count: Count | None = None
 
 
+class ClassNumbers(Part, frozen=True, kw_only=True):
+    """Of one class: AP and AP50 on 0-100, None without objects, and how many objects and detections it has."""
+
+    AP: Percent | None
+    AP50: Percent | None = None
+    objects: Count | None = None
+    detections: Count | None = None
+
+
+class Outcomes(Part, frozen=True, kw_only=True):
+    """How the detections of a run turned out, for the page's pictures.
+
+    ``precision`` is the mean over classes at the overlaps 0.5 and 0.75 and the recalls 0, 0.01 to 1. ``confusion``
+    counts the objects of each class (rows) by the class of their detection (columns), both in the order of
+    ``per_class`` with the background last, among detections of at least ``confusion_score``.
+    """
+
+    precision: tuple[tuple[Share, ...], ...]
+    confusion: tuple[tuple[Count, ...], ...]
+    confusion_score: float
+
+
 class Metrics(Document, frozen=True, kw_only=True):
     """``metrics.json``: a run's numbers on 0-100 by name; None, or absent, where there is none.
 
     ``metrics`` are by IoU, ``giou_metrics`` by GIoU, ``mask_metrics`` those of masks; ``detections_sha256`` is of the
-    file that they were computed from.
+    file that they were computed from. ``box_loss_share`` is how many percent of the total loss the box losses were in
+    the last tenth of the training.
     """
 
     SCHEMA = "metrics/1"
@@ -160,8 +184,22 @@ class Metrics(Document, frozen=True, kw_only=True):
     objects: Count | None = None
     criterion: str | None = None
     evaluator: str | None = None
+    per_class: dict[str, ClassNumbers] | None = None
     mistakes: dict[str, Mistake] | None = None
+    outcomes: Outcomes | None = None
+    box_loss_share: Percent | None = None
     detections_sha256: str | None = None
+
+    def problem(self) -> str:
+        """Curves and the matrix have the length that they should have."""
+        if self.outcomes is None:
+            return ""
+        if [len(curve) for curve in self.outcomes.precision] != [101, 101]:
+            return "outcomes.precision: expected two curves of 101 points"
+        size = len(self.per_class or ()) + 1
+        if {size} != {len(self.outcomes.confusion), *map(len, self.outcomes.confusion)}:
+            return f"outcomes.confusion: expected {size} rows and columns, one a class and the background"
+        return ""
 
 
 class SplitCounts(Part, frozen=True, kw_only=True):

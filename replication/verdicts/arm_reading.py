@@ -17,16 +17,17 @@ import numpy as np
 
 from replication.errors import ConfigError, DataError, ReplicationError, ResultError
 from replication.evaluation.bootstrap import SUPPORTED, bootstrap, point
+from replication.evaluation.curves import precision_curves
 from replication.evaluation.inputs import as_detections, as_ground_truth
-from replication.evaluation.matching import AREAS, Matches, match
+from replication.evaluation.matching import AREAS, match
 from replication.evaluation.mistakes import mistakes
 from replication.evaluation.pair import OTHER_IMAGES
-from replication.formats.columns import Detections, Floats, GroundTruth
+from replication.formats.columns import Detections, GroundTruth
 from replication.formats.detections import warnings_of
 from replication.results.files import content_sha256
 from replication.results.metrics import METRICS
 from replication.verdicts.arm_cache import Cache
-from replication.verdicts.arms import CURVES, KINDS, POINTS, Arm, Arms, Progress, Resampling, RunNumbers
+from replication.verdicts.arms import KINDS, Arm, Arms, Progress, Resampling, RunNumbers
 
 
 @dataclass(frozen=True)
@@ -242,25 +243,6 @@ def _compute(truth: GroundTruth, job: _Job, resampling: Resampling, threads: int
 
 def _or_nan(value: float | None) -> float:
     return np.nan if value is None else float(value)
-
-
-def precision_curves(matches: Matches, detections: Detections) -> Floats:
-    """Precision (2, 101), mean over the classes with objects, at the overlaps ``CURVES`` and the recalls ``POINTS``."""
-    from replication.evaluation.kernels import curve
-
-    score = detections.scores[matches.detection]
-    objects = np.diff(matches.truth_starts)
-    total, unused = np.zeros((len(CURVES), len(POINTS))), np.empty(len(POINTS))
-    precision = np.empty(len(POINTS))
-    for row, overlap in enumerate(CURVES):
-        bit = int(np.argmin(np.abs(matches.thresholds - overlap)))
-        flags = matches.true[0] >> bit & 1 == 1, matches.ignored[0] >> bit & 1 == 1
-        for c in np.flatnonzero(objects):
-            own = slice(matches.starts[c], matches.starts[c + 1])
-            curve(score[own], flags[0][own], flags[1][own], int(objects[c]), POINTS, precision, unused)
-            total[row] += precision
-    mean: Floats = total / max(1, int(np.count_nonzero(objects)))
-    return mean
 
 
 def _warnings(arms: Sequence[Arm], truth: GroundTruth) -> Iterator[str]:

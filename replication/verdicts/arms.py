@@ -14,9 +14,6 @@ from replication.results.metrics import METRICS
 
 KINDS = ("localisation", "classification", "both", "duplicate", "background", "missed")
 """Kinds of mistakes, as ``replication.evaluation.mistakes`` names them."""
-CURVES = (0.5, 0.75)
-"""Overlaps at which precision-recall curves are kept."""
-POINTS = np.linspace(0.0, 1.0, 101)
 Progress = Callable[[int, int], None]
 """Called with the number of runs that are done, and of all."""
 

@@ -200,7 +200,7 @@ def test_other_provenance(catalog, protocol, results, add_run):
     page = write_report(catalog, protocol, results, TABLES).read_text()
     assert "2 x Some GPU" in page
     assert "unknown" in page
-    assert "figure class" not in page
+    assert "giou-T5_curves" not in page
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ CATALOG = {
 }
 # What users' own comparisons and programs call, and no verdict on a paper's claim.
 USERS = {
-    "evaluation": {"coco_columns", "cocoeval", "elsewhere", "influence", "inputs"},
+    "evaluation": {"coco_columns", "cocoeval", "elsewhere", "inputs"},
     "verdicts": {
         *(
             "arm_cache",
@@ -226,7 +226,7 @@ GOLDEN = {
         "evaluation": {"curve_kernels", "kernels", "masks", "match_kernels", "matching", "sweep_kernels"},
         "formats": MATCHED,
     },
-    "evaluation": {"evaluation": EVALUATED - {"verify"}, "formats": SCORED, "results": {"metrics"}},
+    "evaluation": {"evaluation": EVALUATED - {"verify"}, "formats": SCORED, "results": {"finished", "metrics"}},
     "judging": {
         "catalog": CATALOG,
         "evaluation": EVALUATED,
@@ -237,7 +237,7 @@ GOLDEN = {
     "rendering": {
         "catalog": CATALOG | {"mechanisms", "select"},
         "datasets": {"roots"},
-        "evaluation": EVALUATED,
+        "evaluation": EVALUATED | {"influence"},
         "formats": SCORED | {"rle_kernels"},
         "report": room("report", "report") - USERS["report"],
         "results": room("results", "results", "results.elsewhere", "results.lease", "results.merge"),

@@ -12,9 +12,10 @@ import numpy as np
 from support.simulation import detector, population
 
 from replication.evaluation.bootstrap import image_weights, point, weighted
+from replication.evaluation.curves import POINTS
 from replication.evaluation.matching import Matches, match
 from replication.results.metrics import METRICS
-from replication.verdicts.arms import KINDS, POINTS, Arm, Arms, Resampling, RunNumbers
+from replication.verdicts.arms import KINDS, Arm, Arms, Resampling, RunNumbers
 
 IMAGES, CLASSES = 1500, 3
 

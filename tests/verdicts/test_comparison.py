@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 
 from replication.errors import ConfigError
+from replication.evaluation.curves import POINTS
 from replication.results.metrics import METRICS
-from replication.verdicts.arms import KINDS, POINTS, Arm, Arms, Resampling, RunNumbers
+from replication.verdicts.arms import KINDS, Arm, Arms, Resampling, RunNumbers
 from replication.verdicts.comparison import compare_arms
 from replication.verdicts.comparison_records import Options
 from replication.verdicts.holm import adjusted
