@@ -112,8 +112,8 @@ def install() -> None:
     with_uv = [
         [*pip, "--require-hashes", "-r", str(ROOT / "envs" / "uv.txt")],
         [*uv, "sync", *sync],
-        # As pip does by itself: else each of the workflow's processes, where Python may write no bytecode, compiles torch
-        # anew, which is four seconds.
+        # As pip does by itself. Where Python may write no bytecode, each process of the workflow would compile torch
+        # anew, which takes four seconds.
         [*uv, "install", "--compile-bytecode", "--reinstall-package", "detectron2", *ours],
     ]
     with_pip = [[*pip, "--require-hashes", "-r", str(LOCK)], [*pip, *ours]]

@@ -10,8 +10,8 @@ import numpy as np
 
 from replication.catalog import Claim, Protocol
 from replication.datasets.roots import data_root
-from replication.evaluation import run_matches
 from replication.evaluation.influence import leave_one_out
+from replication.evaluation.runs import run_matches
 from replication.formats.columns import Detections, Floats, GroundTruth
 from replication.formats.detections import read_detections
 from replication.formats.truth import read_ground_truth
