@@ -158,7 +158,7 @@ def result_page() -> str:
     text = [
         "# Files of a results folder",
         "",
-        "Made from the records in `replication/results/schemas.py`. Every file is written whole or not at all, and its"
+        "Made from the records in `replication/results/schemas`. Every file is written whole or not at all, and its"
         " `schema` names its version; a reader refuses another. A field with a default may be absent.",
         "",
     ]
@@ -176,11 +176,15 @@ def result_page() -> str:
 
 
 def _records(base: type) -> list[Any]:
-    """The records of the module of schemas that are of a kind, in the order in which they stand there."""
-    from replication.results import schemas
+    """The records of the package of schemas that are of a kind, in the order in which they stand there."""
+    from replication.results.schemas import archives, data, latency, runs
 
-    found = [one for one in vars(schemas).values() if inspect.isclass(one) and issubclass(one, base)]
-    return [one for one in found if one not in (schemas.Part, schemas.Document)]
+    return [
+        one
+        for module in (runs, data, latency, archives)
+        for one in vars(module).values()
+        if inspect.isclass(one) and one.__module__ == module.__name__ and issubclass(one, base)
+    ]
 
 
 def _record(kind: Any, head: str, level: str = "##") -> list[str]:

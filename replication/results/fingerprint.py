@@ -42,7 +42,7 @@ ERRORS = ("errors", "formats.problems")
 # And where and in which form files lie: the numbers in them stay.
 FILES = (
     *ERRORS,
-    *(f"results.{name}" for name in ("explanations", "files", "fingerprint", "layout", "run", "schemas")),
+    *(f"results.{name}" for name in ("explanations", "files", "fingerprint", "layout", "run", "schemas", "schemas.*")),
 )
 # Settings enter by value, in ``training_fingerprint`` and the workflow's params. How long a training is by them
 # (catalog.schedule) is computed, and counts.
