@@ -39,13 +39,14 @@ def verdicts(setting: Setting, tables: list[str] | None, interim: str | None, fo
 
     chosen, judging = setting.tables(tables), load_judging()
     common = setting.catalog, setting.protocol, setting.results, chosen
-    document = judge_interim(*common, interim, judging) if interim else write_verdicts(*common, judging)
-    if form == "json":
-        print_json({"schema": INTERIM_SCHEMA if interim else SCHEMA, **document})
+    if interim is None:
+        schema, document = SCHEMA, write_verdicts(*common, judging)
     else:
-        if interim:
-            print(document["interim"], end="\n\n")
-        print(verdicts_table(document))
+        schema, document = INTERIM_SCHEMA, judge_interim(*common, interim, judging)
+    if form == "json":
+        print_json({"schema": schema, **document})
+    else:
+        print(*filter(None, [document.get("interim")]), verdicts_table(document), sep="\n\n")
 
 
 @verb("replication tables --tables giou-T5", "replication tables --results results/reference --format json")
