@@ -108,7 +108,7 @@ def indices(values: Ints, known: Ints) -> tuple[Ints, Flags]:
     span = int(known[-1]) - int(known[0]) + 1 if len(known) else 0
     if 0 < span <= 4 * len(values):
         # Looked up rather than searched for. A number before the first is, without a sign, a very large one.
-        offsets = values - known[0]
+        offsets = np.asarray(values, np.int64) - known[0]
         if (offsets.view(np.uint64) < span).all():
             table = np.full(span, -1)
             table[known - known[0]] = np.arange(len(known))

@@ -1,6 +1,6 @@
 """COCO's files as tools write them, by the compiled scanners straight into columns.
 
-What they refuse, because it is rare, wrong or cannot be read, the readers of ``coco`` and ``json_results`` take: those
+What they refuse, because it is rare, wrong, too large or absent, ``coco`` and ``json_results`` read: those
 load more code, need several times as long, and name what is wrong. None is returned for it here.
 """
 
@@ -17,6 +17,7 @@ from replication.formats.native import Kernel
 from replication.formats.result_columns import located
 
 END, NOT_PLAIN = 1, 2  # what a scanner ends with: ``native/text.h``
+# Columns are made for as many records as fit into the file: rows that are not written to take no memory.
 RECORD, OBJECT = 58, 55  # characters of the shortest detection and object that a scanner takes, with their comma
 ENTRY = 32  # characters of an image or a category; where most are shorter, the file is not scanned
 NO_MASK = (b"", b"null", b"[]", b"{}", b'""')
@@ -29,8 +30,11 @@ def scanned_detections(path: Path, truth: GroundTruth) -> Detections | None:
     if text is None or truth.image_keys or truth.class_keys:
         return None
     rows, state = len(text) // RECORD + 1, np.zeros(2, np.int64)
-    image, label, score = np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(rows)
-    boxes, areas = np.empty((rows, 4)), np.empty(rows)
+    try:
+        image, label, score = np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(rows)
+        boxes, areas = np.empty((rows, 4)), np.empty(rows)
+    except MemoryError:
+        return None
     SCAN(text, state, image, label, score, boxes, areas)
     count, end = state.tolist()
     if end != END:
@@ -47,8 +51,11 @@ def scanned_truth(path: Path) -> GroundTruth | None:
     if text is None:
         return None
     rows, most, counts = len(text) // ENTRY + 1, len(text) // OBJECT + 1, np.zeros(4, np.int64)
-    tables = np.empty((rows, 5), np.int64), np.empty((rows, 3), np.int64), np.empty((most, 8), np.int64)
-    boxes = np.empty((most, 6))
+    try:
+        tables = np.empty((rows, 5), np.int64), np.empty((rows, 3), np.int64), np.empty((most, 8), np.int64)
+        boxes = np.empty((most, 6))
+    except MemoryError:
+        return None
     SCAN_TRUTH(text, counts, *tables, boxes)
     sizes = counts.tolist()
     if sizes[3] != END:
@@ -59,7 +66,7 @@ def scanned_truth(path: Path) -> GroundTruth | None:
 
 def _text(path: Path) -> Text | None:
     try:
-        return np.memmap(path, np.uint8, "r")
+        return np.memmap(path, np.uint8, "r").view(np.ndarray)  # whose parts are made faster
     except (OSError, ValueError):  # not there, or empty
         return None
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from support.simulation import detector, population
 
 from replication.evaluation import Options, evaluate, point
 from replication.evaluation.matching import match
-from replication.evaluation.mistakes import mistakes
+from replication.evaluation.mistakes import _Scene, mistakes
 
 BOX = [100, 100, 100, 100]
 KINDS = ("localisation", "classification", "both", "duplicate", "background", "missed")
@@ -114,3 +116,21 @@ def test_better_localisation_shows_as_such():
     rough, fine = (mistakes(truth, one, match(truth, one)) for one in (detector(truth, 44, s) for s in (1.0, 2.0)))
     assert fine["localisation"]["gain"] < rough["localisation"]["gain"]
     assert fine["classification"]["count"] > 0
+
+
+@pytest.mark.parametrize("digits", [0, 1, 6])
+def test_detections_moved_into_other_classes_stand_where_sorting_puts_them(digits):
+    """By class, falling score and place in the matches; rounded scores are often equal."""
+    truth = population(9, 80, 5)
+    found = detector(truth, 4, confused=0.3)
+    found = replace(found, scores=np.round(found.scores, digits))
+    matches = match(truth, found)
+    scene = _Scene(truth, found, matches)
+    rows = np.flatnonzero(scene.kinds["classification"])
+    rows = np.random.default_rng(0).permutation(rows)
+    assert len(rows) > 30
+    label = scene.label.copy()
+    label[rows] = truth.labels[scene.aim[rows]]
+    order, starts = scene._into_class(rows)
+    assert np.array_equal(order, np.lexsort((-scene.score, label)))
+    assert np.array_equal(np.diff(starts), np.bincount(label, minlength=5))
