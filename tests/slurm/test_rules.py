@@ -40,6 +40,7 @@ def test_the_site_is_named_in_the_profile_alone():
     assert profile["executor"] == "slurm"
     assert profile["slurm-status-command"] == "squeue"
     assert profile["retries"] > 0
+    assert profile["latency-wait"] >= 60, "seconds until NFS shows a file"
     assert not {"default-resources", "set-resources"} & set(profile), "the lines of a site are comments"
     assert not re.search(r"slurm_partition|slurm_account|gpu_model", RULES)
 

@@ -176,6 +176,18 @@ def test_a_cancelled_training_goes_on_where_it_was(slurm: None, long: Path, unin
     same_bytes(run, uninterrupted)
 
 
+def test_a_failing_step_is_submitted_once_an_attempt(slurm: None, long: Path, uninterrupted: RunFiles, tmp_path: Path):
+    """Three executions with two retries; nine where the job counts them again."""
+    run = with_data(uninterrupted, tmp_path)
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(yaml.safe_dump(yaml.safe_load(long.read_text()) | {"device": "cuda"}))  # the GPUs are none
+    workflow = start([*CLUSTER, "--retries", "2"], broken, tmp_path, run.trained)
+    assert workflow.wait(LONGEST) != 0
+    logs = re.findall(r"submitted with SLURM jobid \d+ \(log: (.+)\)", (tmp_path / "words.log").read_text())
+    assert [Path(log).read_text().count("torch sees no GPU") for log in logs] == [1, 1, 1]
+    assert not jobs_of(tmp_path)
+
+
 def test_a_second_workflow_waits_for_the_job_of_a_killed_one(
     slurm: None, long: Path, uninterrupted: RunFiles, tmp_path: Path
 ):
