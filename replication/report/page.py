@@ -118,7 +118,8 @@ class Section:
 def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> Path:
     """Write ``results/<protocol>/report.html`` and ``figures/svg``; the same bytes for the same results.
 
-    Those of an archive go beside it (``Layout.rendered``): its own files are listed with their hashes. Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
+    Those of an archive go beside it (``Layout.rendered``): its own files are listed with their hashes. Raises
+    ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
     layout = Layout(results, protocol.name)
     comparisons = compare_all(catalog, table_ids, protocol, results)

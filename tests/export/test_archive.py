@@ -270,6 +270,18 @@ def test_a_further_paper_s_table_is_made_of_the_archived_runs(copied: Path, with
     assert svgs >= {"giou_v2-T5_curves", "giou_v2-T5_mistakes", "giou_v2-T5_classes", "giou_v2-T5_sizes"}
 
 
+def test_images_of_others_data_are_not_passed_on(results: Path, tmp_path: Path) -> None:
+    page = results / "smoke" / "report.html"
+    page.write_text('<image href="data:image/jpeg;base64,AA"/>')
+    foreign = load_protocol("paper").model_copy(update={"name": "smoke"})
+    with pytest.raises(ResultError, match=r"report\.html: holds images of the data.*DETECTRON2_DATASETS=/nowhere"):
+        archive(foreign, results, tmp_path / "kept")
+    assert not (tmp_path / "kept" / "smoke").exists()
+    assert (archive(SMOKE, results, tmp_path / "kept") / "report.html").exists()
+    page.write_text('<image href="data:image/png;base64,AA"/>')
+    assert (archive(foreign, results, tmp_path / "kept") / "report.html").exists()
+
+
 def test_rendering_an_archive_again_leaves_its_files_alone(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = read_json(copied / "mini" / "archive.json", "archive/1")
     for verb in ("report", "tables"):
