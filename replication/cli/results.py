@@ -77,6 +77,7 @@ def report(setting: Setting, tables: list[str] | None, form: str) -> None:
     """Render one HTML page with verdicts, tables, curves and provenance, and its figures as SVG files.
 
     Prints the path of the page and up to three headline verdicts: of each paper its largest claim that was measured.
+    The page of an archive is written beside the archive, into the folder rendered.
     """
     from replication.report import headlines, write_report
     from replication.results.layout import Layout
@@ -84,7 +85,7 @@ def report(setting: Setting, tables: list[str] | None, form: str) -> None:
     chosen = setting.tables(tables)
     page = write_report(setting.catalog, setting.protocol, setting.results, chosen)
     if form == "json":
-        figures = Layout(setting.results, setting.protocol.name).svg
+        figures = Layout(setting.results, setting.protocol.name).rendered.svg
         print_written(setting, [page, *sorted(figures.glob("*.svg"))])
     else:
         print(page, *headlines(setting.catalog, setting.protocol, setting.results, chosen), sep="\n")

@@ -17,6 +17,8 @@ from replication.results.schemas import Archive, Data, Levels, Mechanism, read, 
 from replication.verdicts import SCHEMA as VERDICTS_SCHEMA
 from replication.verdicts import misjudged
 
+IMAGE = b"data:image/jpeg"
+"""Begins every photograph that a page carries; its figures are drawn."""
 LIMIT = 30 * 2**20  # bytes of a whole archive
 
 
@@ -27,8 +29,8 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
     CURVE_LINES lines stay, the first and the last among them. ``archive.json`` lists every file with its SHA-256; an
     archive that stood there before is replaced at the end. Raises ResultError when nothing is finished, when runs are
     broken or do not belong together, when the verdicts are of other runs, when the whole is larger than LIMIT, when a
-    file names a folder of this machine, or when the target is no archive or has runs that are not here; then nothing is
-    written.
+    file names a folder of this machine or holds images of others' data, or when the target is no archive or has runs
+    that are not here; then nothing is written.
     """
     layout, kept = Layout(results, protocol.name), Layout(out, protocol.name)
     source, target = layout.folder, kept.folder
@@ -51,6 +53,7 @@ def archive(protocol: Protocol, results: Path, out: Path) -> Path:
     if target.exists() and not kept.archive.exists():
         raise ResultError(f"{target}: not an archive of this project, so it is not replaced; choose another with --out")
     check_paths(files, source, (results, data_root()))
+    check_images(files, source, protocol)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for path, content in files.items():
@@ -111,6 +114,18 @@ def check_paths(files: Mapping[Path, bytes], source: Path, folders: Iterable[Pat
                     f"{source / path}: names {folder.decode()}, a folder of this machine; make the file again with a "
                     "relative --results, and with data in a relative path under $DETECTRON2_DATASETS"
                 )
+
+
+def check_images(files: Mapping[Path, bytes], source: Path, protocol: Protocol) -> None:
+    """What is archived is passed on: ResultError for a page with images of data that this project does not make."""
+    if protocol.data.kind == "embedded":
+        return
+    for path, content in files.items():
+        if path.suffix == ".html" and IMAGE in content:
+            raise ResultError(
+                f"{source / path}: holds images of the data, which may not be yours to pass on; render it without "
+                f"them: DETECTRON2_DATASETS=/nowhere replication report --protocol {protocol.name}"
+            )
 
 
 def contents(layout: Layout) -> Iterator[tuple[Path, bytes]]:

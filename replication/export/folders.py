@@ -12,7 +12,7 @@ from typing import Any
 from replication.catalog import Catalog, Protocol, withdrawn
 from replication.datasets.roots import data_root
 from replication.errors import ResultError
-from replication.export.archive import check_paths, check_runs, contents
+from replication.export.archive import check_images, check_paths, check_runs, contents
 from replication.export.checklist import checklist
 from replication.export.paper_kit import claims_table, methods, sentences, statements
 from replication.export.recorded import recorded_data
@@ -80,6 +80,7 @@ def write_ro_crate(
     runs = check_runs(protocol, layout)
     files = dict(contents(layout))
     check_paths(files, layout.folder, (results, data_root()))
+    check_images(files, layout.folder, protocol)
     today = datetime.now(UTC).date().isoformat()
     with reading(layout.verdicts, "verdicts"):
         metadata = ro_crate(layout, runs, _entries(catalog, protocol, layout), files, today, license_url)

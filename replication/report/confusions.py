@@ -41,7 +41,7 @@ def draw_confusions(table: str, names: Mapping[str, Sequence[str]], outcomes: Ma
 def _matrix(panel: Axes, label: str, names: Sequence[str], percent: Floats) -> None:
     tint = np.zeros((*percent.shape, 4))
     tint[..., :3] = mpl.colors.to_rgb(COLORS[0])
-    tint[..., 3] = percent / 100
+    tint[..., 3] = 0.7 * percent / 100  # text stays readable on it
     panel.imshow(tint, interpolation="nearest")
     panel.set_title(label, loc="left")
     panel.set_xlabel("detected as")

@@ -118,12 +118,14 @@ class Section:
 def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> Path:
     """Write ``results/<protocol>/report.html`` and ``figures/svg``; the same bytes for the same results.
 
-    Raises ConfigError for an unknown table, ResultError for runs that must not be compared.
+    Those of an archive go beside it (``Layout.rendered``): its own files are listed with their hashes. Raises
+    ConfigError for an unknown table, ResultError for runs that must not be compared.
     """
     layout = Layout(results, protocol.name)
     comparisons = compare_all(catalog, table_ids, protocol, results)
-    check_writable(layout.svg)
-    check_writable(layout.folder)
+    out = layout.rendered
+    check_writable(out.svg)
+    check_writable(out.folder)
     extra: dict[str, list[Drawing]] = {}
     for paper in {comparison.paper.id: comparison.paper for comparison in comparisons}.values():
         extra |= paper_drawings(paper, comparisons, protocol, results)
@@ -133,13 +135,13 @@ def write_report(catalog: Catalog, protocol: Protocol, results: Path, table_ids:
         html = render_page(catalog, protocol, results, sections, verdicts)
     shown = [drawing for section in sections for drawing in (*section.drawings, *section.outcomes)]
     shown += verdicts.forests.values() if verdicts else ()
-    figures = {layout.figure(drawing.name): drawing for drawing in shown}
-    for old in set(layout.svg.glob(layout.figure("*").name)) - set(figures):
+    figures = {out.figure(drawing.name): drawing for drawing in shown}
+    for old in set(out.svg.glob(out.figure("*").name)) - set(figures):
         old.unlink()
     for path, drawing in figures.items():
         write_text(path, drawing.svg)
-    write_text(layout.report, html)
-    return layout.report
+    write_text(out.report, html)
+    return out.report
 
 
 def render_page(

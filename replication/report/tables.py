@@ -39,10 +39,13 @@ def _forms(catalog: Catalog, comparison: Comparison) -> dict[str, str]:
 
 
 def write_tables(catalog: Catalog, protocol: Protocol, results: Path, table_ids: Sequence[str]) -> list[Path]:
-    """Write ``results/<protocol>/tables/<table>.{md,csv,tex}``; all tables are rendered before the first is written."""
+    """Write ``results/<protocol>/tables/<table>.{md,csv,tex}``; all tables are rendered before the first is written.
+
+    Those of an archive go beside it (``Layout.rendered``).
+    """
     comparisons = compare_all(catalog, table_ids, protocol, results)
     rendered = {one.table.id: _forms(catalog, one) for one in comparisons}
-    layout = Layout(results, protocol.name)
+    layout = Layout(results, protocol.name).rendered
     paths = []
     for table_id, forms in rendered.items():
         for form, text in forms.items():

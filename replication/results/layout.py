@@ -252,6 +252,13 @@ class Layout:
         return self.folder / "archive.json"
 
     @property
+    def rendered(self) -> Layout:
+        """Where tables and the page are written: here, but those of an archive, which is left as it is, in a folder
+        ``rendered`` beside it.
+        """
+        return Layout(self.results / "rendered", self.protocol) if self.archive.exists() else self
+
+    @property
     def merged(self) -> Path:
         """Lists where the runs of merged results are from (``schemas.Merged``); only those have it."""
         return self.folder / "merged.json"

@@ -29,7 +29,7 @@ from replication.verdicts import judge
 from replication.verdicts.registered import check_plan
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-KEPT = sorted(path.name for path in REFERENCE.iterdir() if path.is_dir()) if REFERENCE.exists() else []
+KEPT = sorted(path.parent.name for path in REFERENCE.glob("*/archive.json"))
 SMOKE = load_protocol("smoke")
 
 
@@ -266,8 +266,32 @@ def test_a_further_paper_s_table_is_made_of_the_archived_runs(copied: Path, with
     (copied / "mini" / "verdicts.json").unlink()
     page = write_report(with_fourth_paper, mini, copied, ["giou_v2-T5"])
     assert "\N{EN DASH}" in verdict_rows(page)["giou_v2-T5"]["giou"]
-    svgs = {path.stem for path in (copied / "mini" / "figures" / "svg").iterdir()}
+    svgs = {path.stem for path in (page.parent / "figures" / "svg").iterdir()}
     assert svgs >= {"giou_v2-T5_curves", "giou_v2-T5_mistakes", "giou_v2-T5_classes", "giou_v2-T5_sizes"}
+
+
+def test_images_of_others_data_are_not_passed_on(results: Path, tmp_path: Path) -> None:
+    page = results / "smoke" / "report.html"
+    page.write_text('<image href="data:image/jpeg;base64,AA"/>')
+    foreign = load_protocol("paper").model_copy(update={"name": "smoke"})
+    with pytest.raises(ResultError, match=r"report\.html: holds images of the data.*DETECTRON2_DATASETS=/nowhere"):
+        archive(foreign, results, tmp_path / "kept")
+    assert not (tmp_path / "kept" / "smoke").exists()
+    assert (archive(SMOKE, results, tmp_path / "kept") / "report.html").exists()
+    page.write_text('<image href="data:image/png;base64,AA"/>')
+    assert (archive(foreign, results, tmp_path / "kept") / "report.html").exists()
+
+
+def test_rendering_an_archive_again_leaves_its_files_alone(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = read_json(copied / "mini" / "archive.json", "archive/1")
+    for verb in ("report", "tables"):
+        assert cli.main([verb, "--protocol", "mini", "--results", str(copied), "--format", "json"]) == 0
+        written = [Path(path) for path in json.loads(capsys.readouterr().out)["files"]]
+        assert written
+        assert all(path.is_relative_to(copied / "rendered" / "mini") and path.is_file() for path in written)
+    found = {path: hashlib.sha256((copied / "mini" / path).read_bytes()).hexdigest() for path in document["files"]}
+    assert found == document["files"]
+    assert set(found) | {"archive.json"} == names(copied / "mini")
 
 
 def test_a_metric_that_the_archived_files_lack_is_shown_as_missing(copied: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_paper_whose_id_begins_like_another_s_has_figures_of_its_own_only(decl
     write_json(Layout(results, protocol.name).figure_data("giou", "dots"), "figure/1", {"dots": 3})
     write_report(other, protocol, results, ["giou-T5"])
     names = {path.stem for path in (results / "mini" / "figures" / "svg").iterdir()}
-    assert names == {"giou-T5_curves"}
+    assert names == {"giou-T5_curves", "giou-T5_sizes"}
 
 
 @pytest.mark.parametrize("paper", ["unheard_of", "not-an-identifier", "..", "", "os.path"])
