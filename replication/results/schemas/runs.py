@@ -143,7 +143,7 @@ class Metrics(Document, frozen=True, kw_only=True):
     metrics: dict[str, Percent | None]
     giou_metrics: dict[str, Percent | None]
     mask_metrics: dict[str, Percent | None] | None = None
-    area_ranges: dict[str, tuple[float, float]] = {}
+    area_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     images: Count | None = None
     objects: Count | None = None
     criterion: str | None = None
