@@ -176,7 +176,7 @@ CATALOG = {
 }
 # What users' own comparisons and programs call, and no verdict on a paper's claim.
 USERS = {
-    "evaluation": {"coco_columns", "cocoeval", "elsewhere", "inputs"},
+    "evaluation": {"coco_columns", "cocoeval", "elsewhere", "influence", "inputs"},
     "verdicts": {
         *(
             "arm_cache",
