@@ -62,7 +62,8 @@ def test_figures_stand_in_the_page_and_in_files(libra, protocol, results, add_ru
     write_json(Layout(results, protocol.name).figure_data("libra_rcnn", "balanced_l1"), "figure/1", BALANCED)
     page = write_report(libra, protocol, results, ["giou-T5", "libra-T1", "libra-T2"]).read_text()
     assert sorted(path.stem for path in (results / "mini" / "figures" / "svg").glob("libra*.svg")) == [
-        "libra-T1_curves", "libra-T2_curves", "libra_rcnn_balanced_l1", "libra_rcnn_sampling",
+        "libra-T1_curves", "libra-T1_sizes", "libra-T2_curves", "libra-T2_sizes", "libra_rcnn_balanced_l1",
+        "libra_rcnn_sampling",
     ]  # fmt: skip
     assert page.count(">hard negatives (highest loss)") == 1
     again = write_report(libra, protocol, results, ["giou-T5", "libra-T1", "libra-T2"]).read_text()
