@@ -180,7 +180,7 @@ def test_other_data_never_go_by_a_benchmark_s_name(catalog, add_run, tmp_path):
     assert result.dataset.name == "protocol mini: the embedded validation images"
     args = result.dataset.args or {}
     assert args["note"] == NOT_COMPARABLE
-    assert "500 training and 1000 validation images" in args["data"]
+    assert "1000 training and 1500 validation images" in args["data"]
     assert (args["images"], args["objects"]) == (300, 1238)
     (model,) = zoo(catalog, tmp_path, "mini", ["giou-T5"]).models
     assert model.results[0].dataset == result.dataset.name
