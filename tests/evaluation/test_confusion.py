@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from replication.errors import ResultError
-from replication.evaluation import evaluate_run
 from replication.evaluation.box_share import box_loss_share
 from replication.evaluation.confusion import best_score, confusion
 from replication.evaluation.inputs import as_detections, as_ground_truth
 from replication.evaluation.matching import match
+from replication.evaluation.runs import evaluate_run
 from replication.results.schemas import Metrics, read, write
 from tests.evaluation.test_runs import detected, run_of
 
