@@ -78,6 +78,12 @@ def test_the_screen_shows_progress_and_the_finished_table(made: tuple[Path, str]
     assert "published" in screen.lower()
 
 
+def test_the_last_words_say_where_the_page_is_and_what_the_verdicts_are(made: tuple[Path, str]):
+    results, screen = made
+    words = screen.partition(f"The page: {results / 'smoke' / 'report.html'}\n")[2]
+    assert re.match(r"giou-T5: .* over smooth L1, .*: blocked; claimed [+\N{MINUS SIGN}]", words), screen[-2000:]
+
+
 def test_nothing_is_done_twice_and_more_seeds_add_only_theirs(made: tuple[Path, str]):
     results, _ = made
     again = snakemake(results, "--dry-run")

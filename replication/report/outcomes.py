@@ -93,8 +93,8 @@ def _draw_classes(table: str, names: Sequence[str], values: Values) -> str:
         panel = figure.subplots()
         for place, (label, runs) in enumerate(values.items()):
             shift = 0.7 * ((place + 0.5) / len(values) - 0.5)
-            for row, (low, mean, high) in _spans(runs):
-                _mark(panel, row + shift, (low, mean, high), COLORS[place % len(COLORS)], "" if row else label, place)
+            for number, (row, span) in enumerate(_spans(runs)):
+                _mark(panel, row + shift, span, place, label if number == 0 else "_")
         panel.set_yticks(range(len(names)), names)
         panel.set_ylim(len(names) - 0.4, -0.6)
         panel.set_xlabel("AP")
@@ -110,7 +110,7 @@ def _draw_sizes(table: str, titles: Sequence[str], values: Values) -> str:
         panels = figure.subplots(1, len(SIZES), sharey=True)
         for row, runs in enumerate(values.values()):
             for column, span in _spans(runs):
-                _mark(panels[column], row, span, COLORS[row % len(COLORS)], "", row)
+                _mark(panels[column], row, span, row)
         for panel, title in zip(panels, titles, strict=True):
             panel.set_title(title, loc="left", fontsize=10)
             panel.set_xlabel("AP")
@@ -129,8 +129,9 @@ def _spans(runs: Sequence[Sequence[float | None]]) -> Iterator[tuple[int, tuple[
             yield place, (min(there), sum(there) / len(there), max(there))
 
 
-def _mark(panel: Axes, y: float, span: tuple[float, float, float], color: str, label: str, place: int) -> None:
+def _mark(panel: Axes, y: float, span: tuple[float, float, float], place: int, label: str = "_") -> None:
+    """Mean and range of the row at a place of the legend, which names labels that do not begin with an underscore."""
     low, mean, high = span
+    color, marker = COLORS[place % len(COLORS)], "osD"[place // len(COLORS) % 3]
     panel.plot([low, high], [y, y], color=color, linewidth=2, alpha=0.6)
-    marker = "osD"[place // len(COLORS) % 3]
-    panel.plot([mean], [y], color=color, marker=marker, markersize=4.5, linestyle="", label=label or "_")
+    panel.plot([mean], [y], color=color, marker=marker, markersize=4.5, linestyle="", label=label)
