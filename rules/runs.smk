@@ -41,7 +41,7 @@ rule train:
         data=rule_values.data_settings(plan),
         fingerprint=lambda wildcards: rule_values.training(plan, wildcards.variant),
     message:
-        "train {wildcards.variant}, seed {wildcards.seed}: {resources.expected_minutes} min expected (0: unknown time)"
+        "train {wildcards.variant}, seed {wildcards.seed}: about {resources.expected_minutes} min (0: not known)"
     shell:
         "trap : TERM; {VERB} train {WHERE} --variant {wildcards.variant:q} --seed {wildcards.seed:q} --gpus {GPUS}"
         " --wait --replace"
