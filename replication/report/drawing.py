@@ -22,6 +22,7 @@ INK = "#68707c"
 
 STYLE = {
     "svg.fonttype": "none",
+    "font.sans-serif": ["DejaVu Sans", "Arial"],  # what else matplotlib names stands in every text of an SVG document
     "text.parse_math": False,  # labels are users' words, in which a dollar sign is one
     "font.size": 11,
     "axes.edgecolor": INK,
@@ -72,7 +73,13 @@ def svg(figure: Figure) -> str:
     figure.savefig(
         buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
     )
-    return buffer.getvalue()
+    return compact(buffer.getvalue())
+
+
+def compact(document: str) -> str:
+    """A drawn document with coordinates of a hundredth of a point and without indentation, of half the size."""
+    document = re.sub(r"(?<![\w#.-])(-?\d+\.\d{2})\d+(?![\w.])", r"\1", document)
+    return re.sub(r"\n\s+", "\n", document)
 
 
 def described(document: str, title: str, description: str) -> str:
