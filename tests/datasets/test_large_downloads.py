@@ -160,7 +160,10 @@ def test_a_broken_connection_is_resumed_verified_and_unpacked(
     archive = replace(official, url=f"{server}/{official.name}", sha256=sha256_file(packed))
     download(name, tmp_path / "data", records={name: (archive,)})
     assert is_complete(official, tmp_path / "data")
-    assert asked == [(official.name, 0), (official.name, int(BREAK * official.size))]
+    first, second = asked  # what was on its way when the connection broke may be lost with it
+    assert first == (official.name, 0)
+    assert second[0] == official.name
+    assert 0.95 * BREAK * official.size < second[1] <= BREAK * official.size
     assert not (tmp_path / "data/archives" / official.name).exists()
 
 
