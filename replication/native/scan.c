@@ -5,32 +5,20 @@
 
 enum { IMAGE = 1, CLASS = 2, SCORE = 4, BOX = 8, ALL = 15 };
 
-static bool record(Text *t, int64_t *image, int64_t *label, double *score, double *corners, double *area)
+typedef struct {
+    int64_t *image, *label;
+    double *score, *corners, *area;
+} Result;
+
+static bool member(Text *t, const char *key, size_t size, int *own, void *into)
 {
-    int found = 0;
-    if (!take(t, '{')) return false;
-    do {
-        const char *key;
-        size_t size;
-        int one = 0;
-        bool good;
-        if (!plain_text(t, &key, &size) || !take(t, ':')) return false;
-        if (is(key, size, "image_id"))
-            one = IMAGE, good = whole(t, image);
-        else if (is(key, size, "category_id"))
-            one = CLASS, good = whole(t, label);
-        else if (is(key, size, "score"))
-            one = SCORE, good = real(t, score);
-        else if (is(key, size, "bbox"))
-            one = BOX, good = box(t, corners, area);
-        else if (is(key, size, "segmentation"))
-            skip_space(t), good = take_word(t, "null");
-        else
-            good = skip_value(t, 0);
-        if (!good || found & one) return false;
-        found |= one;
-    } while (take(t, ','));
-    return found == ALL && take(t, '}');
+    const Result *row = into;
+    if (is(key, size, "image_id")) return *own = IMAGE, whole(t, row->image);
+    if (is(key, size, "category_id")) return *own = CLASS, whole(t, row->label);
+    if (is(key, size, "score")) return *own = SCORE, real(t, row->score);
+    if (is(key, size, "bbox")) return *own = BOX, box(t, row->corners, row->area);
+    if (is(key, size, "segmentation")) return skip_space(t), take_word(t, "null");
+    return skip_value(t, 0);
 }
 
 /* Reads the file. Afterwards state is how many records it read, and END or NOT_PLAIN; what has more records than the
@@ -45,8 +33,9 @@ int scan(VECTOR(const uint8_t, text), VECTOR(int64_t, state), VECTOR(int64_t, im
     bool good = take(&t, '[');
     if (good && !take(&t, ']')) {
         do {
-            good = count < image_size &&
-                   record(&t, image + count, label + count, score + count, boxes + count * boxes_step, areas + count);
+            Result row = {image + count, label + count, score + count, boxes + count * boxes_step, areas + count};
+            int found;
+            good = count < image_size && record(&t, member, &row, &found) && found == ALL;
             count++;
         } while (good && take(&t, ','));
         good = good && take(&t, ']');

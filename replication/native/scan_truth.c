@@ -51,96 +51,106 @@ static bool flag(Text *t, int64_t *value)
     return whole_or_null(t, value) && (*value == 0 || *value == 1);
 }
 
-static bool image(Text *t, const char *file, int64_t *row)
+typedef struct {
+    const char *file;
+    int64_t *values;
+    double *sides;
+} Row;
+
+static bool image_member(Text *t, const char *key, size_t size, int *own, void *into)
 {
-    int found = 0;
-    memset(row, 0, OF_IMAGE * sizeof *row);
-    if (!take(t, '{')) return false;
-    do {
-        const char *key;
-        size_t size;
-        int one = 0;
-        bool good;
-        if (!plain_text(t, &key, &size) || !take(t, ':')) return false;
-        if (is(key, size, "id"))
-            one = 1 << IMAGE_ID, good = whole(t, row + IMAGE_ID);
-        else if (is(key, size, "height"))
-            one = 1 << HEIGHT, good = whole_or_null(t, row + HEIGHT);
-        else if (is(key, size, "width"))
-            one = 1 << WIDTH, good = whole_or_null(t, row + WIDTH);
-        else if (is(key, size, "file_name"))
-            one = 1 << FILE_NAME, good = text_span(t, file, row + FILE_NAME);
-        else
-            good = skip_value(t, 0);
-        if (!good || found & one) return false;
-        found |= one;
-    } while (take(t, ','));
-    return found & 1 << IMAGE_ID && take(t, '}');
+    const Row *row = into;
+    if (is(key, size, "id")) return *own = 1 << IMAGE_ID, whole(t, row->values + IMAGE_ID);
+    if (is(key, size, "height")) return *own = 1 << HEIGHT, whole_or_null(t, row->values + HEIGHT);
+    if (is(key, size, "width")) return *own = 1 << WIDTH, whole_or_null(t, row->values + WIDTH);
+    if (is(key, size, "file_name")) return *own = 1 << FILE_NAME, text_span(t, row->file, row->values + FILE_NAME);
+    return skip_value(t, 0);
 }
 
-static bool category(Text *t, const char *file, int64_t *row)
+static bool image(Text *t, Row *row)
 {
-    int found = 0;
-    memset(row, 0, OF_CATEGORY * sizeof *row);
-    if (!take(t, '{')) return false;
-    do {
-        const char *key;
-        size_t size;
-        int one = 0;
-        bool good;
-        if (!plain_text(t, &key, &size) || !take(t, ':')) return false;
-        if (is(key, size, "id"))
-            one = 1 << CATEGORY_ID, good = whole(t, row + CATEGORY_ID);
-        else if (is(key, size, "name"))
-            one = 1 << NAME, good = text_span(t, file, row + NAME);
-        else
-            good = skip_value(t, 0);
-        if (!good || found & one) return false;
-        found |= one;
-    } while (take(t, ','));
-    return found == (1 << CATEGORY_ID | 1 << NAME) && take(t, '}');
+    int found;
+    memset(row->values, 0, OF_IMAGE * sizeof *row->values);
+    return record(t, image_member, row, &found) && found & 1 << IMAGE_ID;
 }
 
-static bool object(Text *t, const char *file, int64_t *row, double *sides)
+static bool category_member(Text *t, const char *key, size_t size, int *own, void *into)
 {
-    enum { BOX = 1 << OF_OBJECT, SIZE = BOX << 1 };
+    const Row *row = into;
+    if (is(key, size, "id")) return *own = 1 << CATEGORY_ID, whole(t, row->values + CATEGORY_ID);
+    if (is(key, size, "name")) return *own = 1 << NAME, text_span(t, row->file, row->values + NAME);
+    return skip_value(t, 0);
+}
+
+static bool category(Text *t, Row *row)
+{
+    int found;
+    memset(row->values, 0, OF_CATEGORY * sizeof *row->values);
+    return record(t, category_member, row, &found) && found == (1 << CATEGORY_ID | 1 << NAME);
+}
+
+enum { BOX = 1 << OF_OBJECT, SIZE = BOX << 1 };
+
+static bool object_member(Text *t, const char *key, size_t size, int *own, void *into)
+{
+    const Row *row = into;
+    int64_t *values = row->values;
+    double *sides = row->sides;
+    if (is(key, size, "id")) return *own = 1 << OBJECT_ID, whole(t, values + OBJECT_ID);
+    if (is(key, size, "image_id")) return *own = 1 << OBJECT_IMAGE, whole(t, values + OBJECT_IMAGE);
+    if (is(key, size, "category_id")) return *own = 1 << OBJECT_CATEGORY, whole(t, values + OBJECT_CATEGORY);
+    if (is(key, size, "bbox")) return *own = BOX, box(t, sides, sides + BOX_AREA);
+    if (is(key, size, "area")) return *own = SIZE, real_or_null(t, sides + AREA);
+    if (is(key, size, "iscrowd")) return *own = 1 << CROWD, flag(t, values + CROWD);
+    if (is(key, size, "ignore")) return *own = 1 << IGNORE, flag(t, values + IGNORE);
+    if (is(key, size, "difficult")) return *own = 1 << DIFFICULT, flag(t, values + DIFFICULT);
+    if (is(key, size, "segmentation")) return *own = 1 << MASK, value_span(t, row->file, values + MASK);
+    return skip_value(t, 0);
+}
+
+static bool object(Text *t, Row *row)
+{
     const int needed = 1 << OBJECT_ID | 1 << OBJECT_IMAGE | 1 << OBJECT_CATEGORY | BOX;
-    int found = 0;
-    memset(row, 0, OF_OBJECT * sizeof *row);
+    double *sides = row->sides;
+    int found;
+    memset(row->values, 0, OF_OBJECT * sizeof *row->values);
     sides[AREA] = NAN;
-    if (!take(t, '{')) return false;
-    do {
-        const char *key;
-        size_t size;
-        int one = 0;
-        bool good;
-        if (!plain_text(t, &key, &size) || !take(t, ':')) return false;
-        if (is(key, size, "id"))
-            one = 1 << OBJECT_ID, good = whole(t, row + OBJECT_ID);
-        else if (is(key, size, "image_id"))
-            one = 1 << OBJECT_IMAGE, good = whole(t, row + OBJECT_IMAGE);
-        else if (is(key, size, "category_id"))
-            one = 1 << OBJECT_CATEGORY, good = whole(t, row + OBJECT_CATEGORY);
-        else if (is(key, size, "bbox"))
-            one = BOX, good = box(t, sides, sides + BOX_AREA);
-        else if (is(key, size, "area"))
-            one = SIZE, good = real_or_null(t, sides + AREA);
-        else if (is(key, size, "iscrowd"))
-            one = 1 << CROWD, good = flag(t, row + CROWD);
-        else if (is(key, size, "ignore"))
-            one = 1 << IGNORE, good = flag(t, row + IGNORE);
-        else if (is(key, size, "difficult"))
-            one = 1 << DIFFICULT, good = flag(t, row + DIFFICULT);
-        else if (is(key, size, "segmentation"))
-            one = 1 << MASK, good = value_span(t, file, row + MASK);
-        else
-            good = skip_value(t, 0);
-        if (!good || found & one) return false;
-        found |= one;
-    } while (take(t, ','));
-    if ((found & needed) != needed || sides[AREA] < 0) return false;
+    if (!record(t, object_member, row, &found) || (found & needed) != needed || sides[AREA] < 0) return false;
     if (isnan(sides[AREA])) sides[AREA] = sides[BOX_AREA];
-    return take(t, '}');
+    return true;
+}
+
+/* The lists of the file in the order of LISTS: of each the records read, its table, rows and the distance of two. */
+enum { OF_IMAGES, OF_CATEGORIES, OF_OBJECTS, LISTS };
+typedef struct {
+    const char *file;
+    int64_t *counts, *tables[LISTS], rows[LISTS], steps[LISTS];
+    double *boxes;
+    int64_t boxes_step;
+} Lists;
+
+static bool entries(Text *t, Lists *lists, int which)
+{
+    static bool (*const entry[LISTS])(Text *, Row *) = {image, category, object};
+    int64_t *count = lists->counts + which;
+    if (!take(t, '[')) return false;
+    if (take(t, ']')) return true;
+    do {
+        if (*count == lists->rows[which]) return false;
+        Row row = {lists->file, lists->tables[which] + *count * lists->steps[which], NULL};
+        if (which == OF_OBJECTS) row.sides = lists->boxes + *count * lists->boxes_step;
+        if (!entry[which](t, &row)) return false;
+        ++*count;
+    } while (take(t, ','));
+    return take(t, ']');
+}
+
+static bool list_member(Text *t, const char *key, size_t size, int *own, void *into)
+{
+    if (is(key, size, "images")) return *own = IMAGES, entries(t, into, OF_IMAGES);
+    if (is(key, size, "categories")) return *own = CATEGORIES, entries(t, into, OF_CATEGORIES);
+    if (is(key, size, "annotations")) return *own = ANNOTATIONS, entries(t, into, OF_OBJECTS);
+    return skip_value(t, 0);
 }
 
 /* Reads the file. Afterwards counts are the images, categories and objects read, and END or NOT_PLAIN; what has more
@@ -152,35 +162,11 @@ int scan_truth(VECTOR(const uint8_t, text), VECTOR(int64_t, counts), TABLE(int64
     UNUSED(boxes_rows), UNUSED(boxes_columns);
     const char *file = (const char *)text;
     Text t = {file, file + text_size};
-    int found = 0;
-    bool good = take(&t, '{');
+    Lists lists = {file, counts, {images, categories, objects}, {images_rows, categories_rows, objects_rows},
+                   {images_step, categories_step, objects_step}, boxes, boxes_step};
+    int found;
     counts[0] = counts[1] = counts[2] = 0, counts[3] = NOT_PLAIN;
-    do {
-        const char *key;
-        size_t size;
-        if (!good || !plain_text(&t, &key, &size) || !take(&t, ':')) return DONE;
-        int one = is(key, size, "images") ? IMAGES : is(key, size, "categories") ? CATEGORIES
-                : is(key, size, "annotations") ? ANNOTATIONS : 0;
-        if (found & one) return DONE;
-        found |= one;
-        if (!one) {
-            good = skip_value(&t, 0);
-            continue;
-        }
-        int64_t rows = one == IMAGES ? images_rows : one == CATEGORIES ? categories_rows : objects_rows;
-        int64_t *count = counts + (one == IMAGES ? 0 : one == CATEGORIES ? 1 : 2);
-        if (!take(&t, '[')) return DONE;
-        if (take(&t, ']')) continue;
-        do {
-            if (*count == rows) return DONE;
-            good = one == IMAGES       ? image(&t, file, images + *count * images_step)
-                   : one == CATEGORIES ? category(&t, file, categories + *count * categories_step)
-                                       : object(&t, file, objects + *count * objects_step, boxes + *count * boxes_step);
-            ++*count;
-        } while (good && take(&t, ','));
-        good = good && take(&t, ']');
-    } while (good && take(&t, ','));
-    if (!good || found != ALL_LISTS || !take(&t, '}')) return DONE;
+    if (!record(&t, list_member, &lists, &found) || found != ALL_LISTS) return DONE;
     skip_space(&t);
     if (t.at == t.end) counts[3] = END;
     return DONE;

@@ -205,4 +205,24 @@ static bool skip_value(Text *t, int depth)
     return take(t, last);
 }
 
+/* Reads the value of a member, or skips it: false where it is not plain. The bit of a member that may come but once
+   goes into own, which is 0 before. */
+typedef bool Member(Text *t, const char *key, size_t size, int *own, void *into);
+
+/* A record with at least one member; found are the bits of those that came. */
+static inline bool record(Text *t, Member *member, void *into, int *found)
+{
+    *found = 0;
+    if (!take(t, '{')) return false;
+    do {
+        const char *key;
+        size_t size;
+        int own = 0;
+        if (!plain_text(t, &key, &size) || !take(t, ':')) return false;
+        if (!member(t, key, size, &own, into) || *found & own) return false;
+        *found |= own;
+    } while (take(t, ','));
+    return take(t, '}');
+}
+
 #endif

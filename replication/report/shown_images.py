@@ -51,7 +51,7 @@ def show(
 ) -> Shown | None:
     """The image with the detections of at least ``MIN_SCORE``; None where it cannot be read."""
     path = folder / truth.image_names[place]
-    uri = _readable(path)
+    uri = data_uri(path)
     if uri is None:
         return None
     height, width = truth.sizes[place].tolist()
@@ -66,14 +66,6 @@ def show(
         kept = (one.images == place) & (one.scores >= MIN_SCORE)
         panels.append((name, tuple(_boxes(truth, one.boxes, one.labels, kept, one.scores))))
     return Shown(truth.image_names[place], uri, width, height, influence, tuple(panels))
-
-
-def _readable(path: Path) -> str | None:
-    """A data URI, None for a file that is no image or a broken one."""
-    try:
-        return data_uri(path)
-    except OSError:
-        return None
 
 
 def _boxes(
