@@ -29,7 +29,7 @@ def draw_levels(comparison: Comparison) -> str | None:
     drawn = _selections(comparison)
     if not drawn:
         return None
-    with mpl.rc_context({**STYLE, "svg.hashsalt": f"{comparison.table.id}-levels"}):
+    with mpl.rc_context({**STYLE, "savefig.dpi": 200, "svg.hashsalt": f"{comparison.table.id}-levels"}):
         figure = Figure(figsize=(9.2, 3.6), layout="constrained")
         panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
         for position, (panel, (label, content)) in enumerate(zip(panels, drawn.items(), strict=True)):
@@ -63,7 +63,9 @@ def _panel(panel: Axes, label: str, content: Levels, color: str) -> None:
     pairs = np.array([pair for pair in content.objects if pair[0] > 0], dtype=np.float64).reshape(-1, 2)
     sides, levels = pairs[:, 0], pairs[:, 1]
     spread = (np.arange(len(levels)) * _GOLDEN % 1 - 0.5) * 0.6
-    panel.scatter(sides, levels + spread, s=7, color=color, alpha=0.5, linewidths=0, label="selected online")
+    panel.scatter(
+        sides, levels + spread, s=7, color=color, alpha=0.5, linewidths=0, label="selected online", rasterized=True
+    )
     low, high = max(1.0, sides.min() / 1.2), sides.max() * 1.2
     grid = np.geomspace(low, high, 2000)
     panel.plot(grid, heuristic_level(grid, content), color=INK, label="heuristic", linewidth=1.4)
