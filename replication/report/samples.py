@@ -88,9 +88,12 @@ def _photos(lines: Sequence[Line], truth: GroundTruth, images: Path) -> list[Pho
             uri=uri,
             width=int(truth.sizes[place, 1]),
             height=int(truth.sizes[place, 0]),
-            truth=_boxes(truth, truth, (truth.images == place) & ~truth.crowds),
+            truth=drawn_boxes(truth, (truth.images == place) & ~truth.crowds, truth.class_names),
             detections=tuple(
-                (label, _boxes(truth, own, (own.images == place) & (own.scores >= MIN_SCORE), own.scores))
+                (
+                    label,
+                    drawn_boxes(own, (own.images == place) & (own.scores >= MIN_SCORE), truth.class_names, own.scores),
+                )
                 for label, own in detections
             ),
         )
@@ -98,8 +101,8 @@ def _photos(lines: Sequence[Line], truth: GroundTruth, images: Path) -> list[Pho
     ]
 
 
-def _boxes(
-    truth: GroundTruth, columns: GroundTruth | Detections, chosen: Flags, scores: Floats | None = None
+def drawn_boxes(
+    columns: GroundTruth | Detections, chosen: Flags, class_names: Sequence[str], scores: Floats | None = None
 ) -> tuple[Box, ...]:
     """The chosen rows of ground truth or detections, to a tenth of a pixel."""
     boxes = []
@@ -107,7 +110,7 @@ def _boxes(
         x1, y1, x2, y2 = columns.boxes[row].tolist()
         x, y, width, height = (round(value, 1) for value in (x1, y1, x2 - x1, y2 - y1))
         score = None if scores is None else float(scores[row])
-        boxes.append(Box(x, y, width, height, truth.class_names[columns.labels[row]], score))
+        boxes.append(Box(x, y, width, height, class_names[columns.labels[row]], score))
     return tuple(boxes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from replication.catalog.units import MINUS
 from replication.formats.columns import Detections, Floats, GroundTruth
-from replication.report.samples import Box, data_uri
+from replication.report.samples import Box, data_uri, drawn_boxes
 
 MIN_SCORE = 0.3
 METRIC = "AP50"
@@ -60,18 +60,9 @@ def show(
 
         with Image.open(path) as image:
             width, height = image.size
-    objects = tuple(_boxes(truth, truth.boxes, truth.labels, (truth.images == place) & ~truth.crowds))
+    objects = drawn_boxes(truth, (truth.images == place) & ~truth.crowds, truth.class_names)
     panels = [("objects", objects)]
     for name, one in found.items():
         kept = (one.images == place) & (one.scores >= MIN_SCORE)
-        panels.append((name, tuple(_boxes(truth, one.boxes, one.labels, kept, one.scores))))
+        panels.append((name, drawn_boxes(one, kept, truth.class_names, one.scores)))
     return Shown(truth.image_names[place], uri, width, height, influence, tuple(panels))
-
-
-def _boxes(
-    truth: GroundTruth, boxes: Floats, labels: np.ndarray, kept: np.ndarray, scores: Floats | None = None
-) -> Iterator[Box]:
-    for row in np.flatnonzero(kept):
-        x, y, right, bottom = (round(float(value), 1) for value in boxes[row])
-        score = None if scores is None else float(scores[row])
-        yield Box(x, y, round(right - x, 1), round(bottom - y, 1), truth.class_names[labels[row]], score)
