@@ -2,7 +2,7 @@
 
 snakemake --cores all                                    the protocol `mini`
 snakemake --cores all --config protocol=paper            the papers' own
-snakemake --cores all --config tables=giou-T5 seeds=3    fewer tables, more seeds per variant
+snakemake --cores all --config tables=giou-T5 seeds=5    fewer tables, more seeds per variant
 snakemake --cores all --config configs=DIR               also papers, variants and protocols of your own
 Every rule is one verb of `replication`; what would run, and why: `replication plan`.
 """

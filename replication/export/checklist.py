@@ -91,7 +91,7 @@ def _claims(document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -
     yield "How are several claims corrected for?", "Holm's procedure, primary and secondary claims of a paper apart"
     hashes = ", ".join(f"{paper} {digest}" for paper, digest in plan["papers"].items())
     yield "What is the plan that was judged by?", f"SHA-256: protocol {plan['protocol']}, {hashes}"
-    yield "Did the controls come out?", f"{document['controls']['state']}: {document['controls']['reason']}"
+    yield "Did the controls pass?", f"{document['controls']['state']}: {document['controls']['reason']}"
     yield "Of which claims is no result stated, and why?", _silent(entries) or "none"
     yield "What else departs from the plan or limits the verdicts?", "; ".join(document["notes"]) or "nothing"
 

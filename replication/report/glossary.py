@@ -29,7 +29,7 @@ GLOSSARY = {
 
 VERDICTS = {
     "inconclusive": "The interval holds both a gain and none: these runs do not tell.",
-    "withheld": "The numbers are there, and no verdict is given on them, e.g. since a control did not come out; the "
+    "withheld": "The numbers are there, and no verdict is given on them, e.g. since a control failed; the "
     "reason is given.",
     "withdrawn": "Something was found to be wrong with the runs behind this verdict; the reason is given.",
     "gain": "The whole interval is above 0, among all claims of the paper.",

@@ -1,7 +1,7 @@
 """Controls: rows whose outcome is known beforehand, judged like claims. A protocol that misses one is not fit to judge.
 
 A control is judged by its direction, in the first column of its table and by the rule of the claims; the controls of
-a paper are a family of their own under Holm's procedure. ``loss`` comes out when a loss is found, ``equal`` when
+a paper are a family of their own under Holm's procedure. ``loss`` passes when a loss is found, ``equal`` when
 neither a gain nor a loss is.
 """
 
@@ -18,7 +18,7 @@ from replication.verdicts.output import EXPECTED, verdict_entry
 from replication.verdicts.rules import WITHHELD
 from replication.verdicts.spread import Spread
 
-NONE, NOT_RUN, FIT, UNFIT = "none planned", "not run yet", "came out", "not fit to judge"
+NONE, NOT_RUN, FIT, UNFIT = "none planned", "not run yet", "passed", "not fit to judge"
 """States of a protocol's controls."""
 
 
@@ -37,7 +37,7 @@ class Controls:
 
     @property
     def note(self) -> str:
-        """What stands beside the verdicts; empty where all controls came out or there are none."""
+        """What stands beside the verdicts; empty where all controls passed or there are none."""
         return self.reason if self.state in (UNFIT, NOT_RUN) else ""
 
 
@@ -91,11 +91,11 @@ def judge_controls(
         missed = "; ".join(
             f"{_name(one)}: {EXPECTED[one['expected']]} expected, {one['verdict']} found" for one in failed
         )
-        return Controls(UNFIT, f"controls did not come out: {missed}", entries)
+        return Controls(UNFIT, f"controls failed: {missed}", entries)
     if waiting:
         missing = "; ".join(f"{_name(one)}, {one['reason']}" for one in waiting)
         return Controls(NOT_RUN, f"controls not run yet: {missing}", entries)
-    return Controls(FIT, "all controls came out", entries)
+    return Controls(FIT, "all controls passed", entries)
 
 
 def _name(entry: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ def judge_interim(
 def _warning(table: str, later: Sequence[str], layout: Layout) -> str:
     return (
         f"INTERIM verdicts of {table}, without the runs that only {', '.join(later)} show. They may still change: "
-        "those runs enter the pooled spread, and controls that do not come out withhold all verdicts. The families "
+        "those runs enter the pooled spread, and controls that fail withhold all verdicts. The families "
         "hold the claims of all tables already. Final verdicts, once all runs are finished: the page and "
         f"{layout.verdicts}"
     )

@@ -257,7 +257,7 @@ def _controls_table(controls: Mapping[str, Any]) -> list[str]:
     """Heading and lines of the controls."""
     if not controls["entries"]:
         return [f"controls: {controls['state']}"]
-    heads = ["control", "column", "expected", "found", "interval", "measured", "runs", "came out"]
+    heads = ["control", "column", "expected", "found", "interval", "measured", "runs", "passed"]
     lines = [_control_line(entry) for entry in controls["entries"]]
     return [f"controls: {controls['state']}", tabulate(lines, heads, disable_numparse=True, maxcolwidths=[30, 12])]
 
@@ -278,5 +278,5 @@ def _control_line(entry: Mapping[str, Any]) -> list[str]:
 
 
 def came_out_text(entry: Mapping[str, Any]) -> str:
-    """Whether a control came out, in words."""
+    """Whether a control passed, in words."""
     return {True: "yes", False: "no", None: "not run yet"}[entry["came_out"]]

@@ -26,7 +26,7 @@ NOT_TESTABLE_HERE: Literal["not testable here"] = "not testable here"
 UNTESTED = (NOT_TESTABLE, NOT_TESTABLE_HERE)
 
 WITHHELD: Literal["withheld"] = "withheld"
-"""The verdict on any claim under a protocol whose controls did not come out."""
+"""The verdict on any claim under a protocol with a failed control."""
 
 WITHDRAWN: Literal["withdrawn"] = "withdrawn"
 """The verdict on a claim for which the protocol's file says why its runs must not be used."""

@@ -70,7 +70,7 @@ def test_what_cannot_be_said_gives_the_reason(paper, verdict, words):
 
 
 def test_a_protocol_that_is_not_fit_to_judge_says_so(paper):
-    reason = "not fit to judge: controls did not come out: shuffled labels: loss expected, inconclusive found"
+    reason = "not fit to judge: controls failed: shuffled labels: loss expected, inconclusive found"
     told = summarize(paper, [entry(verdict="withheld", reason=reason)] * 2, "mini")
     assert told.cannot == f"2 of 2 claims have their verdicts withheld: {reason}."
 
