@@ -49,11 +49,13 @@ def detect_with_weights(
 
 def model_with_weights(cfg: CfgNode, weights: Path) -> Any:
     """The model of a config with a Darknet file's weights, for inference; see ``detect_with_weights`` for errors."""
-    if cfg.MODEL.META_ARCHITECTURE != "YOLOv3" or not is_darknet(weights):
+    if cfg.MODEL.META_ARCHITECTURE != "YOLOv3":
         raise ConfigError(
-            f"--weights {weights}: a Darknet file (*.weights) goes with a YOLOv3 variant, this is "
-            f"{cfg.MODEL.META_ARCHITECTURE}; choose one of the yolov3_D53 variants and such a file"
+            f"--weights {weights}: a Darknet file goes with a YOLOv3 variant, this is {cfg.MODEL.META_ARCHITECTURE}; "
+            "choose one of the yolov3_D53 variants"
         )
+    if not is_darknet(weights):
+        raise ConfigError(f"--weights {weights}: not named as a Darknet file; give one called *.weights")
     path = weights_path(str(weights))
     model = build_model(cfg).eval().to(memory_format=torch.channels_last)
     load_darknet(model, path, whole=True)

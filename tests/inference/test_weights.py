@@ -96,7 +96,7 @@ def test_what_it_refuses(protocol: Protocol, weights: Path, images: tuple[Path, 
     other = load_catalog().variants["retinanet_R50"]
     with pytest.raises(ConfigError, match="goes with a YOLOv3 variant, this is ReplicationRetinaNet"):
         detect_with_weights(other, protocol, weights, *images)
-    with pytest.raises(ConfigError, match=r"--weights .*model_final\.pth: a Darknet file"):
+    with pytest.raises(ConfigError, match=r"--weights .*model_final\.pth: not named as a Darknet file"):
         detect_with_weights(VARIANT, protocol, tmp_path / "model_final.pth", *images)
     info = json.loads(images[0].read_text())
     info["categories"].append({"id": 5, "name": "more"})
