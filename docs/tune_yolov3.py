@@ -63,7 +63,7 @@ def write(protocol: Protocol, folder: Path, weights: Sequence[float]) -> None:
     change = {"name": "mini_tuning", "title": title, "note": NOTE, "data": data, "mechanisms": []}
     content = protocol.model_dump(mode="json", exclude_defaults=True) | change | {"tables": [TABLE]}
     content.pop("withdrawn", None)
-    content["overrides"]["YOLOv3"].pop("MODEL.YOLOV3.BBOX_REG_LOSS_WEIGHT", None)  # an earlier choice, or all would be it
+    content["overrides"]["YOLOv3"].pop("MODEL.YOLOV3.BBOX_REG_LOSS_WEIGHT", None)  # an earlier choice
     _write_yaml(folder / "protocols" / "mini_tuning.yaml", content | {"run_backbones": ["D-53"]})
 
 
