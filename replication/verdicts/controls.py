@@ -53,7 +53,7 @@ def control_questions(catalog: Catalog, protocol: Protocol, tables: Sequence[str
     asked = []
     for paper in catalog.papers.values():
         for table in (paper.table(name) for name in control_tables(catalog, protocol, tables) if _has(paper, name)):
-            for row in (row for row in table.rows if row.control and _runs(protocol, row)):
+            for row in (row for row in table.rows if row.control and _runs(protocol, table.id, row)):
                 claim = Claim(
                     id=f"{table.id}-{row.id}", paper=paper.id, table=table.id, baseline=row.baseline or "",
                     row=row.id, column=table.columns[0].id, gain=0.0, primary=True,
@@ -66,8 +66,10 @@ def _has(paper: Any, table: str) -> bool:
     return any(one.id == table for one in paper.tables)
 
 
-def _runs(protocol: Protocol, row: Row) -> bool:
-    return protocol.run_backbones is None or row.backbone in protocol.run_backbones
+def _runs(protocol: Protocol, table: str, row: Row) -> bool:
+    """Of the protocol's own tables the backbones that it runs; of a table that was asked for beside them all."""
+    own = table in protocol.tables
+    return not own or protocol.run_backbones is None or row.backbone in protocol.run_backbones
 
 
 def judge_controls(

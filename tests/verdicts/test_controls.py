@@ -12,6 +12,7 @@ from support.verdict_papers import PAPER, few_images
 from replication.catalog import Paper, Variant
 from replication.errors import ConfigError
 from replication.verdicts import judge, verdicts_table
+from replication.verdicts.controls import control_questions
 from replication.verdicts.halves import halves, halves_text, judge_halves
 from replication.verdicts.registered import plan_hashes
 
@@ -215,3 +216,10 @@ def test_the_count_of_halves_is_shown_with_its_number_and_what_it_means():
     assert "AP (iou): 2 of 30 splits of 3 variants (6.7%) give a gain or loss, at most 5% are expected" in text
     assert "not independent" in text
     assert not halves_text(document | {"splits": 0})
+
+
+def test_controls_that_were_asked_for_are_judged_on_any_backbone(controlled, protocol):
+    other = protocol.model_copy(update={"tables": ("boxes-T1",), "run_backbones": ("R-101",)})
+    assert [one.claim.row for one in control_questions(controlled, other, [TABLE])] == list(CONTROLS)
+    own = other.model_copy(update={"tables": ("boxes-T1", TABLE)})
+    assert control_questions(controlled, own, [TABLE]) == []
