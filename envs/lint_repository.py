@@ -19,7 +19,7 @@ PLACES = {
     ),
 }
 LOCKS = ("uv.lock", "poetry.lock", "Pipfile.lock")  # they hold addresses
-LARGEST = 4 * 2**20  # bytes
+LARGEST = 6 * 2**20  # bytes
 # Keys of a base variant whose digits are part of a name, and keys whose group has its source at its first line.
 NO_NUMBER = ("VERSION:", "PROPOSALS_FROM:", "FEATURES:", "NAME:", "_BASE_:", "DEPTH:", "LOSS_TYPE:")
 GROUPED = ("MIN_SIZE", "MAX_SIZE")

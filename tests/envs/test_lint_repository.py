@@ -34,7 +34,7 @@ def test_nothing_found(repository: Path, capsys: pytest.CaptureFixture[str]) -> 
         ("a.txt", "https://" + "py" + "pi.org/simple", "a.txt names a package registry: py"),
         ("a.md", "see /ho" + "me/someone/x", "a.md names a place of one machine: /ho"),
         ("uv.lock", "", "uv.lock is a lock with addresses"),
-        ("big.bin", "\0" * (4 * 2**20 + 1), "big.bin is larger than"),
+        ("big.bin", "\0" * (6 * 2**20 + 1), "big.bin is larger than"),
         ("configs/variants/Base-A.yaml", "# the paper\nLR: 0.1\nSTEPS: 3\n", "no source beside `STEPS: 3`"),
         ("configs/verdicts.yaml", "alpha: 0.05\n", "no reason beside `alpha: 0.05`"),
     ],
