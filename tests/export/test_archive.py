@@ -239,9 +239,10 @@ def verdict_rows(page: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def test_a_further_paper_leaves_the_archive_as_it_is(copied: Path, with_fourth_paper: Catalog) -> None:
+    shown = json.loads((REFERENCE / "mini" / "verdicts.json").read_text())["tables"]
     mini = load_protocol("mini")
     mini = mini.model_copy(update={"tables": (*mini.tables, "giou_v2-T5")})
-    page = write_report(with_fourth_paper, mini, copied, mini.tables[:-1])
+    page = write_report(with_fourth_paper, mini, copied, shown)
     assert verdict_rows(page) == verdict_rows(REFERENCE / "mini" / "report.html")
     with pytest.raises(ResultError) as error:
         write_report(with_fourth_paper, mini, copied, mini.tables)

@@ -33,8 +33,11 @@ def test_the_readme_has_the_largest_claim_of_each_table() -> None:
     claims = [line.split("|")[1].strip() for line in lines]
     assert claims == [
         "giou-T5: GIoU loss over smooth L1",
+        "giou-T7: GIoU loss over smooth L1",
+        "giou-T2: GIoU loss over MSE",
         "fsaf-T1: AB + FSAF online over RetinaNet",
         "libra-T1: Libra R-CNN over Faster R-CNN (reimpl)",
+        "libra-T2: + balanced L1 loss over baseline",
     ]
 
 
