@@ -92,8 +92,17 @@ class Setting:
     results: Path
 
     def tables(self, names: Sequence[str] | None) -> list[str]:
-        """The tables that are asked for; the protocol's when none are."""
-        return list(names or self.protocol.tables)
+        """The tables that are asked for; when none are, those that an archive was judged on, else the protocol's."""
+        from replication.results.layout import Layout
+
+        layout = Layout(self.results, self.protocol.name)
+        if names or not (layout.archive.exists() and layout.verdicts.exists()):
+            return list(names or self.protocol.tables)
+        from replication.results.files import read_json, reading
+        from replication.verdicts.output import SCHEMA
+
+        with reading(layout.verdicts, "verdicts"):
+            return list(read_json(layout.verdicts, SCHEMA)["tables"])
 
     def run(self, variant: str, seed: int) -> Run:
         """One run of a variant; ConfigError for a variant that is not built."""
@@ -134,7 +143,7 @@ tables_option = click.option(
     type=names,
     metavar="IDS",
     shell_complete=complete("tables"),
-    help="Comma-separated table ids.  [default: the protocol's]",
+    help="Comma-separated table ids.  [default: the protocol's; of an archive, its own]",
 )
 seed_option = click.option(
     "--seed",

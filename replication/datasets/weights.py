@@ -15,6 +15,7 @@ from replication.datasets.roots import weights_root
 from replication.errors import DataError, WeightsError
 from replication.results.files import sha256_file
 
+DARKNET_HEADER = 20  # bytes, four fewer in files of old versions
 RECORD = "weights.sha256"  # beside the weights, in the format of sha256sum
 
 
@@ -103,6 +104,8 @@ def weights_path(name: str) -> Path:
     weights = WeightsFile(name) if own else WEIGHTS[name]
     path = Path(name) if own else find(weights) or _download(weights)
     verify(path, weights)
+    if is_darknet(path) and (size := path.stat().st_size) <= DARKNET_HEADER:
+        raise WeightsError(f"{path}: {size} bytes are a header at most, without weights; download the file again")
     return path
 
 

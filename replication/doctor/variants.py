@@ -68,10 +68,12 @@ def _builds(variant: Variant, protocol: Protocol, splits: dict[SplitName, Split]
     import torch
     from detectron2.modeling import build_model
 
+    from replication.training.checks import check_settings
     from replication.training.config import run_config
 
     classes = len(splits["train"].classes) if "train" in splits else CLASSES
     cfg = run_config(variant, protocol, 0, classes, Path("."))
+    check_settings(cfg)
     cfg.defrost()
     cfg.MODEL.EFFICIENTNET_LITE.WEIGHTS = ""
     cfg.MODEL.DEVICE = "meta"  # shapes without numbers: built in no time

@@ -18,6 +18,7 @@ from replication.formats.splits import training_split
 from replication.inference.detect import detections
 from replication.inference.model import outputs
 from replication.results.run import Run
+from replication.training.checks import check_settings
 from replication.training.config import run_config
 from replication.training.devices import devices, on_device, prepare_process
 
@@ -34,6 +35,7 @@ def detect_with_weights(
     """
     split = training_split(images.stem, read_image_info(images), folder)
     cfg = run_config(variant, protocol, 0, len(split.classes), Path("unused"))
+    check_settings(cfg)
     with devices(protocol.device) as taken:
         prepare_process(protocol)
         cfg = on_device(cfg, taken[0])

@@ -24,6 +24,7 @@ from replication.results.lease import lease
 from replication.results.run import Run
 from replication.results.schemas import Provenance, read, write
 from replication.training.checkpoint import remove_checkpoints, usable_checkpoint, write_checkpoint
+from replication.training.checks import check_settings
 from replication.training.config import check_schedule, check_seed, config_hash, mask_format, run_config
 from replication.training.curves import Curves, Progress, say
 from replication.training.data import Record, share_of, training_records
@@ -93,6 +94,7 @@ def set_up(run: Run) -> tuple[CfgNode, list[Record]]:
         run.variant, run.protocol, run.seed, len(split.classes), run.folder, masks, features=run.layout.features
     )
     check_schedule(cfg, run.variant, run.protocol)
+    check_settings(cfg)
     return cfg, share_of(records, cfg.DATASETS.TRAIN_SHARE)
 
 
