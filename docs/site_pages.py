@@ -30,7 +30,7 @@ KINDS = {
     "claim": "`claim.yaml` of `register`",
 }
 PRINTED = (
-    ("verdicts/3", "`verdicts.json`", "replication verdicts"),
+    ("verdicts/4", "`verdicts.json`", "replication verdicts"),
     ("interim_verdicts/1", "`verdicts --interim --format json`", "replication verdicts"),
     ("comparison/1", "`compare --format json`", "replication compare"),
     ("claim/1", "`claim.json`", "replication register"),

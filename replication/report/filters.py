@@ -16,7 +16,7 @@ from replication.report.head import ran_on
 from replication.report.samples import Box
 from replication.report.tables import ratio_text
 from replication.verdicts.halves import halves_text
-from replication.verdicts.output import EXPECTED, came_out_text, needed_text
+from replication.verdicts.output import EXPECTED, passed_text, needed_text
 
 _ADDRESS = re.compile(r"(arXiv[ :]\d{4}\.\d{4,5}|https://[^\s;,)<>\"]+)")
 
@@ -26,7 +26,7 @@ def filters(protocol: Protocol) -> dict[str, Callable[..., Any]]:
     return {
         "arxiv": arxiv,
         "boxes": boxes,
-        "came_out": came_out_text,
+        "passed": passed_text,
         "claim_bounds": bounds,
         "claim_gain": lambda value, entry: gain(value, entry["unit"]),
         "claim_percent": percent,

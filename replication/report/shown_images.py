@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from replication.catalog.units import MINUS
 from replication.formats.columns import Detections, Floats, GroundTruth
@@ -56,8 +57,6 @@ def show(
         return None
     height, width = truth.sizes[place].tolist()
     if np.isnan(height) or np.isnan(width):
-        from PIL import Image
-
         with Image.open(path) as image:
             width, height = image.size
     objects = drawn_boxes(truth, (truth.images == place) & ~truth.crowds, truth.class_names)

@@ -20,7 +20,8 @@ SKIPPED = ("data_time",)
 class Curves(HookBase):  # type: ignore[misc]
     """Writes one JSON object every ``every`` iterations: means of all scalars since the last one, and the rate.
 
-    Keys: ``iteration`` (count of finished iterations), ``lr``, ``s_per_iter`` (seconds), every loss, ``iou``.
+    Keys: ``iteration`` (count of finished iterations), ``lr``, ``s_per_iter`` (seconds), every loss, ``iou``. A mean is
+    over the iterations that have the scalar: one without a positive box has no ``iou``.
     A resumed run goes on with the lines that its checkpoint holds.
     """
 
@@ -30,15 +31,16 @@ class Curves(HookBase):  # type: ignore[misc]
         self.path, self.final, self.every = final.with_name(f".{final.name}"), final, every
         self.lines: list[str] = []
         self.sums: dict[str, float] = {}
-        self.count = self.timed = 0
+        self.counts: dict[str, int] = {}
+        self.timed = 0
 
     def state_dict(self) -> dict[str, Any]:
         """The lines so far and the window under way, for checkpoints."""
-        return {"lines": list(self.lines), "sums": dict(self.sums), "count": self.count}
+        return {"lines": list(self.lines), "sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with a checkpoint's lines and window."""
-        self.lines, self.sums, self.count = list(state["lines"]), dict(state["sums"]), state["count"]
+        self.lines, self.sums, self.counts = list(state["lines"]), dict(state["sums"]), dict(state["counts"])
 
     def before_train(self) -> None:
         """Start the clock; a file that an interrupted process left is replaced, whatever it holds."""
@@ -50,18 +52,18 @@ class Curves(HookBase):  # type: ignore[misc]
         for key, (value, iteration) in self.trainer.storage.latest().items():
             if iteration == self.trainer.iter and key not in SKIPPED:
                 self.sums[key] = self.sums.get(key, 0.0) + float(value)
-        self.count += 1
+                self.counts[key] = self.counts.get(key, 0) + 1
         self.timed += 1
         done = self.trainer.iter + 1
         if done % self.every and done != self.trainer.max_iter:
             return
         now = time.perf_counter()
         line: dict[str, Any] = {"iteration": done}
-        line |= {key: round(total / self.count, 6) for key, total in sorted(self.sums.items())}
+        line |= {key: round(total / self.counts[key], 6) for key, total in sorted(self.sums.items())}
         line["s_per_iter"] = round((now - self.started) / self.timed, 4)
         self.lines.append(json.dumps(line))
         self._write(self.path)
-        self.sums, self.count, self.timed, self.started = {}, 0, 0, now
+        self.sums, self.counts, self.timed, self.started = {}, {}, 0, now
 
     def finish(self) -> None:
         """Publish the curve under its final name."""

@@ -87,8 +87,8 @@ def judge_controls(
     apart = {question.row.variant or "" for question in asked}
     rules = Rules(judging, size=False)
     entries = tuple(_entry(one, rules) for one in judge_claims(gathered, rules, runs, pooled, apart))
-    failed = [entry for entry in entries if entry["came_out"] is False]
-    waiting = [entry for entry in entries if entry["came_out"] is None]
+    failed = [entry for entry in entries if entry["passed"] is False]
+    waiting = [entry for entry in entries if entry["passed"] is None]
     if failed:
         missed = "; ".join(
             f"{_name(one)}: {EXPECTED[one['expected']]} expected, {one['verdict']} found" for one in failed
@@ -108,9 +108,9 @@ def _entry(judged: JudgedClaim, rules: Rules) -> dict[str, Any]:
     expected = judged.evidence.question.row.control
     entry = verdict_entry(judged, rules)
     firm = entry["verdict"] if entry["verdict"] in ("gain", "loss") else None
-    came_out = None if entry["estimand"] is None else firm == ("loss" if expected == "loss" else None)
+    passed = None if entry["estimand"] is None else firm == ("loss" if expected == "loss" else None)
     kept = {key: value for key, value in entry.items() if key not in ("claimed", "primary", "supported_classes")}
-    return kept | {"qualifiers": [], "expected": expected, "came_out": came_out}
+    return kept | {"qualifiers": [], "expected": expected, "passed": passed}
 
 
 def withhold(entries: Sequence[dict[str, Any]], controls: Controls) -> list[dict[str, Any]]:

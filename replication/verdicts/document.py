@@ -37,7 +37,7 @@ RunKey = tuple[str, int]
 def write_verdicts(
     catalog: Catalog, protocol: Protocol, results: Path, tables: Sequence[str], judging: Judging
 ) -> dict[str, Any]:
-    """Judge, write ``verdicts.json`` (schema ``verdicts/3``), and return its content."""
+    """Judge, write ``verdicts.json`` (schema ``verdicts/4``), and return its content."""
     layout = Layout(results, protocol.name)
     path = layout.verdicts
     if layout.archive.exists():

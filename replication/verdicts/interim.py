@@ -44,7 +44,7 @@ def judge_interim(
     return document | {
         "interim": _warning(table, tables[tables.index(table) + 1 :], Layout(results, protocol.name)),
         "verdicts": [entry for entry in document["verdicts"] if entry["table"] == table],
-        "controls": controls | {"entries": [one for one in controls["entries"] if one["came_out"] is not None]},
+        "controls": controls | {"entries": [one for one in controls["entries"] if one["passed"] is not None]},
     }
 
 

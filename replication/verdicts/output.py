@@ -29,7 +29,7 @@ from replication.verdicts.pooling import usable
 from replication.verdicts.rules import UNTESTED, WITHDRAWN
 from replication.verdicts.spread import Spread
 
-SCHEMA = "verdicts/3"
+SCHEMA = "verdicts/4"
 EXPECTED = {"loss": "loss", "equal": "no gain or loss"}
 """What is expected of a control, in words."""
 
@@ -273,10 +273,10 @@ def _control_line(entry: Mapping[str, Any]) -> list[str]:
         gain_interval(bounds["low"], bounds["high"], unit, minus="-") if bounds else "",
         gain(measured["gain"], unit, minus="-") if measured else "",
         f"{entry['runs']['row']} and {entry['runs']['baseline']}",
-        came_out_text(entry),
+        passed_text(entry),
     ]
 
 
-def came_out_text(entry: Mapping[str, Any]) -> str:
+def passed_text(entry: Mapping[str, Any]) -> str:
     """Whether a control passed, in words."""
-    return {True: "yes", False: "no", None: "not run yet"}[entry["came_out"]]
+    return {True: "yes", False: "no", None: "not run yet"}[entry["passed"]]

@@ -172,9 +172,9 @@ def test_verdicts_of_other_runs_are_not_kept(results: Path, tmp_path: Path) -> N
         for seed in (0, 1)
     ]
     verdicts = results / "smoke" / "verdicts.json"
-    write_json(verdicts, "verdicts/3", {"runs": listed})
+    write_json(verdicts, "verdicts/4", {"runs": listed})
     assert (archive(SMOKE, results, tmp_path / "out") / "verdicts.json").exists()
-    write_json(verdicts, "verdicts/3", {"runs": listed[:1]})
+    write_json(verdicts, "verdicts/4", {"runs": listed[:1]})
     with pytest.raises(ResultError, match="some_variant seed 1 is not the one that was judged"):
         archive(SMOKE, results, tmp_path / "out")
 
@@ -203,7 +203,7 @@ def test_tables_and_verdicts_of_the_repository_s_archives_are_those_of_their_run
     for one in compare_all(catalog, tables, protocol, REFERENCE):
         assert tidy_csv(one) == (REFERENCE / name / "tables" / f"{one.table.id}.csv").read_text()
     path = REFERENCE / name / "verdicts.json"
-    verdicts = read_json(path, "verdicts/3")
+    verdicts = read_json(path, "verdicts/4")
     check_plan(Layout(REFERENCE, name), verdicts, catalog, protocol, load_judging(), tables)
     for run in verdicts["runs"]:
         path = REFERENCE / name / "runs" / run["variant"] / f"seed{run['seed']}" / "metrics.json"

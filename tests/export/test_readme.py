@@ -77,7 +77,7 @@ def test_links_of_the_pages_lead_somewhere(page: Path) -> None:
 def test_every_primary_claim_with_numbers_has_a_line() -> None:
     block = readme.reference_results(load_protocol("mini"), readme.REFERENCE)
     lines = block.split("\n\n")[0].splitlines()[2:]
-    entries = read_json(readme.REFERENCE / "mini" / "verdicts.json", "verdicts/3")["verdicts"]
+    entries = read_json(readme.REFERENCE / "mini" / "verdicts.json", "verdicts/4")["verdicts"]
     judged = [one for one in entries if one["primary"] and one["measured"] is not None]
     distinct = {(one["row"]["variant"], one["baseline"]["variant"], one["column"]["metric"]) for one in judged}
     assert len(lines) == len(distinct) > 0

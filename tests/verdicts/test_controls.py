@@ -58,7 +58,7 @@ def words(document):
 
 
 def outcomes(document):
-    return {one["row"]["id"]: (one["verdict"], one["came_out"]) for one in document["controls"]["entries"]}
+    return {one["row"]["id"]: (one["verdict"], one["passed"]) for one in document["controls"]["entries"]}
 
 
 def test_a_protocol_whose_controls_come_out_gives_its_verdicts(judged):

@@ -650,7 +650,7 @@ def test_the_file_names_its_runs_and_is_the_same_each_time(world, protocol, cata
     write_verdicts(catalog, protocol, results, TABLES, judging)
     path = Layout(results, protocol.name).verdicts
     before = path.read_bytes()
-    document = read_json(path, "verdicts/3")
+    document = read_json(path, "verdicts/4")
     run = document["runs"][0]
     metrics = results / "tiny" / "runs" / run["variant"] / f"seed{run['seed']}" / "metrics.json"
     assert run["metrics_sha256"] == sha256_file(metrics)

@@ -184,7 +184,7 @@ def test_a_damaged_file_that_is_resampled_is_one_message(own, folder, capsys, na
 def test_finished_runs_are_judged_without_torch(folder):
     done = without_torch(folder, "--format", "json")
     assert done.returncode == 0, done.stderr
-    document = read_json(folder / "results" / "own" / "verdicts.json", "verdicts/3")
+    document = read_json(folder / "results" / "own" / "verdicts.json", "verdicts/4")
     assert json.loads(done.stdout) == document
     found = {one["id"]: one for one in document["verdicts"]}
     better = found["giou-T5-giou-over-smooth_l1-AP_iou"]
