@@ -31,7 +31,7 @@ KINDS = {
 }
 PRINTED = (
     ("verdicts/4", "`verdicts.json`", "replication verdicts"),
-    ("interim_verdicts/1", "`verdicts --interim --format json`", "replication verdicts"),
+    ("interim_verdicts/2", "`verdicts --interim --format json`", "replication verdicts"),
     ("comparison/1", "`compare --format json`", "replication compare"),
     ("claim/1", "`claim.json`", "replication register"),
     ("evaluation/1", "`evaluate --format json`", "replication evaluate"),

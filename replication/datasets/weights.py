@@ -147,9 +147,9 @@ def recorded(path: Path) -> str | None:
     if not record.is_file():
         return None
     found = None
-    for line in record.read_text().splitlines():
+    for line in record.read_text(errors="replace").splitlines():
         digest, _, name = line.strip().partition(" ")
-        if name.lstrip(" *") == path.name:
+        if Path(name.lstrip(" *")).name == path.name:
             found = digest.lower()
     return found
 

@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from replication.catalog import Protocol, Variant
 from replication.datasets.weights import is_darknet, weights_path
 from replication.detectors.yolov3 import load_darknet
-from replication.errors import ConfigError
+from replication.errors import ConfigError, WeightsError
 from replication.formats.coco import read_image_info
 from replication.formats.splits import training_split
 from replication.inference.detect import detections
@@ -61,4 +61,9 @@ def model_with_weights(cfg: CfgNode, weights: Path) -> Any:
     path = weights_path(str(weights))
     model = build_model(cfg).eval().to(memory_format=torch.channels_last)
     load_darknet(model, path, whole=True)
+    if any((values < 0).any() for name, values in model.named_buffers() if name.endswith("running_var")):
+        raise WeightsError(
+            f"{path}: has negative running variances, so its numbers are in another order than Darknet's; give the "
+            "file that Darknet wrote"
+        )
     return model

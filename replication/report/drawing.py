@@ -77,9 +77,20 @@ def svg(figure: Figure) -> str:
 
 
 def compact(document: str) -> str:
-    """A drawn document with coordinates of a hundredth of a point and without indentation, of half the size."""
+    """A drawn document with coordinates of a hundredth of a point and without what says nothing, of half the size.
+
+    That is indentation, rotations by 0, and the letter L before each point of a polyline.
+    """
     document = re.sub(r"(?<![\w#.-])(-?\d+\.\d{2})\d+(?![\w.])", r"\1", document)
+    document = re.sub(r' transform="rotate\(-?0 [^)]*\)"', "", document)
+    document = re.sub(r' d="([^"]*)"', lambda path: f' d="{_polyline(path[1])}"', document)
     return re.sub(r"\n\s+", "\n", document)
+
+
+def _polyline(path: str) -> str:
+    """Path data on one line; pairs of numbers after M or L are points of a line (SVG 1.1, sections 8.3.2 and 8.3.4)."""
+    path = " ".join(path.split())
+    return path if re.search(r"[^MLz\d\s.+-]", path) else re.sub(r"(?<=\d) L (?=[\d-])", " ", path)
 
 
 def described(document: str, title: str, description: str) -> str:
@@ -96,10 +107,15 @@ def first_sentence(text: str) -> str:
 
 
 def adaptive(document: str) -> str:
-    """The ``<svg>`` element alone, to stand in an HTML page: text and axes in the page's colour and font."""
+    """The ``<svg>`` element alone, to stand in an HTML page: text and axes in the page's colour and font.
+
+    The names of matplotlib's groups, which are the same in every figure of a page, are left out.
+    """
     element = document[document.index("<svg ") :]
     element = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", element.replace('height="', 'data-height="', 1), count=1)
-    element = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font-size: \1", element)
+    element = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font-size: \1", element)  # as matplotlib before 3.11 writes it
+    element = re.sub(r"font-family: [^;\"]*; ", "", element)
+    element = re.sub(r'<g id="[A-Za-z][\w.]*_\d+"', "<g", element)
     return element.replace(INK, "currentColor").strip()
 
 

@@ -16,7 +16,7 @@ from replication.report.head import ran_on
 from replication.report.samples import Box
 from replication.report.tables import ratio_text
 from replication.verdicts.halves import halves_text
-from replication.verdicts.output import EXPECTED, passed_text, needed_text
+from replication.verdicts.output import EXPECTED, needed_text, passed_text
 
 _ADDRESS = re.compile(r"(arXiv[ :]\d{4}\.\d{4,5}|https://[^\s;,)<>\"]+)")
 

@@ -40,7 +40,9 @@ class Curves(HookBase):  # type: ignore[misc]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with a checkpoint's lines and window."""
-        self.lines, self.sums, self.counts = list(state["lines"]), dict(state["sums"]), dict(state["counts"])
+        self.lines, self.sums = list(state["lines"]), dict(state["sums"])
+        # Checkpoints of earlier versions count iterations alone.
+        self.counts = dict(state["counts"]) if "counts" in state else dict.fromkeys(self.sums, state["count"])
 
     def before_train(self) -> None:
         """Start the clock; a file that an interrupted process left is replaced, whatever it holds."""

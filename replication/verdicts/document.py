@@ -43,7 +43,8 @@ def write_verdicts(
     if layout.archive.exists():
         raise ResultError(
             f"{path}: is part of an archive, which keeps no detections: judging it again would lose all intervals for "
-            "new images; if that is wanted, copy the folder without its archive.json and give the copy as --results"
+            "new images; if that is wanted, copy the folder without its archive.json, give the copy as --results, and "
+            "name the archive's tables with --tables"
         )
     check_writable(path.parent)
     document = judge(catalog, protocol, results, tables, judging)

@@ -17,7 +17,7 @@ from replication.results.layout import Layout
 from replication.verdicts.document import judge
 from replication.verdicts.evidence import Resampler
 
-SCHEMA = "interim_verdicts/1"
+SCHEMA = "interim_verdicts/2"
 
 
 def judge_interim(

@@ -96,7 +96,10 @@ def test_pickle_without_recorded_hash_is_refused_and_not_opened(folder: Path) ->
     assert find(WEIGHTS[R50]) == path
 
 
-@pytest.mark.parametrize("line", ["{}  R-50.pkl", "{} *R-50.pkl", "{:.64}  other.pkl\n{}  R-50.pkl"])
+@pytest.mark.parametrize(
+    "line",
+    ["{}  R-50.pkl", "{} *R-50.pkl", "{}  ./R-50.pkl", "{}  /elsewhere/R-50.pkl", "{:.64}  other.pkl\n{}  R-50.pkl"],
+)
 def test_pickle_with_recorded_hash_is_accepted(folder: Path, line: str) -> None:
     path = put(folder, R50, b"weights")
     digest = sha256(b"weights").hexdigest()

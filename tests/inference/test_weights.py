@@ -121,3 +121,13 @@ def test_the_command_line_writes_the_same_records(
 def test_the_command_line_asks_for_all_that_belongs_together(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["detect", "--variant", VARIANT.name, "--weights", str(weights)]) == 2
     assert "--weights, --images, --image-folder and --out belong together" in capsys.readouterr().err
+
+
+def test_numbers_in_another_order_are_refused(protocol: Protocol, tmp_path: Path) -> None:
+    """Of the right length, which is all that the file itself can say."""
+    made = build_model(config(protocol))
+    with torch.no_grad():
+        made.head.levels[0].block[0].norm.running_var.fill_(-0.5)
+    save_darknet(made, tmp_path / "other.weights")
+    with pytest.raises(WeightsError, match=r"other\.weights: has negative running variances, so its numbers are in"):
+        model_with_weights(config(protocol), tmp_path / "other.weights")

@@ -12,7 +12,7 @@ import pytest
 from replication.errors import ResultError
 from replication.report.cells import compare
 from replication.report.curves import band, draw_curves, smooth
-from replication.report.drawing import INK, adaptive
+from replication.report.drawing import INK, adaptive, compact
 
 
 def test_smooth_keeps_constants_lines_and_ends():
@@ -95,3 +95,25 @@ def test_a_run_that_lacks_one_of_the_curves_is_still_named(catalog, protocol, re
     add_run("base")
     svg = draw_curves(compare(catalog, "giou-T5", protocol, results))
     assert svg.count(">GIoU<") == svg.count(">smooth L1<") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "short"),
+    [
+        ("M 0 0 \nL 1.5 -2 \nL 3 4 \nz\n", "M 0 0 1.5 -2 3 4 z"),
+        ("M 0 0 \nL 1 2 \nM 5 6 \nL 7 8", "M 0 0 1 2 M 5 6 7 8"),
+        ("M 0 0 \nQ 1 2 3 4 \nL 5 6", "M 0 0 Q 1 2 3 4 L 5 6"),  # after a curve the letter says something
+    ],
+)
+def test_a_drawn_path_is_shortened_to_the_same_path(path: str, short: str) -> None:
+    assert compact(f'<path d="{path}"/>') == f'<path d="{short}"/>'
+
+
+@pytest.mark.parametrize(
+    "font", ["font: 11px 'DejaVu Sans', sans-serif", "font-size: 11px; font-family: 'DejaVu Sans'"]
+)
+def test_text_in_a_page_has_the_page_s_font_and_groups_have_no_names(font: str) -> None:
+    drawn = f'<svg height="1"><g id="text_1"><text style="{font}; text-anchor: end">a</text></g></svg>'
+    assert (
+        adaptive(drawn) == '<svg data-height="1"><g><text style="font-size: 11px; text-anchor: end">a</text></g></svg>'
+    )

@@ -40,3 +40,9 @@ def test_a_mean_is_over_the_iterations_that_have_the_scalar(tmp_path: Path) -> N
 
 def test_a_resumed_window_has_the_same_means(tmp_path: Path) -> None:
     assert write(tmp_path, interrupted=True) == write(tmp_path, interrupted=False)
+
+
+def test_a_checkpoint_that_counts_iterations_alone_is_resumed(tmp_path: Path) -> None:
+    curves = Curves(tmp_path / "curves.jsonl", 2)
+    curves.load_state_dict({"lines": [], "sums": {"total_loss": 4.0, "iou": 0.5}, "count": 1})
+    assert curves.counts == {"total_loss": 1, "iou": 1}

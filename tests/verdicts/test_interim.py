@@ -126,7 +126,7 @@ def test_the_verb_prints_and_writes_nothing(capsys, tmp_path):
     assert "giou-T5: GIoU loss over smooth L1" in " ".join(text.split())
     assert cli.main(("verdicts", *options, "--interim", "giou-T5", "--format", "json")) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["schema"] == "interim_verdicts/1"
+    assert document["schema"] == "interim_verdicts/2"
     assert {one["table"] for one in document["verdicts"]} == {"giou-T5"}
     assert not list(results.rglob("*verdicts*"))
     assert cli.main(("verdicts", *options, "--interim", "giou-T7")) == 2

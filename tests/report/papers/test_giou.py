@@ -46,7 +46,7 @@ def panels(svg: str) -> list[list[list[tuple[float, float]]]]:
     found = []
     for part in svg.split('<g id="axes_')[1:]:
         paths = [
-            [(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", path)]
+            [(float(x), float(y)) for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", path)]
             for path in re.findall(r'<g id="line2d_\d+">\s*<path d="([^"]*)" clip-path', part)
         ]
         found.append([path for path in paths if len(path) > 2])
