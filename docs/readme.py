@@ -19,6 +19,7 @@ from replication.report.tables import measured_text, published_text
 from replication.results.files import read_json, write_text
 from replication.results.layout import Layout
 from replication.verdicts import SCHEMA
+from replication.verdicts.halves import halves_text
 from replication.verdicts.output import withdraw
 from replication.verdicts.rules import WITHDRAWN, WITHHELD
 
@@ -30,7 +31,7 @@ BEGIN, END = "<!-- made by `make readme` from results/reference -->\n", "<!-- en
 
 def headline_results(protocol: Protocol, results: Path) -> str:
     """Markdown for the README: of each table the primary claim with the largest published gain, and its verdict."""
-    _, entries = _read(protocol, results)
+    _, _, entries = _read(protocol, results)
     largest: dict[str, Mapping[str, Any]] = {}
     for entry in _distinct(entries):
         best = largest.setdefault(entry["table"], entry)
@@ -40,16 +41,24 @@ def headline_results(protocol: Protocol, results: Path) -> str:
 
 
 def reference_results(protocol: Protocol, results: Path) -> str:
-    """Markdown: the primary claims with numbers and their verdicts, then published and measured, table by table."""
-    comparisons, entries = _read(protocol, results)
-    return "\n".join([_verdicts(_distinct(entries)), *_numbers(comparisons)])
+    """Markdown: the primary claims with numbers and their verdicts, what is to be known of these, then published and
+    measured, table by table.
+    """
+    document, comparisons, entries = _read(protocol, results)
+    return "\n".join([_verdicts(_distinct(entries)), _notes(document), *_numbers(comparisons)])
 
 
-def _read(protocol: Protocol, results: Path) -> tuple[list[Comparison], list[Mapping[str, Any]]]:
+def _notes(document: Mapping[str, Any]) -> str:
+    """Where the runs are not those that were registered, and how often two halves of one variant's seeds differ."""
+    notes = [*document["notes"], *filter(None, [halves_text(document["halves"])])]
+    return "".join(f"- {note[0].upper()}{note[1:]}.\n" for note in notes)
+
+
+def _read(protocol: Protocol, results: Path) -> tuple[dict[str, Any], list[Comparison], list[Mapping[str, Any]]]:
     document = read_json(Layout(results, protocol.name).verdicts, SCHEMA)
     catalog = load_catalog()
     comparisons = compare_all(catalog, document["tables"], protocol, results)
-    return comparisons, list(withdraw(document["verdicts"], withdrawn(catalog, protocol)))
+    return document, comparisons, list(withdraw(document["verdicts"], withdrawn(catalog, protocol)))
 
 
 def explained(protocol: Protocol) -> str:

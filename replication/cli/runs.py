@@ -32,8 +32,10 @@ def train(setting: Setting, variant: str, seed: int, restart: bool, gpus: int, w
 
         print(run_command(run, restart, gpus, wait, replace))
         return
+    from replication.training.devices import keep_memory
     from replication.training.run import train
 
+    keep_memory()
     print(train(run, restart, gpus, wait, replace))
 
 
@@ -72,7 +74,9 @@ def detect(
             print(detections_of_command(run))
             return
         from replication.inference.detect import detect
+        from replication.training.devices import keep_memory
 
+        keep_memory()
         print(detect(run))
         return
     if weights is None or images is None or image_folder is None or out is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -17,6 +19,24 @@ from filelock import FileLock, Timeout
 
 from replication.catalog import Protocol
 from replication.errors import TrainingError
+
+# Parameters of mallopt in glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def keep_memory() -> None:
+    """Have this process keep the memory of freed tensors for the next ones, where the allocator is glibc's.
+
+    By default a large tensor's pages are given back and, for the next one, cleared again: a twentieth to a tenth of the
+    time of a training on a CPU. It costs about a tenth more memory and changes no number.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(AttributeError):  # of another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
+        mallopt(_M_TOP_PAD, 64 << 20)
 
 
 @contextlib.contextmanager
