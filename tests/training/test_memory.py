@@ -31,5 +31,4 @@ def test_the_pages_of_a_freed_tensor_are_used_again() -> None:
         int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
         for how in ("default", "keep")
     )
-    assert once > 10_000  # 48 MB in pages of 4 KB, five times
-    assert keep < 100
+    assert 10 * keep < once
