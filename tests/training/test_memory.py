@@ -14,7 +14,7 @@ from replication.training.devices import keep_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
+    for _ in range(20):
         torch.ones(12_000_000)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
@@ -31,4 +31,4 @@ def test_the_pages_of_a_freed_tensor_are_used_again() -> None:
         int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
         for how in ("default", "keep")
     )
-    assert 10 * keep < once
+    assert 5 * keep < once  # a tensor or two may still take new pages
