@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
 from detectron2.config import CfgNode
 
 from replication.detectors.yolov3.config import ANCHORS_PER_LEVEL
 from replication.errors import ConfigError
+from replication.formats.values import is_finite
 
 # Of INPUT.DARKNET: the least value, the value that is too large, and what is expected.
 _DARKNET = {
@@ -69,7 +69,7 @@ def _check_yolov3(cfg: CfgNode) -> None:
 def _check_anchors(anchors: list[Any]) -> None:
     for number, anchor in enumerate(anchors):
         pair = isinstance(anchor, list | tuple) and len(anchor) == 2
-        if not pair or not all(_is_number(side) and side > 0 for side in anchor):
+        if not pair or not all(is_finite(side) and side > 0 for side in anchor):
             raise ConfigError(
                 f"MODEL.YOLOV3.ANCHORS: entry {number}: {anchor!r}: expected a positive width and height in pixels"
             )
@@ -120,7 +120,3 @@ def _check_whole(key: str, values: Sequence[Any], what: str) -> None:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
